@@ -1,0 +1,98 @@
+//! Facts: what someone outside told us, as it was stored before it was answered.
+//!
+//! Invariant: a fact's key depends on what it says and not on when it came, so that a second delivery of the same thing
+//! is the same fact.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::InstanceId;
+use crate::job::{JobEvent, JobEvidence, RunnerRef};
+use crate::machine::MachineEvent;
+use crate::time::Timestamp;
+
+/// What a fact says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "fact")]
+pub enum FactBody {
+    /// GitHub, about a job.
+    Job(JobEvent),
+    /// An agent or the registrar, about a machine.
+    Machine(MachineEvent),
+    /// The cloud, about an instance.
+    Cloud(CloudEvent),
+}
+
+/// What the cloud says of an instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloudEvent {
+    /// Which.
+    pub instance: InstanceId,
+    /// When, by the cloud's clock.
+    pub at: Timestamp,
+    /// What.
+    pub kind: CloudEventKind,
+}
+
+/// Kinds of cloud events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CloudEventKind {
+    /// A spot interruption notice: two minutes are left.
+    InterruptionNotice,
+    /// The instance is gone.
+    Terminated,
+}
+
+/// One stored fact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fact {
+    /// When the door received it.
+    pub received_at: Timestamp,
+    /// What it says.
+    pub body: FactBody,
+}
+
+impl Fact {
+    /// The key under which it is stored once. Readable, and the same for every delivery of the same thing.
+    pub fn key(&self) -> String {
+        match &self.body {
+            FactBody::Job(event) => {
+                let says = match &event.evidence {
+                    JobEvidence::Queued { created_at, approved_at } => {
+                        format!("queued:{}:{}", ms(*created_at), ms(*approved_at))
+                    }
+                    JobEvidence::Waiting => "waiting".to_owned(),
+                    JobEvidence::InProgress(s) => {
+                        format!("in_progress:{}:{}", s.started_at.unix_ms(), runner(s.runner.as_ref()))
+                    }
+                    JobEvidence::Completed(c) => format!(
+                        "completed:{}:{}:{}:{}",
+                        c.completed_at.unix_ms(),
+                        c.conclusion,
+                        ms(c.started_at),
+                        runner(c.runner.as_ref())
+                    ),
+                };
+                format!("job:{}:{}:{says}", event.key.job, event.key.attempt)
+            }
+            FactBody::Machine(event) => {
+                format!("machine:{}:{}:{}", event.instance, event.session, event.report.key())
+            }
+            FactBody::Cloud(event) => {
+                let kind = match event.kind {
+                    CloudEventKind::InterruptionNotice => "interruption",
+                    CloudEventKind::Terminated => "terminated",
+                };
+                format!("cloud:{}:{kind}", event.instance)
+            }
+        }
+    }
+}
+
+fn ms(at: Option<Timestamp>) -> String {
+    at.map_or_else(|| "-".to_owned(), |at| at.unix_ms().to_string())
+}
+
+fn runner(runner: Option<&RunnerRef>) -> &str {
+    runner.map_or("-", |r| r.name.as_str())
+}

@@ -1,0 +1,110 @@
+//! Launches: the intent to have machines, and what the cloud made of it.
+//!
+//! Invariant: a launch is committed before it is asked for, its id is the client token of the request, and until its
+//! outcome is recorded it counts as if all of its machines existed.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{InstanceId, LaunchId, ShapeId, Zone};
+use crate::machine::{Market, Purpose};
+use crate::time::Timestamp;
+
+/// The most machines one request may ask for (`LaunchInstances`, `RequestedCapacity`).
+pub const LAUNCH_MAX: u32 = 100;
+
+/// One intent to launch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Launch {
+    /// Its name, and the client token of the request.
+    pub id: LaunchId,
+    /// What the machines are for.
+    pub purpose: Purpose,
+    /// How many; 1 to [`LAUNCH_MAX`].
+    pub count: u32,
+    /// Whether the machines may mint when they claim, or wait *ready*.
+    pub may_register: bool,
+    /// When it was committed.
+    pub intended_at: Timestamp,
+    /// Why, for people.
+    pub reason: Arc<str>,
+}
+
+/// Why the cloud refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LaunchErrorKind {
+    /// No capacity there now: hold that offering and try elsewhere.
+    Capacity,
+    /// A quota of the account: an alarm, and a long wait.
+    Quota,
+    /// Too many requests: a short wait.
+    Throttled,
+    /// The request itself is wrong: the shape stops until someone mends it.
+    Configuration,
+    /// A word that we do not know.
+    Unknown,
+}
+
+impl LaunchErrorKind {
+    /// The metric dimension value.
+    pub fn as_word(self) -> &'static str {
+        match self {
+            LaunchErrorKind::Capacity => "capacity",
+            LaunchErrorKind::Quota => "quota",
+            LaunchErrorKind::Throttled => "throttled",
+            LaunchErrorKind::Configuration => "configuration",
+            LaunchErrorKind::Unknown => "unknown",
+        }
+    }
+}
+
+/// One refusal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaunchError {
+    /// What to do about it.
+    pub kind: LaunchErrorKind,
+    /// The cloud's words.
+    pub message: Arc<str>,
+}
+
+impl fmt::Display for LaunchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind.as_word(), self.message)
+    }
+}
+
+/// How the cloud answered a launch: partial success is normal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaunchReply {
+    /// What was launched.
+    pub instances: Vec<InstanceId>,
+    /// Why the rest was not.
+    pub error: Option<LaunchError>,
+}
+
+/// What capacity memory is kept about: one shape in one zone, bought one way.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Offering {
+    /// The hardware.
+    pub shape: ShapeId,
+    /// The zone.
+    pub zone: Zone,
+    /// The market.
+    pub market: Market,
+}
+
+/// "Not there, not now": set by a refusal, honoured by the planner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Where.
+    pub offering: Offering,
+    /// Why.
+    pub kind: LaunchErrorKind,
+    /// Until when the planner looks elsewhere.
+    pub until: Timestamp,
+    /// How many refusals in a row: the hold grows with them.
+    pub strikes: u32,
+}

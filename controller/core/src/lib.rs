@@ -1,0 +1,22 @@
+//! The pure heart of Muster.
+//!
+//! What lives here: identifiers and time, the configuration and its validation, label resolution, facts and their merge
+//! into the ledger, the world a tick sees, the planner, the checker of plans, and the ports behind which everything
+//! impure stands. What may not: a clock, a runtime, an SDK, the environment, a log line. Time, configuration and
+//! randomness are arguments.
+//!
+//! Invariant: the same world, configuration and instant give the same plan, byte for byte.
+
+pub mod bucket;
+pub mod claim;
+pub mod config;
+pub mod fact;
+pub mod identity;
+pub mod ids;
+pub mod job;
+pub mod launch;
+pub mod machine;
+pub mod money;
+pub mod ports;
+pub mod protocol;
+pub mod time;

@@ -1,0 +1,439 @@
+//! Machines: one instance, one life. What was intended for it, what its agent and GitHub have told of it, and the phase
+//! that follows.
+//!
+//! Invariant: evidence only grows. Within a session (one claim) the first report of each kind counts; a higher session
+//! replaces the evidence of a lower one. The phase is derived and never stored.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ClassId, InstanceId, JobKey, LaunchId, PoolName, RunnerId, RunnerName, ShapeId, Zone};
+use crate::money::HourlyPrice;
+use crate::time::Timestamp;
+
+/// What a report says. A state change is a fact; a heartbeat is not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum Report {
+    /// A standby machine has warmed itself and may be stopped.
+    Prewarmed,
+    /// The machine has proved itself and asks for a runner.
+    Claimed,
+    /// The registrar has minted a configuration for it.
+    Registered(Registration),
+    /// The listener is connected and waits for a job.
+    Listening,
+    /// A job was received.
+    Busy,
+    /// The runner has ended by itself.
+    Done {
+        /// Whether it ran a job.
+        ran_job: bool,
+    },
+    /// The listener is frozen, as drain order `order` asked.
+    Frozen {
+        /// The order's number.
+        order: u32,
+    },
+    /// The drain order `order` was refused (there is a job) or given up; the listener runs.
+    Thawed {
+        /// The order's number.
+        order: u32,
+    },
+    /// The listener was ended while frozen and unregistered: no job ran, none will.
+    Drained,
+    /// The cloud will take the machine away.
+    Interrupted,
+    /// The agent gives up.
+    Failed {
+        /// Its last words.
+        why: Arc<str>,
+    },
+}
+
+impl Report {
+    /// The part of a fact's key that tells reports of one session apart.
+    pub(crate) fn key(&self) -> String {
+        match self {
+            Report::Frozen { order } => format!("frozen:{order}"),
+            Report::Thawed { order } => format!("thawed:{order}"),
+            other => other.word().to_owned(),
+        }
+    }
+
+    /// The state's word, as in the protocol.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Report::Prewarmed => "prewarmed",
+            Report::Claimed => "claimed",
+            Report::Registered(_) => "registered",
+            Report::Listening => "listening",
+            Report::Busy => "busy",
+            Report::Done { .. } => "done",
+            Report::Frozen { .. } => "frozen",
+            Report::Thawed { .. } => "thawed",
+            Report::Drained => "drained",
+            Report::Interrupted => "interrupted",
+            Report::Failed { .. } => "failed",
+        }
+    }
+}
+
+/// A registration at GitHub.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
+    /// GitHub's id.
+    pub id: RunnerId,
+    /// The runner's name.
+    pub name: RunnerName,
+}
+
+/// One report of one machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineEvent {
+    /// Which machine.
+    pub instance: InstanceId,
+    /// Which of its claims, from 1; 0 before the first.
+    pub session: u32,
+    /// When the door heard it.
+    pub at: Timestamp,
+    /// What it says.
+    #[serde(flatten)]
+    pub report: Report,
+}
+
+/// Which tier a launch takes its machine from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A new instance.
+    Cold,
+    /// A stopped or hibernated instance of a warm pool.
+    Standby,
+}
+
+/// Who pays how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Market {
+    /// Spot capacity: cheap, may be taken back.
+    Spot,
+    /// On-demand capacity.
+    OnDemand,
+}
+
+impl Market {
+    /// The label and metric dimension value.
+    pub fn as_word(self) -> &'static str {
+        match self {
+            Market::Spot => "spot",
+            Market::OnDemand => "on-demand",
+        }
+    }
+}
+
+/// What one launch is for: the part of the intent that its machines inherit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purpose {
+    /// The pool.
+    pub pool: PoolName,
+    /// The class that its runners will register as.
+    pub class: ClassId,
+    /// The hardware.
+    pub shape: ShapeId,
+    /// Where.
+    pub zone: Zone,
+    /// How it is paid.
+    pub market: Market,
+    /// Cold or from standby.
+    pub origin: Origin,
+    /// Price of one machine; zero if the configuration names none.
+    pub price: HourlyPrice,
+}
+
+/// A drain in progress: an intent, with the number that ties reports to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    /// Rises with every drain of this machine.
+    pub order: u32,
+    /// When it was committed.
+    pub ordered_at: Timestamp,
+    /// How GitHub answered the removal of the registration, once asked.
+    pub removal: Option<Removal>,
+}
+
+/// GitHub's answer to removing a registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Removal {
+    /// It is gone: no job can reach the runner any more.
+    Gone,
+    /// GitHub says that it runs a job.
+    Busy,
+}
+
+/// What the agent's reports of one session add up to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// When it claimed.
+    pub claimed_at: Option<Timestamp>,
+    /// Its registration, and when it was minted.
+    pub registered: Option<(Timestamp, Registration)>,
+    /// When the listener connected.
+    pub listening_at: Option<Timestamp>,
+    /// When a job was received.
+    pub busy_at: Option<Timestamp>,
+    /// When the runner ended, and whether it ran a job.
+    pub done: Option<(Timestamp, bool)>,
+    /// The highest drain order that it reported frozen, and when.
+    pub frozen: Option<(u32, Timestamp)>,
+    /// The highest drain order that it refused or gave up.
+    pub thawed: Option<u32>,
+    /// When it reported drained.
+    pub drained_at: Option<Timestamp>,
+}
+
+/// One instance, from launch to end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Which.
+    pub instance: InstanceId,
+    /// The launch that it came from.
+    pub launch: LaunchId,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// When the cloud answered the launch.
+    pub launched_at: Timestamp,
+    /// The number of the latest session that was heard of; 0 before the first claim.
+    #[serde(default)]
+    pub session: u32,
+    /// What that session told.
+    #[serde(default)]
+    pub told: Session,
+    /// When the cloud first warned that it will take the machine.
+    #[serde(default)]
+    pub interrupted_at: Option<Timestamp>,
+    /// When and why the agent gave up.
+    #[serde(default)]
+    pub failed: Option<(Timestamp, Arc<str>)>,
+    /// The job that GitHub has named for it.
+    #[serde(default)]
+    pub job: Option<JobKey>,
+    /// Intent: may it mint when it claims, or wait unregistered (*ready*)?
+    #[serde(default)]
+    pub may_register: bool,
+    /// Intent: a drain.
+    #[serde(default)]
+    pub drain: Option<Drain>,
+    /// Intent: its end was committed.
+    #[serde(default)]
+    pub terminate_at: Option<Timestamp>,
+    /// It is gone, by positive evidence.
+    #[serde(default)]
+    pub gone_at: Option<Timestamp>,
+}
+
+/// Where a machine is in its life; the instant is when it came there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MachinePhase {
+    /// Launched, has not claimed.
+    Booting(Timestamp),
+    /// Claimed, unregistered: a mint away.
+    Ready(Timestamp),
+    /// Minted, not yet listening.
+    Registering(Timestamp),
+    /// Listening: hot.
+    Idle(Timestamp),
+    /// It has a job.
+    Busy(Timestamp),
+    /// A drain was ordered and not answered.
+    Draining(Timestamp),
+    /// Frozen, as the drain asked: the registration may be removed.
+    Frozen(Timestamp),
+    /// Its runner is over, well or badly; the instance is to be ended.
+    Ended(Timestamp),
+    /// Its end was committed.
+    Ending(Timestamp),
+    /// Gone.
+    Gone(Timestamp),
+}
+
+impl MachinePhase {
+    /// The word used in machine output.
+    pub fn word(self) -> &'static str {
+        match self {
+            MachinePhase::Booting(_) => "booting",
+            MachinePhase::Ready(_) => "ready",
+            MachinePhase::Registering(_) => "registering",
+            MachinePhase::Idle(_) => "idle",
+            MachinePhase::Busy(_) => "busy",
+            MachinePhase::Draining(_) => "draining",
+            MachinePhase::Frozen(_) => "frozen",
+            MachinePhase::Ended(_) => "ended",
+            MachinePhase::Ending(_) => "ending",
+            MachinePhase::Gone(_) => "gone",
+        }
+    }
+}
+
+impl Machine {
+    /// A machine as a launch leaves it.
+    pub fn launched(instance: InstanceId, launch: LaunchId, purpose: Purpose, at: Timestamp) -> Machine {
+        Machine {
+            instance,
+            launch,
+            purpose,
+            launched_at: at,
+            session: 0,
+            told: Session::default(),
+            interrupted_at: None,
+            failed: None,
+            job: None,
+            may_register: true,
+            drain: None,
+            terminate_at: None,
+            gone_at: None,
+        }
+    }
+
+    /// Takes in a report. Reports of an earlier session than the latest change nothing.
+    pub fn hear(&mut self, event: &MachineEvent) {
+        if let Report::Interrupted = event.report {
+            self.interrupted_at = first(self.interrupted_at, event.at);
+            return;
+        }
+        if let Report::Failed { why } = &event.report {
+            let told = (event.at, why.clone());
+            self.failed = Some(self.failed.take().map_or(told.clone(), |known| known.min(told)));
+            return;
+        }
+        if event.session < self.session {
+            return;
+        }
+        if event.session > self.session {
+            self.session = event.session;
+            self.told = Session::default();
+            self.job = None;
+        }
+        let told = &mut self.told;
+        match &event.report {
+            Report::Prewarmed | Report::Interrupted | Report::Failed { .. } => {}
+            Report::Claimed => told.claimed_at = first(told.claimed_at, event.at),
+            Report::Registered(registration) => {
+                let new = (event.at, registration.clone());
+                if told.registered.as_ref().is_none_or(|(at, r)| (new.0, new.1.id) < (*at, r.id)) {
+                    told.registered = Some(new);
+                }
+            }
+            Report::Listening => told.listening_at = first(told.listening_at, event.at),
+            Report::Busy => told.busy_at = first(told.busy_at, event.at),
+            Report::Done { ran_job } => {
+                let new = (event.at, *ran_job);
+                told.done = Some(told.done.map_or(new, |known| known.min(new)));
+            }
+            Report::Frozen { order } => {
+                if told.frozen.is_none_or(|(known, at)| (*order, at) > (known, event.at)) {
+                    told.frozen = Some((*order, event.at));
+                }
+            }
+            Report::Thawed { order } => told.thawed = told.thawed.max(Some(*order)),
+            Report::Drained => told.drained_at = first(told.drained_at, event.at),
+        }
+    }
+
+    /// Where it is in its life: derived, the strongest evidence first.
+    pub fn phase(&self) -> MachinePhase {
+        if let Some(at) = self.gone_at {
+            return MachinePhase::Gone(at);
+        }
+        if let Some(at) = self.terminate_at {
+            return MachinePhase::Ending(at);
+        }
+        let told = &self.told;
+        let failed = self.failed.as_ref().map(|(at, _)| *at);
+        if let Some(at) = told.done.map(|(at, _)| at).or(told.drained_at).or(failed) {
+            return MachinePhase::Ended(at);
+        }
+        if let Some(at) = told.busy_at {
+            return MachinePhase::Busy(at);
+        }
+        if let Some(drain) = self.open_drain() {
+            return match told.frozen {
+                Some((order, at)) if order == drain.order => MachinePhase::Frozen(at),
+                Some(_) | None => MachinePhase::Draining(drain.ordered_at),
+            };
+        }
+        if let Some(at) = told.listening_at {
+            return MachinePhase::Idle(at);
+        }
+        if let Some((at, _)) = &told.registered {
+            return MachinePhase::Registering(*at);
+        }
+        match told.claimed_at {
+            Some(at) => MachinePhase::Ready(at),
+            None => MachinePhase::Booting(self.launched_at),
+        }
+    }
+
+    /// The drain that is still under way: ordered, and neither refused nor given up.
+    pub fn open_drain(&self) -> Option<&Drain> {
+        self.drain.as_ref().filter(|drain| self.told.thawed.is_none_or(|thawed| thawed < drain.order))
+    }
+
+    /// The number that the next drain of this machine gets.
+    pub fn next_drain_order(&self) -> u32 {
+        self.drain.as_ref().map_or(1, |drain| drain.order + 1)
+    }
+
+    /// When its agent said that it has or had a job, if GitHub has not named that job yet.
+    pub fn unmatched_since(&self) -> Option<Timestamp> {
+        let ran = self.told.done.and_then(|(at, ran)| ran.then_some(at));
+        if self.job.is_some() { None } else { self.told.busy_at.or(ran) }
+    }
+
+    /// Whether it counts as launched and not terminated.
+    pub fn is_live(&self) -> bool {
+        self.gone_at.is_none()
+    }
+}
+
+fn first(known: Option<Timestamp>, new: Timestamp) -> Option<Timestamp> {
+    Some(known.map_or(new, |known| known.min(new)))
+}
+
+/// The longest name that GitHub takes for a runner (`config.sh` refuses more).
+pub const RUNNER_NAME_MAX: usize = 64;
+/// How much of a pool's name goes into a runner's name.
+const POOL_IN_NAME_MAX: usize = 24;
+
+/// A fresh runner name: pool, instance and a suffix that differs for every attempt to mint.
+pub fn runner_name(pool: &PoolName, instance: &InstanceId, suffix: &str) -> RunnerName {
+    let pool: String = pool.as_str().chars().filter(char::is_ascii).take(POOL_IN_NAME_MAX).collect();
+    let mut name = format!("{pool}-{instance}-{suffix}");
+    name.truncate(RUNNER_NAME_MAX);
+    RunnerName::new(name)
+}
+
+/// The instance that a runner name of ours carries; `None` for a foreign name.
+pub fn instance_of(name: &RunnerName) -> Option<InstanceId> {
+    let mut parts = name.as_str().rsplitn(4, '-');
+    let (_suffix, hex, i) = (parts.next()?, parts.next()?, parts.next()?);
+    parts.next()?;
+    (i == "i" && hex.len() >= 8 && hex.bytes().all(|b| b.is_ascii_hexdigit())).then(|| InstanceId::new(format!("i-{hex}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runner_name_carries_its_instance() {
+        let instance = InstanceId::new("i-0123456789abcdef0");
+        let name = runner_name(&PoolName::new("a-pool-with-quite-a-long-name"), &instance, "k3x9q2");
+        assert!(name.as_str().len() <= RUNNER_NAME_MAX, "{name}");
+        assert_eq!(instance_of(&name), Some(instance));
+        assert_eq!(instance_of(&RunnerName::new("GitHub Actions 5")), None);
+        assert_eq!(instance_of(&RunnerName::new("my-runner-box")), None);
+    }
+}

@@ -1,0 +1,247 @@
+//! Ports: what the shell must bring. Each trait is a few verbs in Muster's own words; no SDK type crosses them.
+//!
+//! The futures are `Send` and name no runtime. In memory they are ready at once, which is what makes a simulated week
+//! take seconds.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::claim::{ClaimRow, Order};
+use crate::fact::Fact;
+use crate::ids::{Generation, InstanceId, JobId, JobKey, LaunchId, RunnerId, RunnerName, ShapeId};
+use crate::job::JobRecord;
+use crate::launch::{Hold, Launch, LaunchReply};
+use crate::machine::{Machine, Removal};
+use crate::protocol::Numbered;
+use crate::time::Timestamp;
+
+/// The ledger failed.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// Someone else wrote: the view is stale and must be loaded again.
+    #[error("the ledger is at generation {found}, not {expected}: another scaler has written")]
+    Conflict {
+        /// What the writer believed.
+        expected: Generation,
+        /// What the ledger says.
+        found: Generation,
+    },
+    /// It could not be read or written; nothing was changed.
+    #[error("the ledger is unavailable: {0}")]
+    Unavailable(String),
+    /// A row does not read. It is named; the rest is served.
+    #[error("the ledger holds a row that does not read: {0}")]
+    Unreadable(String),
+}
+
+/// Whether a fact was new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// Stored.
+    New,
+    /// Known already; nothing was changed.
+    Duplicate,
+}
+
+/// A fact that no tick has merged yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewFact {
+    /// Its place in the ledger.
+    pub seq: i64,
+    /// The fact, or why it does not read.
+    pub fact: Result<Fact, String>,
+}
+
+/// The admin's switch, read first by every tick.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Switch {
+    /// Work.
+    #[default]
+    Run,
+    /// Launch nothing; let what runs end.
+    NoLaunch,
+    /// Merge facts, touch nothing.
+    Freeze,
+}
+
+/// All that a scaler starts from.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// A random word given to the ledger when it was made: part of every launch id, so that an emptied ledger cannot
+    /// repeat the ids of the old one.
+    pub ledger: String,
+    /// The generation that the next write must name.
+    pub generation: Generation,
+    /// The admin's switch.
+    pub switch: Switch,
+    /// Jobs that are not over.
+    pub jobs: Vec<JobRecord>,
+    /// Machines that are not forgotten.
+    pub machines: Vec<Machine>,
+    /// Launches without an outcome.
+    pub launches: Vec<Launch>,
+    /// Capacity memory.
+    pub holds: Vec<Hold>,
+}
+
+/// One write of the scaler: all of it or nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Facts that are merged.
+    pub merged: Vec<i64>,
+    /// Facts that do not read, and why.
+    pub set_aside: Vec<(i64, String)>,
+    /// Job records, whole.
+    pub jobs: Vec<JobRecord>,
+    /// Machines, whole.
+    pub machines: Vec<Machine>,
+    /// Machines that are over and matched: their rows and claims go.
+    pub forgotten: Vec<InstanceId>,
+    /// New launches.
+    pub launches: Vec<Launch>,
+    /// Launches whose outcome is now known.
+    pub settled: Vec<LaunchId>,
+    /// Orders to agents; each replaces the machine's former one.
+    pub orders: Vec<(InstanceId, Order)>,
+    /// Holds, whole; one whose `until` has passed is dropped.
+    pub holds: Vec<Hold>,
+}
+
+impl Batch {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        *self == Batch::default()
+    }
+}
+
+/// The ledger.
+pub trait Store: Send + Sync {
+    /// Stores a fact once. When it returns, the fact survives a crash.
+    fn put_fact(&self, fact: &Fact) -> impl Future<Output = Result<Put, StoreError>> + Send;
+    /// The oldest facts that no tick has merged, at most `max`.
+    fn new_facts(&self, max: usize) -> impl Future<Output = Result<Vec<NewFact>, StoreError>> + Send;
+    /// Everything that lives.
+    fn load(&self) -> impl Future<Output = Result<Snapshot, StoreError>> + Send;
+    /// The records of these jobs, finished ones too; unknown ones are left out.
+    fn jobs(&self, keys: &[JobKey]) -> impl Future<Output = Result<Vec<JobRecord>, StoreError>> + Send;
+    /// Writes a batch if the ledger is still at `expected`, and returns the new generation.
+    fn commit(&self, batch: &Batch, expected: Generation) -> impl Future<Output = Result<Generation, StoreError>> + Send;
+    /// The generation alone, to look again right before an effect.
+    fn generation(&self) -> impl Future<Output = Result<Generation, StoreError>> + Send;
+    /// The admin's switch.
+    fn switch(&self) -> impl Future<Output = Result<Switch, StoreError>> + Send;
+    /// Sets the admin's switch.
+    fn set_switch(&self, switch: Switch) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// One machine's row.
+    fn machine(&self, instance: &InstanceId) -> impl Future<Output = Result<Option<Machine>, StoreError>> + Send;
+    /// One machine's claim.
+    fn claim(&self, instance: &InstanceId) -> impl Future<Output = Result<Option<ClaimRow>, StoreError>> + Send;
+    /// Puts a claim if the machine has none of this session or a later one. `false`: it has, and nothing was changed.
+    fn put_claim(&self, row: &ClaimRow) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// Adds registration and sealed configuration to the claim of that session, if it has none yet. `false`: it has, or
+    /// the session is over.
+    fn attach_config(&self, row: &ClaimRow) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// Drops the sealed configuration of that session.
+    fn drop_config(&self, instance: &InstanceId, session: u32) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Claims without a registration.
+    fn unminted(&self) -> impl Future<Output = Result<Vec<ClaimRow>, StoreError>> + Send;
+    /// The latest order to this machine, with its place in the row: the first is 1, each committed one is one more.
+    fn order(&self, instance: &InstanceId) -> impl Future<Output = Result<Option<Numbered>, StoreError>> + Send;
+    /// Notes that the machine was heard of.
+    fn touch_lease(&self, instance: &InstanceId, at: Timestamp) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Uses up a one-time key; `false` if it was used before. It may be forgotten after `until`.
+    fn use_once(&self, key: &str, until: Timestamp) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// The last good configuration, as text.
+    fn config(&self) -> impl Future<Output = Result<Option<String>, StoreError>> + Send;
+    /// Keeps a configuration that was found good.
+    fn put_config(&self, text: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Every fact about a job, oldest first: its chain of events.
+    fn history(&self, job: JobId) -> impl Future<Output = Result<Vec<Fact>, StoreError>> + Send;
+}
+
+/// The cloud failed.
+#[derive(Debug, Error)]
+pub enum CloudError {
+    /// Nothing happened; come back later.
+    #[error("throttled by the cloud")]
+    Throttled,
+    /// Nothing happened, and nothing will: the request is wrong.
+    #[error("rejected by the cloud: {0}")]
+    Rejected(String),
+    /// It may have taken effect: look before repeating.
+    #[error("no answer from the cloud: {0}")]
+    Unknown(String),
+}
+
+/// How an instance stands, as the cloud tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InstanceState {
+    /// Pending or running.
+    Live,
+    /// Shutting down or terminated.
+    Gone,
+}
+
+/// EC2 and Auto Scaling.
+pub trait Cloud: Send + Sync {
+    /// Launches. A repeat under the same id returns the same instances.
+    fn launch(&self, launch: &Launch) -> impl Future<Output = Result<LaunchReply, CloudError>> + Send;
+    /// Ends named instances, lowering desired capacity with each. Idempotent.
+    fn terminate(&self, instances: &[InstanceId]) -> impl Future<Output = Result<(), CloudError>> + Send;
+    /// The fleet's instances and their states.
+    fn instances(&self) -> impl Future<Output = Result<Vec<(InstanceId, InstanceState)>, CloudError>> + Send;
+    /// Brings the standby stock of a shape to `size` machines.
+    fn set_standby(&self, shape: &ShapeId, size: u32) -> impl Future<Output = Result<(), CloudError>> + Send;
+    /// How many machines stand by, by shape.
+    fn standby(&self) -> impl Future<Output = Result<Vec<(ShapeId, u32)>, CloudError>> + Send;
+}
+
+/// What a registration is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MintRequest {
+    /// A name never used before.
+    pub name: RunnerName,
+    /// Exactly the class's labels.
+    pub labels: Arc<[Arc<str>]>,
+    /// The runner group's name.
+    pub runner_group: Arc<str>,
+}
+
+/// A fresh just-in-time registration. The configuration is a secret: it has no `Debug`.
+pub struct Minted {
+    /// GitHub's id of the registration.
+    pub id: RunnerId,
+    /// The encoded configuration, for the runner alone.
+    pub config: Vec<u8>,
+}
+
+/// GitHub failed.
+#[derive(Debug, Error)]
+pub enum GithubError {
+    /// Over a limit; nothing happened.
+    #[error("GitHub asks to wait until {until}")]
+    Limited {
+        /// When to come back.
+        until: Timestamp,
+    },
+    /// The request is wrong.
+    #[error("rejected by GitHub: {0}")]
+    Rejected(String),
+    /// It may have taken effect: look by name before repeating.
+    #[error("no answer from GitHub: {0}")]
+    Unknown(String),
+}
+
+/// GitHub's REST interface for runners.
+pub trait Github: Send + Sync {
+    /// `generate-jitconfig`.
+    fn mint(&self, request: &MintRequest) -> impl Future<Output = Result<Minted, GithubError>> + Send;
+    /// Removes a registration. One that does not exist is gone.
+    fn remove(&self, runner: RunnerId) -> impl Future<Output = Result<Removal, GithubError>> + Send;
+}
