@@ -1,1 +1,7 @@
-//! Placeholder.
+//! The shell of Muster: what gives the pure core its time, its ledger, its cloud and its GitHub, and the `muster` command.
+//!
+//! What lives here: the tick, the registrar, telemetry, the drivers (service, demo, simulation) and the command line. What
+//! may not: a decision about machines; those are the planner's, in `muster-core`.
+
+pub mod reconcile;
+pub mod registrar;

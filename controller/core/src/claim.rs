@@ -26,6 +26,9 @@ pub struct ClaimRow {
     pub token_sha256: String,
     /// When it was accepted.
     pub claimed_at: Timestamp,
+    /// The registration of the session before: it must be gone before this claim is minted.
+    #[serde(default)]
+    pub former: Option<Registration>,
     /// The registration, once minted.
     pub registration: Option<Registration>,
     /// The runner configuration, sealed (base64); dropped when the listener is connected.

@@ -8,6 +8,7 @@
 //! Invariant: the same world, configuration and instant give the same plan, byte for byte.
 
 pub mod bucket;
+pub mod check;
 pub mod claim;
 pub mod config;
 pub mod fact;
@@ -16,7 +17,11 @@ pub mod ids;
 pub mod job;
 pub mod launch;
 pub mod machine;
+pub mod metric;
 pub mod money;
+pub mod plan;
 pub mod ports;
 pub mod protocol;
+pub mod stages;
 pub mod time;
+pub mod world;

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::config::Market;
 use crate::ids::{ClassId, InstanceId, JobKey, LaunchId, PoolName, RunnerId, RunnerName, ShapeId, Zone};
+use crate::launch::Launch;
 use crate::money::HourlyPrice;
 use crate::time::Timestamp;
 
@@ -58,7 +60,15 @@ impl Report {
         match self {
             Report::Frozen { order } => format!("frozen:{order}"),
             Report::Thawed { order } => format!("thawed:{order}"),
-            other => other.word().to_owned(),
+            Report::Prewarmed
+            | Report::Claimed
+            | Report::Registered(_)
+            | Report::Listening
+            | Report::Busy
+            | Report::Done { .. }
+            | Report::Drained
+            | Report::Interrupted
+            | Report::Failed { .. } => self.word().to_owned(),
         }
     }
 
@@ -113,26 +123,6 @@ pub enum Origin {
     Standby,
 }
 
-/// Who pays how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Market {
-    /// Spot capacity: cheap, may be taken back.
-    Spot,
-    /// On-demand capacity.
-    OnDemand,
-}
-
-impl Market {
-    /// The label and metric dimension value.
-    pub fn as_word(self) -> &'static str {
-        match self {
-            Market::Spot => "spot",
-            Market::OnDemand => "on-demand",
-        }
-    }
-}
-
 /// What one launch is for: the part of the intent that its machines inherit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Purpose {
@@ -161,6 +151,12 @@ pub struct Drain {
     pub ordered_at: Timestamp,
     /// How GitHub answered the removal of the registration, once asked.
     pub removal: Option<Removal>,
+    /// Whether the agent was told of that answer (`kill` or `thaw`).
+    #[serde(default)]
+    pub answered: bool,
+    /// When it was given up without an answer; the agent thaws by itself then.
+    #[serde(default)]
+    pub closed_at: Option<Timestamp>,
 }
 
 /// GitHub's answer to removing a registration.
@@ -203,6 +199,8 @@ pub struct Machine {
     pub launch: LaunchId,
     /// What it is for.
     pub purpose: Purpose,
+    /// When the launch was committed.
+    pub intended_at: Timestamp,
     /// When the cloud answered the launch.
     pub launched_at: Timestamp,
     /// The number of the latest session that was heard of; 0 before the first claim.
@@ -279,18 +277,19 @@ impl MachinePhase {
 
 impl Machine {
     /// A machine as a launch leaves it.
-    pub fn launched(instance: InstanceId, launch: LaunchId, purpose: Purpose, at: Timestamp) -> Machine {
+    pub fn launched(instance: InstanceId, launch: &Launch, at: Timestamp) -> Machine {
         Machine {
             instance,
-            launch,
-            purpose,
+            launch: launch.id.clone(),
+            purpose: launch.purpose.clone(),
+            intended_at: launch.intended_at,
             launched_at: at,
             session: 0,
             told: Session::default(),
             interrupted_at: None,
             failed: None,
             job: None,
-            may_register: true,
+            may_register: launch.may_register,
             drain: None,
             terminate_at: None,
             gone_at: None,
@@ -378,7 +377,8 @@ impl Machine {
 
     /// The drain that is still under way: ordered, and neither refused nor given up.
     pub fn open_drain(&self) -> Option<&Drain> {
-        self.drain.as_ref().filter(|drain| self.told.thawed.is_none_or(|thawed| thawed < drain.order))
+        let open = |drain: &&Drain| drain.closed_at.is_none() && self.told.thawed.is_none_or(|thawed| thawed < drain.order);
+        self.drain.as_ref().filter(open)
     }
 
     /// The number that the next drain of this machine gets.

@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::claim::{ClaimRow, Order};
 use crate::fact::Fact;
-use crate::ids::{Generation, InstanceId, JobId, JobKey, LaunchId, RunnerId, RunnerName, ShapeId};
+use crate::ids::{Generation, InstanceId, JobId, JobKey, LaunchId, RunnerId, RunnerName, ShapeId, Zone};
 use crate::job::JobRecord;
 use crate::launch::{Hold, Launch, LaunchReply};
 use crate::machine::{Machine, Removal};
@@ -192,12 +192,15 @@ pub enum InstanceState {
 pub trait Cloud: Send + Sync {
     /// Launches. A repeat under the same id returns the same instances.
     fn launch(&self, launch: &Launch) -> impl Future<Output = Result<LaunchReply, CloudError>> + Send;
-    /// Ends named instances, lowering desired capacity with each. Idempotent.
-    fn terminate(&self, instances: &[InstanceId]) -> impl Future<Output = Result<(), CloudError>> + Send;
+    /// Ends named instances, lowering desired capacity with each. Idempotent. Returns those that are known to be gone
+    /// already; of the others the cloud tells later.
+    fn terminate(&self, instances: &[InstanceId]) -> impl Future<Output = Result<Vec<InstanceId>, CloudError>> + Send;
     /// The fleet's instances and their states.
     fn instances(&self) -> impl Future<Output = Result<Vec<(InstanceId, InstanceState)>, CloudError>> + Send;
     /// Brings the standby stock of a shape to `size` machines.
     fn set_standby(&self, shape: &ShapeId, size: u32) -> impl Future<Output = Result<(), CloudError>> + Send;
+    /// The zones that machines can be launched in, in order of preference.
+    fn zones(&self) -> impl Future<Output = Result<Vec<Zone>, CloudError>> + Send;
     /// How many machines stand by, by shape.
     fn standby(&self) -> impl Future<Output = Result<Vec<(ShapeId, u32)>, CloudError>> + Send;
 }

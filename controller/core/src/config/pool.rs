@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use super::bounds::{Bounds, Standby};
-use super::market::{Arch, MarketPolicy, Os};
+use super::instance_type;
+use super::market::{Arch, Market, MarketPolicy, Os};
 use super::pattern::{RepositoryPattern, TypePattern};
 use super::schedule::Schedule;
 use crate::ids::PoolName;
@@ -89,4 +90,95 @@ pub struct Prices {
     pub spot: Option<f64>,
     /// Stopped in a warm pool.
     pub standby: Option<f64>,
+}
+
+impl Pool {
+    /// The name of its default size.
+    pub(super) fn default_size(&self) -> &Size {
+        &self.sizes[self.default_size]
+    }
+
+    /// Index of its default market in `markets`.
+    pub(super) fn default_market(&self) -> usize {
+        self.markets.iter().position(|market| *market == self.default_market).unwrap_or(0)
+    }
+
+    /// Whether any of its classes has machines of this market.
+    pub(super) fn buys(&self, market: Market) -> bool {
+        self.markets.iter().any(|policy| policy.allows(market))
+    }
+
+    /// Whether it is open to a repository.
+    pub(super) fn is_open_to(&self, repository: &str) -> bool {
+        self.repositories.iter().any(|pattern| pattern.matches(repository))
+    }
+
+    /// A raw instance type as a size, if its pattern and system allow it: with the default size's image, and with a price
+    /// if there is one to be had.
+    pub(super) fn raw_size(&self, name: &str) -> Option<Size> {
+        let allowed = instance_type::is_like(name)
+            && instance_type::suits(name, self.os, self.arch)
+            && self.instance_type_labels.iter().any(|pattern| pattern.matches(name));
+        if !allowed {
+            return None;
+        }
+        let name: Arc<str> = name.to_ascii_lowercase().into();
+        let mut size = Size {
+            instance_types: vec![name.clone()],
+            name,
+            vcpus: None,
+            memory_gib: None,
+            gpus: None,
+            image: self.default_size().image.clone(),
+            usd_per_hour: Prices::default(),
+            idle: None,
+        };
+        let same = |other: &&Size| other.instance_types == size.instance_types;
+        let known = self.sizes.iter().find(same).map(|other| other.usd_per_hour);
+        size.usd_per_hour = known.or_else(|| self.estimate(&size)).unwrap_or_default();
+        Some(size)
+    }
+
+    /// Prices of a size by its vCPUs, at the highest price of a vCPU in the pool. `None` if either is unknown.
+    pub(super) fn estimate(&self, size: &Size) -> Option<Prices> {
+        let wanted = f64::from(size.vcpus_max()?);
+        let scaled = |price: fn(&Prices) -> Option<f64>| {
+            let per_vcpu = self.sizes.iter().filter_map(|other| {
+                Some(price(&other.usd_per_hour)? / f64::from(other.vcpus_min()?.max(1)))
+            });
+            per_vcpu.max_by(f64::total_cmp).map(|highest| highest * wanted)
+        };
+        let prices = Prices {
+            on_demand: scaled(|prices| prices.on_demand),
+            spot: scaled(|prices| prices.spot),
+            standby: scaled(|prices| prices.standby),
+        };
+        (prices != Prices::default()).then_some(prices)
+    }
+}
+
+impl Size {
+    fn vcpus_of_types(&self) -> impl Iterator<Item = u32> {
+        self.instance_types.iter().filter_map(|name| instance_type::vcpus(name))
+    }
+
+    /// Most vCPUs a machine of this size may have, by what the admin said or the types' names.
+    fn vcpus_max(&self) -> Option<u32> {
+        self.vcpus.or_else(|| self.vcpus_of_types().max())
+    }
+
+    /// Fewest vCPUs a machine of this size may have.
+    fn vcpus_min(&self) -> Option<u32> {
+        self.vcpus.or_else(|| self.vcpus_of_types().min())
+    }
+}
+
+impl Prices {
+    /// The price in a market.
+    pub fn of(&self, market: Market) -> Option<f64> {
+        match market {
+            Market::Spot => self.spot,
+            Market::OnDemand => self.on_demand,
+        }
+    }
 }

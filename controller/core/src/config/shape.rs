@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::market::{Arch, Market, Os};
+use super::pool::Size;
 use crate::ids::ShapeId;
 
 /// Hardware with its market and image.
@@ -34,4 +35,62 @@ pub struct Shape {
     pub usd_per_hour: Option<f64>,
     /// US dollars an hour while it is stopped in a warm pool. `None`: unknown, or a spot shape.
     pub standby_usd_per_hour: Option<f64>,
+}
+
+impl Shape {
+    /// The shape of `size` in `market`, with its id and prices.
+    pub(super) fn of(os: Os, arch: Arch, size: &Size, market: Market) -> Shape {
+        let (usd_per_hour, standby_usd_per_hour) = match market {
+            Market::Spot => (size.usd_per_hour.spot, None),
+            Market::OnDemand => (size.usd_per_hour.on_demand, size.usd_per_hour.standby),
+        };
+        let by_attributes = size.instance_types.is_empty();
+        let mut shape = Shape {
+            id: ShapeId::new(""),
+            os,
+            arch,
+            market,
+            instance_types: size.instance_types.clone().into(),
+            vcpus: size.vcpus.filter(|_| by_attributes),
+            memory_gib: size.memory_gib.filter(|_| by_attributes),
+            gpus: size.gpus.filter(|_| by_attributes),
+            image: size.image.clone(),
+            usd_per_hour,
+            standby_usd_per_hour,
+        };
+        shape.id = ShapeId::new(shape.name());
+        shape
+    }
+
+    /// A readable beginning, and a hash of all that makes the shape.
+    fn name(&self) -> String {
+        let mut hardware = match (&*self.instance_types, self.vcpus) {
+            ([], None) => "any".to_owned(),
+            ([], Some(vcpus)) => format!("{vcpus}vcpu"),
+            ([only], _) => only.to_string(),
+            ([first, rest @ ..], _) => format!("{first}+{}", rest.len()),
+        };
+        if let Some(gib) = self.memory_gib {
+            hardware.push_str(&format!("-{gib}gib"));
+        }
+        if let Some(gpus) = self.gpus.filter(|gpus| *gpus > 0) {
+            hardware.push_str(&format!("-{gpus}gpu"));
+        }
+        let beginning = format!("{}-{}-{}-{hardware}", self.os, self.arch, self.market);
+        let image = self.image.as_deref().unwrap_or("");
+        let hash = fnv1a(&format!("{beginning}|{}|{image}", self.instance_types.join(",")));
+        format!("{beginning}-{hash:08x}")
+    }
+
+    /// Takes the higher of two prices where pools disagree, so that a budget is never exceeded.
+    pub(super) fn dearer(&mut self, other: &Shape) {
+        let higher = |a: Option<f64>, b: Option<f64>| a.map_or(b, |a| Some(b.map_or(a, |b| a.max(b))));
+        self.usd_per_hour = higher(self.usd_per_hour, other.usd_per_hour);
+        self.standby_usd_per_hour = higher(self.standby_usd_per_hour, other.standby_usd_per_hour);
+    }
+}
+
+/// FNV-1a, 32 bits: the same on every machine and in every version.
+fn fnv1a(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }

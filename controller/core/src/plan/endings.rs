@@ -1,0 +1,140 @@
+//! Endings: machines that are over, drains under way, and deadlines that have passed.
+//!
+//! Invariant: a machine with a job ends by nothing here but its pool's `max_job_hours`.
+
+use std::time::Duration;
+
+use super::{Action, Plan, Reason};
+use crate::config::{FleetConfig, Os};
+use crate::machine::{Machine, Removal};
+use crate::time::Timestamp;
+use crate::world::{UNMATCHED_MAX, World};
+
+/// How long a Linux machine may take from launch to claim. Cold starts take a minute or two; ten is a broken image.
+pub const BOOT_MAX: Duration = Duration::from_secs(600);
+/// The same for Windows and macOS, which boot in minutes (macOS: 6 to 20).
+pub const OTHER_BOOT_MAX: Duration = Duration::from_secs(2400);
+/// How long from a mint to a listening runner. The listener's own session retries end after 4 minutes.
+pub const REGISTER_MAX: Duration = Duration::from_secs(360);
+/// How long a drain may go unanswered: longer than the agent's own 20 s, so that it has thawed by then.
+pub const DRAIN_ANSWER_MAX: Duration = Duration::from_secs(60);
+/// How often the end of an instance that is still there is asked for again.
+pub const END_REPEAT: Duration = Duration::from_secs(60);
+
+/// Ends what is over and forgets what is gone.
+pub(super) fn finish(plan: &mut Plan, world: &World, now: Timestamp) {
+    for machine in world.ended() {
+        plan.act(Action::Terminate { instance: machine.instance.clone() }, over_because(machine));
+    }
+    for machine in world.ending() {
+        let Some(asked) = machine.terminate_at else { continue };
+        if now.since(asked) > END_REPEAT {
+            plan.act(Action::Terminate { instance: machine.instance.clone() }, Reason::StillThere);
+        } else {
+            plan.wake_after(asked, END_REPEAT);
+            break; // They come by age: the rest is younger.
+        }
+    }
+    for machine in world.gone() {
+        match machine.unmatched_since() {
+            Some(at) if now.since(at) <= UNMATCHED_MAX => plan.wake_after(at, UNMATCHED_MAX),
+            Some(_) | None => plan.act(Action::Forget { instance: machine.instance.clone() }, Reason::Over),
+        }
+    }
+}
+
+fn over_because(machine: &Machine) -> Reason {
+    if let Some((_, why)) = &machine.failed {
+        return Reason::Failed(why.clone());
+    }
+    match machine.told.done {
+        Some((_, true)) => Reason::Done,
+        Some((_, false)) => Reason::EndedIdle,
+        None => Reason::Drained,
+    }
+}
+
+/// Turns the second key for frozen runners, and tells their agents how GitHub answered.
+pub(super) fn answer_drains(plan: &mut Plan, world: &World, now: Timestamp) {
+    for machine in world.frozen() {
+        let (Some(drain), Some((_, registration))) = (machine.open_drain(), &machine.told.registered) else { continue };
+        let instance = machine.instance.clone();
+        let number = drain.order;
+        match drain.removal {
+            None => plan.act(Action::Remove { instance, runner: registration.id }, Reason::Frozen),
+            Some(_) if drain.answered => {
+                if now.since(drain.ordered_at) > DRAIN_ANSWER_MAX {
+                    plan.act(Action::CloseDrain { instance }, Reason::NoAnswer);
+                } else {
+                    plan.wake_after(drain.ordered_at, DRAIN_ANSWER_MAX);
+                }
+            }
+            Some(Removal::Gone) => plan.act(Action::Kill { instance, number }, Reason::RegistrationGone),
+            Some(Removal::Busy) => plan.act(Action::Thaw { instance, number }, Reason::GithubSaysBusy),
+        }
+    }
+}
+
+/// Acts on deadlines that have passed, and wakes at the next ones.
+pub(super) fn overdue(plan: &mut Plan, world: &World, config: &FleetConfig, now: Timestamp) {
+    for (id, state) in world.classes() {
+        let class = config.class(id);
+        let os = class.as_ref().and_then(|class| class.shapes.first()).map_or(Os::Linux, |shape| shape.os);
+        let boot_max = match os {
+            Os::Linux => BOOT_MAX,
+            Os::Windows | Os::Macos => OTHER_BOOT_MAX,
+        };
+        let hours = class.map_or(u32::MAX, |class| class.max_job_hours);
+        let job_max = Duration::from_secs(u64::from(hours) * 3600);
+        let mut due = |set: &std::collections::BTreeSet<_>, limit: Duration, act: &mut dyn FnMut(&mut Plan, &Machine)| {
+            for (at, instance) in set {
+                if now.since(*at) <= limit {
+                    plan.wake_after(*at, limit);
+                    break; // They come by age: the rest is younger.
+                }
+                if let Some(machine) = world.machine(instance) {
+                    act(plan, machine);
+                }
+            }
+        };
+        let end = |reason: Reason| {
+            move |plan: &mut Plan, machine: &Machine| {
+                plan.act(Action::Terminate { instance: machine.instance.clone() }, reason.clone());
+            }
+        };
+        due(&state.booting, boot_max, &mut end(Reason::NeverClaimed));
+        due(&state.busy, job_max, &mut end(Reason::JobTooLong { hours }));
+        due(&state.registering, REGISTER_MAX, &mut |plan, machine| write_off(plan, machine));
+        due(&state.draining, DRAIN_ANSWER_MAX, &mut |plan, machine| {
+            plan.act(Action::CloseDrain { instance: machine.instance.clone() }, Reason::NoAnswer);
+        });
+        for (_, instance) in &state.doomed {
+            if let Some(machine) = world.machine(instance) {
+                doomed(plan, machine);
+            }
+        }
+    }
+}
+
+/// A machine that the cloud will take and that has no job: one that listens is drained, the others can end.
+fn doomed(plan: &mut Plan, machine: &Machine) {
+    let instance = machine.instance.clone();
+    if machine.told.listening_at.is_some() {
+        plan.act(Action::Drain { instance, number: machine.next_drain_order() }, Reason::Interrupted);
+    } else {
+        write_off(plan, machine);
+    }
+}
+
+/// Ends a machine that may hold a registration which never listened: the registration goes first, so that no job can
+/// reach a machine that is being ended.
+fn write_off(plan: &mut Plan, machine: &Machine) {
+    let instance = machine.instance.clone();
+    match (&machine.told.registered, machine.drain.as_ref().and_then(|drain| drain.removal)) {
+        (Some((_, registration)), None) => {
+            plan.act(Action::Remove { instance, runner: registration.id }, Reason::NeverListened);
+        }
+        (Some(_), Some(Removal::Busy)) => {}
+        (Some(_), Some(Removal::Gone)) | (None, _) => plan.act(Action::Terminate { instance }, Reason::NeverListened),
+    }
+}

@@ -1,0 +1,66 @@
+//! One class's part of the world: its queue and its machines, by phase and age.
+//!
+//! Invariant: a machine stands in exactly one of the sets `booting`, `ready`, `registering`, `idle`, `draining`, `busy`,
+//! `doomed`, or in none (ended, ending, gone); `unmatched` is beside them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::ids::{InstanceId, JobKey};
+use crate::time::Timestamp;
+
+/// A machine and since when it is where it is. Sets of these are ordered by age.
+pub type Since = (Timestamp, InstanceId);
+
+/// One class's part of the world.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ClassWorld {
+    /// Jobs that wait for a runner, by demand, with their repository.
+    pub queued: BTreeMap<(Timestamp, JobKey), Arc<str>>,
+    /// Jobs that run.
+    pub running: u32,
+    /// Machines of launches without an outcome.
+    pub launching: u32,
+    /// Launched, not claimed.
+    pub booting: BTreeSet<Since>,
+    /// Claimed, unregistered.
+    pub ready: BTreeSet<Since>,
+    /// Minted, not yet listening.
+    pub registering: BTreeSet<Since>,
+    /// Listening.
+    pub idle: BTreeSet<Since>,
+    /// Told to drain, or frozen.
+    pub draining: BTreeSet<Since>,
+    /// With a job.
+    pub busy: BTreeSet<Since>,
+    /// Not busy, and the cloud will take it: no supply.
+    pub doomed: BTreeSet<Since>,
+    /// Runners that reported a job which GitHub has not named yet.
+    pub unmatched: BTreeSet<Since>,
+}
+
+impl ClassWorld {
+    /// Machines that a queued job can count on: here or on their way.
+    pub fn supply(&self) -> u32 {
+        self.launching
+            + count(self.booting.len())
+            + count(self.ready.len())
+            + count(self.registering.len())
+            + count(self.idle.len())
+    }
+
+    /// Queued jobs that no runner has taken, as far as the agents tell: their word is seconds ahead of GitHub's.
+    pub fn need(&self) -> u32 {
+        count(self.queued.len()).saturating_sub(count(self.unmatched.len()))
+    }
+
+    /// Whether nothing of the class exists.
+    pub fn is_empty(&self) -> bool {
+        *self == ClassWorld::default()
+    }
+}
+
+/// A length as a count; no fleet comes near the limit.
+pub(crate) fn count(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,218 @@
+//! Changes to the world. Each takes a thing out of the indexes, changes it, and puts it back.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::class::Since;
+use super::{LiveJob, World};
+use crate::config::{FleetConfig, Resolution};
+use crate::ids::{ClassId, InstanceId, JobKey, LaunchId};
+use crate::job::{JobPhase, JobRecord};
+use crate::launch::Launch;
+use crate::machine::{Machine, MachinePhase, Purpose};
+use crate::time::Timestamp;
+
+/// How long a runner's word that it has a job counts without GitHub's. GitHub's webhooks are seconds late as a rule; past
+/// this the job's event was lost, or the runner was wrong.
+pub const UNMATCHED_MAX: Duration = Duration::from_secs(300);
+
+impl World {
+    /// Takes in a job's record as it now is. A job that is over leaves the world.
+    pub fn put_job(&mut self, record: JobRecord, config: &FleetConfig) {
+        let former = self.jobs.remove(&record.key);
+        if let Some(former) = &former {
+            self.index_job(former, Change::Out);
+        }
+        if record.phase() == JobPhase::Completed {
+            return;
+        }
+        let served = match former {
+            Some(former) if former.record.about == record.about => former.served,
+            Some(_) | None => World::resolve(&record, config),
+        };
+        self.place_job(LiveJob { record, served });
+    }
+
+    /// Resolves all jobs anew: the configuration has changed.
+    pub fn reconfigure(&mut self, config: &FleetConfig) {
+        for job in std::mem::take(&mut self.jobs).into_values() {
+            self.index_job(&job, Change::Out);
+            let served = World::resolve(&job.record, config);
+            self.place_job(LiveJob { served, ..job });
+        }
+    }
+
+    fn place_job(&mut self, job: LiveJob) {
+        self.index_job(&job, Change::In);
+        self.jobs.insert(job.record.key, job);
+    }
+
+    fn index_job(&mut self, job: &LiveJob, change: Change) {
+        let Resolution::Class(class) = &job.served else { return };
+        let class = self.class_mut(&class.id);
+        match (job.record.phase(), change) {
+            (JobPhase::Queued, Change::In) => {
+                class.queued.insert(job.place_in_queue(), job.record.about.repository.clone());
+            }
+            (JobPhase::Queued, Change::Out) => {
+                class.queued.remove(&job.place_in_queue());
+            }
+            (JobPhase::Running, Change::In) => class.running += 1,
+            (JobPhase::Running, Change::Out) => class.running -= 1,
+            (JobPhase::Waiting | JobPhase::Completed, _) => {}
+        }
+    }
+
+    /// Takes in an unsettled launch: it counts as if its machines existed.
+    pub fn put_launch(&mut self, launch: Launch) {
+        self.count_machines(&launch.purpose, launch.count, Change::In);
+        self.class_mut(&launch.purpose.class).launching += launch.count;
+        self.launches.insert(launch.id.clone(), launch);
+    }
+
+    /// A launch's outcome is known: it no longer counts by itself.
+    pub fn settle_launch(&mut self, id: &LaunchId) -> Option<Launch> {
+        let launch = self.launches.remove(id)?;
+        self.count_machines(&launch.purpose, launch.count, Change::Out);
+        self.class_mut(&launch.purpose.class).launching -= launch.count;
+        Some(launch)
+    }
+
+    /// Takes in a machine as it now is.
+    pub fn put_machine(&mut self, machine: Machine) {
+        self.forget_machine(&machine.instance);
+        self.index_machine(&machine, Change::In);
+        self.machines.insert(machine.instance.clone(), machine);
+    }
+
+    /// Changes a machine. `None` if there is none.
+    pub fn change_machine<T>(&mut self, instance: &InstanceId, change: impl FnOnce(&mut Machine) -> T) -> Option<T> {
+        let mut machine = self.forget_machine(instance)?;
+        let out = change(&mut machine);
+        self.put_machine(machine);
+        Some(out)
+    }
+
+    /// Forgets a machine.
+    pub fn forget_machine(&mut self, instance: &InstanceId) -> Option<Machine> {
+        let machine = self.machines.remove(instance)?;
+        self.index_machine(&machine, Change::Out);
+        Some(machine)
+    }
+
+    /// GitHub has named the job of a machine. `true` if that is news.
+    pub fn match_job(&mut self, instance: &InstanceId, job: JobKey) -> bool {
+        let unmatched = self.machines.get(instance).is_some_and(|machine| machine.job.is_none());
+        unmatched && self.change_machine(instance, |machine| machine.job = Some(job)).is_some()
+    }
+
+    /// Stops believing unmatched reports that are older than [`UNMATCHED_MAX`].
+    pub fn expire_unmatched(&mut self, now: Timestamp) {
+        let limit = now - UNMATCHED_MAX;
+        for class in self.classes.values_mut() {
+            while class.unmatched.first().is_some_and(|(at, _)| *at < limit) {
+                class.unmatched.pop_first();
+            }
+        }
+    }
+
+    fn index_machine(&mut self, machine: &Machine, change: Change) {
+        let (place, at) = Place::of(machine);
+        change.apply(self.set(&machine.purpose.class, place), (at, machine.instance.clone()));
+        if let Some(at) = machine.unmatched_since() {
+            let unmatched = &mut self.class_mut(&machine.purpose.class).unmatched;
+            change.apply(unmatched, (at, machine.instance.clone()));
+        }
+        if machine.is_live() {
+            self.count_machines(&machine.purpose, 1, change);
+        }
+    }
+
+    fn set(&mut self, class: &ClassId, place: Place) -> &mut BTreeSet<Since> {
+        match place {
+            Place::Frozen => &mut self.frozen,
+            Place::Ended => &mut self.ended,
+            Place::Ending => &mut self.ending,
+            Place::Gone => &mut self.gone,
+            Place::Booting => &mut self.class_mut(class).booting,
+            Place::Ready => &mut self.class_mut(class).ready,
+            Place::Registering => &mut self.class_mut(class).registering,
+            Place::Idle => &mut self.class_mut(class).idle,
+            Place::Draining => &mut self.class_mut(class).draining,
+            Place::Busy => &mut self.class_mut(class).busy,
+            Place::Doomed => &mut self.class_mut(class).doomed,
+        }
+    }
+
+    fn count_machines(&mut self, purpose: &Purpose, count: u32, change: Change) {
+        let price = purpose.price.times(count);
+        let load = self.zone_load.entry((purpose.shape.clone(), purpose.zone.clone())).or_default();
+        let pool = self.pools.entry(purpose.pool.clone()).or_default();
+        match change {
+            Change::In => {
+                *load += count;
+                for totals in [pool, &mut self.totals] {
+                    totals.machines += count;
+                    totals.price = totals.price + price;
+                }
+            }
+            Change::Out => {
+                *load -= count;
+                for totals in [pool, &mut self.totals] {
+                    totals.machines -= count;
+                    totals.price = totals.price - price;
+                }
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Change {
+    In,
+    Out,
+}
+
+impl Change {
+    fn apply(self, set: &mut BTreeSet<Since>, entry: Since) {
+        match self {
+            Change::In => set.insert(entry),
+            Change::Out => set.remove(&entry),
+        };
+    }
+}
+
+/// The set that a machine stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Booting,
+    Ready,
+    Registering,
+    Idle,
+    Draining,
+    Frozen,
+    Busy,
+    /// Not busy, and the cloud will take it.
+    Doomed,
+    Ended,
+    Ending,
+    Gone,
+}
+
+impl Place {
+    fn of(machine: &Machine) -> (Place, Timestamp) {
+        let (place, at) = match machine.phase() {
+            MachinePhase::Booting(at) => (Place::Booting, at),
+            MachinePhase::Ready(at) => (Place::Ready, at),
+            MachinePhase::Registering(at) => (Place::Registering, at),
+            MachinePhase::Idle(at) => (Place::Idle, at),
+            MachinePhase::Busy(at) => return (Place::Busy, at),
+            MachinePhase::Draining(at) => return (Place::Draining, at),
+            MachinePhase::Frozen(at) => return (Place::Frozen, at),
+            MachinePhase::Ended(at) => return (Place::Ended, at),
+            MachinePhase::Ending(at) => return (Place::Ending, at),
+            MachinePhase::Gone(at) => return (Place::Gone, at),
+        };
+        if machine.interrupted_at.is_some() { (Place::Doomed, at) } else { (place, at) }
+    }
+}

@@ -1,0 +1,184 @@
+//! Intents into the world: what a plan changes the moment it is committed, and what an effect's outcome changes after it.
+//!
+//! Invariant: the world after `intend` is what a scaler would load if this one died right after its commit.
+
+use std::time::Duration;
+
+use super::World;
+use crate::claim::Order;
+use crate::ids::{InstanceId, LaunchId, RunnerId, ShapeId};
+use crate::launch::{Hold, Launch, LaunchErrorKind, LaunchReply, Offering};
+use crate::machine::{Drain, Machine, Removal};
+use crate::plan::Action;
+use crate::ports::Batch;
+use crate::time::Timestamp;
+
+/// The first hold after a refusal for want of capacity; it doubles with each further one.
+pub const HOLD_FIRST: Duration = Duration::from_secs(180);
+/// A hold grows no longer than this.
+pub const HOLD_MAX: Duration = Duration::from_secs(1800);
+/// After a throttled request.
+pub const HOLD_THROTTLED: Duration = Duration::from_secs(5);
+
+/// What is to be done outside, once the intent is committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Ask the cloud for machines.
+    Launch(Launch),
+    /// Ask GitHub to remove a registration.
+    Remove {
+        /// Whose.
+        instance: InstanceId,
+        /// Which.
+        runner: RunnerId,
+    },
+    /// Ask the cloud to end an instance.
+    Terminate {
+        /// Which.
+        instance: InstanceId,
+    },
+    /// Ask the cloud for standby stock.
+    SetStandby {
+        /// Of which shape.
+        shape: ShapeId,
+        /// How many.
+        size: u32,
+    },
+}
+
+impl World {
+    /// Makes an action an intent: changes the world, adds what is to be stored to the batch, and says what is to be done
+    /// once that is committed.
+    pub fn intend(&mut self, action: &Action, now: Timestamp, batch: &mut Batch) -> Option<Effect> {
+        let mut change = |world: &mut World, instance: &InstanceId, change: &mut dyn FnMut(&mut Machine)| {
+            world.change_machine(instance, |machine| {
+                change(machine);
+                batch.machines.push(machine.clone());
+            });
+        };
+        match action {
+            Action::Launch(launch) => {
+                self.put_launch(launch.clone());
+                batch.launches.push(launch.clone());
+                Some(Effect::Launch(launch.clone()))
+            }
+            Action::Drain { instance, number } => {
+                let drain =
+                    Drain { order: *number, ordered_at: now, removal: None, answered: false, closed_at: None };
+                change(self, instance, &mut |machine| machine.drain = Some(drain.clone()));
+                batch.orders.push((instance.clone(), Order::Drain { number: *number }));
+                None
+            }
+            Action::Remove { instance, runner } => {
+                Some(Effect::Remove { instance: instance.clone(), runner: *runner })
+            }
+            Action::Kill { instance, number } | Action::Thaw { instance, number } => {
+                let number = *number;
+                change(self, instance, &mut |machine| {
+                    if let Some(drain) = &mut machine.drain {
+                        drain.answered = true;
+                    }
+                });
+                let kill = matches!(action, Action::Kill { .. });
+                let order = if kill { Order::Kill { number } } else { Order::Thaw { number } };
+                batch.orders.push((instance.clone(), order));
+                None
+            }
+            Action::CloseDrain { instance } => {
+                change(self, instance, &mut |machine| {
+                    if let Some(drain) = &mut machine.drain {
+                        drain.closed_at = Some(now);
+                    }
+                });
+                None
+            }
+            Action::Terminate { instance } => {
+                change(self, instance, &mut |machine| machine.terminate_at = Some(now));
+                Some(Effect::Terminate { instance: instance.clone() })
+            }
+            Action::Register { instance } => {
+                change(self, instance, &mut |machine| machine.may_register = true);
+                None
+            }
+            Action::Forget { instance } => {
+                self.forget_machine(instance);
+                batch.forgotten.push(instance.clone());
+                None
+            }
+            Action::SetStandby { shape, size } => {
+                self.set_stock_wanted(shape.clone(), *size);
+                Some(Effect::SetStandby { shape: shape.clone(), size: *size })
+            }
+        }
+    }
+
+    /// The cloud has answered a launch: its machines exist, and a refusal becomes a hold.
+    pub fn launch_answered(&mut self, id: &LaunchId, reply: &LaunchReply, now: Timestamp, batch: &mut Batch) {
+        let Some(launch) = self.settle_launch(id) else { return };
+        batch.settled.push(id.clone());
+        for instance in &reply.instances {
+            let machine = Machine::launched(instance.clone(), &launch, now);
+            batch.machines.push(machine.clone());
+            self.put_machine(machine);
+        }
+        let purpose = &launch.purpose;
+        if purpose.origin == crate::machine::Origin::Standby
+            && let Some(stock) = self.stock.get_mut(&purpose.shape)
+        {
+            // What the stock did not give is not there, whatever was last told of it.
+            let taken = if reply.error.is_some() { *stock } else { launch.count };
+            *stock = stock.saturating_sub(taken);
+        }
+        let offering =
+            Offering { shape: purpose.shape.clone(), zone: purpose.zone.clone(), market: purpose.market };
+        match &reply.error {
+            Some(error) if purpose.origin == crate::machine::Origin::Cold => {
+                let strikes = self.last_hold(&offering).map_or(1, |hold| hold.strikes + 1);
+                let hold = Hold { until: now + hold_for(error.kind, strikes), offering, kind: error.kind, strikes };
+                batch.holds.push(hold.clone());
+                self.put_hold(hold);
+            }
+            Some(_) => {}
+            None => {
+                if let Some(hold) = self.last_hold(&offering) {
+                    batch.holds.push(Hold { until: now, strikes: 0, ..hold.clone() });
+                    self.drop_hold(&offering);
+                }
+            }
+        }
+    }
+
+    /// GitHub has answered a removal.
+    pub fn removal_answered(&mut self, instance: &InstanceId, removal: Removal, now: Timestamp, batch: &mut Batch) {
+        self.change_machine(instance, |machine| {
+            let number = machine.next_drain_order();
+            let drain = machine.drain.get_or_insert(Drain {
+                order: number,
+                ordered_at: now,
+                removal: None,
+                answered: true,
+                closed_at: Some(now),
+            });
+            drain.removal = Some(removal);
+            batch.machines.push(machine.clone());
+        });
+    }
+
+    /// The cloud says that an instance is gone.
+    pub fn instance_gone(&mut self, instance: &InstanceId, now: Timestamp, batch: &mut Batch) {
+        self.change_machine(instance, |machine| {
+            machine.gone_at.get_or_insert(now);
+            batch.machines.push(machine.clone());
+        });
+    }
+}
+
+/// How long a refusal is remembered, by kind and by how many there were in a row.
+fn hold_for(kind: LaunchErrorKind, strikes: u32) -> Duration {
+    let doubled = HOLD_FIRST.saturating_mul(1 << strikes.saturating_sub(1).min(8)).min(HOLD_MAX);
+    match kind {
+        LaunchErrorKind::Capacity | LaunchErrorKind::Unknown => doubled,
+        LaunchErrorKind::Throttled => HOLD_THROTTLED,
+        LaunchErrorKind::Quota | LaunchErrorKind::Configuration => HOLD_MAX,
+    }
+}

@@ -1,0 +1,267 @@
+//! The world: everything a tick knows, arranged for the planner.
+//!
+//! What lives here: live jobs, machines, unsettled launches, holds, stock, and per class the counts and queues that
+//! follow from them. What may not: decisions.
+//!
+//! Invariant: every index here can be recomputed from jobs, machines and launches alone, and a property test does. They
+//! are kept up with each change because a plan must cost what has changed and not what exists.
+
+mod class;
+mod index;
+mod intend;
+mod merge;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+pub(crate) use class::count;
+pub use class::{ClassWorld, Since};
+pub use index::UNMATCHED_MAX;
+pub use intend::{Effect, HOLD_FIRST, HOLD_MAX, HOLD_THROTTLED};
+pub use merge::{Merged, News};
+
+use crate::config::{Class, FleetConfig, Resolution};
+use crate::ids::{ClassId, Generation, InstanceId, JobKey, LaunchId, PoolName, ShapeId, Zone};
+use crate::job::JobRecord;
+use crate::launch::{Hold, Launch, Offering};
+use crate::machine::Machine;
+use crate::money::HourlyPrice;
+use crate::ports::{Snapshot, Switch};
+use crate::time::Timestamp;
+
+/// A job that is not over, and who serves it.
+#[derive(Clone, Debug)]
+pub struct LiveJob {
+    /// What was told of it.
+    pub record: JobRecord,
+    /// Its class, or why it has none.
+    pub served: Resolution,
+}
+
+/// What is launched and not terminated, summed up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Machines, those of unsettled launches included.
+    pub machines: u32,
+    /// The sum of their hourly prices.
+    pub price: HourlyPrice,
+}
+
+/// Everything a tick knows.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    ledger: Arc<str>,
+    generation: Generation,
+    switch: Switch,
+    zones: Vec<Zone>,
+    jobs: BTreeMap<JobKey, LiveJob>,
+    machines: BTreeMap<InstanceId, Machine>,
+    launches: BTreeMap<LaunchId, Launch>,
+    holds: BTreeMap<Offering, Hold>,
+    stock: BTreeMap<ShapeId, u32>,
+    stock_wanted: BTreeMap<ShapeId, u32>,
+    classes: BTreeMap<ClassId, ClassWorld>,
+    pools: BTreeMap<PoolName, Totals>,
+    zone_load: BTreeMap<(ShapeId, Zone), u32>,
+    totals: Totals,
+    frozen: BTreeSet<Since>,
+    ended: BTreeSet<Since>,
+    ending: BTreeSet<Since>,
+    gone: BTreeSet<Since>,
+}
+
+impl World {
+    /// A world from what the ledger holds, seen with this configuration.
+    pub fn from_snapshot(snapshot: Snapshot, config: &FleetConfig) -> World {
+        let mut world = World {
+            ledger: snapshot.ledger.into(),
+            generation: snapshot.generation,
+            switch: snapshot.switch,
+            ..World::default()
+        };
+        for launch in snapshot.launches {
+            world.put_launch(launch);
+        }
+        for machine in snapshot.machines {
+            world.put_machine(machine);
+        }
+        for hold in snapshot.holds {
+            world.holds.insert(hold.offering.clone(), hold);
+        }
+        for record in snapshot.jobs {
+            world.put_job(record, config);
+        }
+        world
+    }
+
+    /// The word that names the ledger.
+    pub fn ledger(&self) -> &str {
+        &self.ledger
+    }
+
+    /// The generation that the next write must name.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Takes in the generation that a write has made.
+    pub fn set_generation(&mut self, generation: Generation) {
+        self.generation = generation;
+    }
+
+    /// The admin's switch.
+    pub fn switch(&self) -> Switch {
+        self.switch
+    }
+
+    /// Takes in the admin's switch.
+    pub fn set_switch(&mut self, switch: Switch) {
+        self.switch = switch;
+    }
+
+    /// Zones to launch in, in order of preference.
+    pub fn zones(&self) -> &[Zone] {
+        &self.zones
+    }
+
+    /// Takes in the zones that the cloud has told.
+    pub fn set_zones(&mut self, zones: Vec<Zone>) {
+        self.zones = zones;
+    }
+
+    /// How many machines of a shape stand by.
+    pub fn stock(&self, shape: &ShapeId) -> u32 {
+        self.stock.get(shape).copied().unwrap_or(0)
+    }
+
+    /// All standby stock, by shape.
+    pub fn stocks(&self) -> impl Iterator<Item = (&ShapeId, u32)> {
+        self.stock.iter().map(|(shape, count)| (shape, *count))
+    }
+
+    /// Takes in the standby stock that the cloud has told.
+    pub fn set_stock(&mut self, stock: Vec<(ShapeId, u32)>) {
+        self.stock = stock.into_iter().collect();
+    }
+
+    /// The size last asked for of a shape's standby stock; 0 if none ever was.
+    pub fn stock_wanted(&self, shape: &ShapeId) -> u32 {
+        self.stock_wanted.get(shape).copied().unwrap_or(0)
+    }
+
+    /// Notes the size asked for of a shape's standby stock.
+    pub fn set_stock_wanted(&mut self, shape: ShapeId, size: u32) {
+        self.stock_wanted.insert(shape, size);
+    }
+
+    /// A live job.
+    pub fn job(&self, key: JobKey) -> Option<&LiveJob> {
+        self.jobs.get(&key)
+    }
+
+    /// All jobs that are not over.
+    pub fn jobs(&self) -> impl Iterator<Item = &LiveJob> {
+        self.jobs.values()
+    }
+
+    /// A machine that is not forgotten.
+    pub fn machine(&self, instance: &InstanceId) -> Option<&Machine> {
+        self.machines.get(instance)
+    }
+
+    /// All machines that are not forgotten.
+    pub fn machines(&self) -> impl Iterator<Item = &Machine> {
+        self.machines.values()
+    }
+
+    /// Launches without an outcome.
+    pub fn launches(&self) -> impl Iterator<Item = &Launch> {
+        self.launches.values()
+    }
+
+    /// A class's part of the world; `None` if nothing of it exists.
+    pub fn class(&self, id: &ClassId) -> Option<&ClassWorld> {
+        self.classes.get(id)
+    }
+
+    /// Every class that has or had something.
+    pub fn classes(&self) -> impl Iterator<Item = (&ClassId, &ClassWorld)> {
+        self.classes.iter()
+    }
+
+    /// What is launched and not terminated.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// The same of one pool.
+    pub fn pool_totals(&self, pool: &PoolName) -> Totals {
+        self.pools.get(pool).copied().unwrap_or_default()
+    }
+
+    /// How many machines of a shape there are in a zone, launches included.
+    pub fn zone_load(&self, shape: &ShapeId, zone: &Zone) -> u32 {
+        self.zone_load.get(&(shape.clone(), zone.clone())).copied().unwrap_or(0)
+    }
+
+    /// The hold on an offering that still stands at `now`.
+    pub fn hold(&self, offering: &Offering, now: Timestamp) -> Option<&Hold> {
+        self.holds.get(offering).filter(|hold| hold.until > now)
+    }
+
+    /// The last hold on an offering, standing or over.
+    pub fn last_hold(&self, offering: &Offering) -> Option<&Hold> {
+        self.holds.get(offering)
+    }
+
+    /// Takes in a hold.
+    pub fn put_hold(&mut self, hold: Hold) {
+        self.holds.insert(hold.offering.clone(), hold);
+    }
+
+    /// Forgets the hold on an offering that has just delivered. `true` if there was one.
+    pub fn drop_hold(&mut self, offering: &Offering) -> bool {
+        self.holds.remove(offering).is_some()
+    }
+
+    /// Frozen machines, by when they froze.
+    pub fn frozen(&self) -> impl Iterator<Item = &Machine> {
+        self.frozen.iter().filter_map(|(_, id)| self.machines.get(id))
+    }
+
+    /// Machines whose runner is over, by when it ended.
+    pub fn ended(&self) -> impl Iterator<Item = &Machine> {
+        self.ended.iter().filter_map(|(_, id)| self.machines.get(id))
+    }
+
+    /// Machines whose end was committed, by when.
+    pub fn ending(&self) -> impl Iterator<Item = &Machine> {
+        self.ending.iter().filter_map(|(_, id)| self.machines.get(id))
+    }
+
+    /// Machines that are gone and not forgotten, by when they went.
+    pub fn gone(&self) -> impl Iterator<Item = &Machine> {
+        self.gone.iter().filter_map(|(_, id)| self.machines.get(id))
+    }
+
+    /// The class that serves a job as told by `record`.
+    pub fn resolve(record: &JobRecord, config: &FleetConfig) -> Resolution {
+        config.resolve(&record.about.labels, &record.about.repository, record.about.public)
+    }
+
+    fn class_mut(&mut self, id: &ClassId) -> &mut ClassWorld {
+        self.classes.entry(id.clone()).or_default()
+    }
+}
+
+impl LiveJob {
+    /// The class, if one serves it.
+    pub fn class(&self) -> Option<&Arc<Class>> {
+        self.served.class()
+    }
+
+    /// Where it stands among the jobs of its class: by demand, then by id.
+    pub fn place_in_queue(&self) -> (Timestamp, JobKey) {
+        (self.record.demanded_at().unwrap_or(self.record.first_heard), self.record.key)
+    }
+}

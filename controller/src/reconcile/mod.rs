@@ -1,0 +1,268 @@
+//! The tick: merge new facts, observe, plan, check, commit, execute, record.
+//!
+//! What lives here: the order of these steps and the writes between them. What may not: a decision (the planner's), time
+//! (the driver's), a retry (the next tick is the retry).
+//!
+//! Invariant: intent before effect. Whatever a tick does outside was committed before, under the generation that it saw;
+//! a scaler that dies between any two steps leaves a ledger from which the next one goes on.
+
+mod execute;
+mod observe;
+mod report;
+mod step;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_core::check::check;
+use muster_core::config::FleetConfig;
+use muster_core::ids::{JobKey, LaunchId};
+use muster_core::launch::Launch;
+use muster_core::plan::{Plan, Policy, plan};
+use muster_core::ports::{Batch, Cloud, Github, NewFact, Store, StoreError};
+use muster_core::stages::Stages;
+use muster_core::time::Timestamp;
+use muster_core::world::{Effect, Merged, News, World};
+use muster_webhook::clock::Clock;
+use thiserror::Error;
+
+pub use observe::{GONE_AFTER, GONE_READS, NEWBORN, OBSERVE_EVERY};
+pub use report::{JobNews, TickReport};
+pub use step::{Probe, Step};
+
+/// Facts merged in one write.
+pub const FACTS_MAX: usize = 1_000;
+/// Steps of a plan committed in one write: each chunk is valid alone.
+pub const STEPS_MAX: usize = 40;
+/// A launch without an outcome is asked for again, under the same token, after this long.
+pub const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// An effect without a token of its own is not started later than this after its commit: another scaler may have looked
+/// in the meantime.
+pub const EFFECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// A tick could not finish. Nothing is lost: facts wait in the ledger, intents too.
+#[derive(Debug, Error)]
+pub enum TickError {
+    /// The ledger failed, or another scaler wrote to it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The probe stopped the tick.
+    #[error("stopped at {0:?}")]
+    Stopped(Step),
+}
+
+/// The scaler: one for each fleet.
+pub struct Reconciler<S, C, G, K> {
+    store: Arc<S>,
+    cloud: Arc<C>,
+    github: Arc<G>,
+    clock: K,
+    config: Arc<FleetConfig>,
+    policy: Policy,
+    world: Option<World>,
+    observer: observe::Observer,
+    asked: BTreeMap<LaunchId, Timestamp>,
+}
+
+impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
+    /// A scaler that has seen nothing yet: its first tick loads the ledger.
+    pub fn new(store: Arc<S>, cloud: Arc<C>, github: Arc<G>, clock: K, config: Arc<FleetConfig>, policy: Policy) -> Self {
+        Reconciler {
+            store,
+            cloud,
+            github,
+            clock,
+            config,
+            policy,
+            world: None,
+            observer: observe::Observer::default(),
+            asked: BTreeMap::new(),
+        }
+    }
+
+    /// Takes a new configuration into use, in flight.
+    pub fn set_config(&mut self, config: Arc<FleetConfig>) {
+        if let Some(world) = &mut self.world {
+            world.reconfigure(&config);
+        }
+        self.config = config;
+    }
+
+    /// What the last tick knew; `None` before the first.
+    pub fn world(&self) -> Option<&World> {
+        self.world.as_ref()
+    }
+
+    /// One tick.
+    ///
+    /// # Errors
+    /// [`TickError`]: the next tick starts from the ledger again.
+    pub async fn tick(&mut self, probe: &mut impl Probe) -> Result<TickReport, TickError> {
+        let world = self.world.take();
+        let outcome = self.steps(world, probe).await;
+        outcome.map(|(world, report)| {
+            self.world = Some(world);
+            report
+        })
+    }
+
+    async fn steps(
+        &mut self,
+        world: Option<World>,
+        probe: &mut impl Probe,
+    ) -> Result<(World, TickReport), TickError> {
+        let now = self.clock.now();
+        let mut report = TickReport::at(now);
+        let mut world = match world {
+            Some(world) => world,
+            None => {
+                self.observer = observe::Observer::default();
+                World::from_snapshot(self.store.load().await?, &self.config)
+            }
+        };
+        probe.reached(Step::Loaded)?;
+        world.set_switch(self.store.switch().await?);
+        self.merge(&mut world, &mut report, probe).await?;
+        world.expire_unmatched(now);
+        self.observe(&mut world, &mut report).await?;
+        probe.reached(Step::Observed)?;
+
+        let mut plan = plan(&world, &self.config, self.policy, now);
+        self.strike_out(&world, &mut plan, &mut report);
+        report.waits = std::mem::take(&mut plan.waits);
+        report.wake_at = plan.wake_at;
+        self.ask_again(&mut world, &mut report, probe).await?;
+        for chunk in plan.steps.chunks(STEPS_MAX) {
+            let mut batch = Batch::default();
+            let steps = chunk.iter();
+            let effects: Vec<Effect> = steps.filter_map(|step| world.intend(&step.action, now, &mut batch)).collect();
+            let committed_at = self.clock.now();
+            if !batch.is_empty() {
+                probe.reached(Step::Planned)?;
+                self.commit(&mut world, &batch).await?;
+                probe.reached(Step::Committed)?;
+            }
+            report.orders.extend(batch.orders.iter().map(|(instance, _)| instance.clone()));
+            self.execute(&mut world, effects, committed_at, &mut report, probe).await?;
+        }
+        report.steps = plan.steps;
+        Ok((world, report))
+    }
+
+    /// Merges all new facts, a bounded number in each write.
+    async fn merge(
+        &mut self,
+        world: &mut World,
+        report: &mut TickReport,
+        probe: &mut impl Probe,
+    ) -> Result<(), TickError> {
+        loop {
+            let facts = self.store.new_facts(FACTS_MAX).await?;
+            if facts.is_empty() {
+                return Ok(());
+            }
+            let more = facts.len() == FACTS_MAX;
+            let mut merged = Merged::default();
+            for record in self.store.jobs(&unknown_jobs(world, &facts)).await? {
+                merged.jobs.insert(record.key, record);
+            }
+            let mut batch = Batch::default();
+            for NewFact { seq, fact } in facts {
+                match fact {
+                    Ok(fact) => {
+                        world.merge(&fact, &self.config, &mut merged);
+                        batch.merged.push(seq);
+                    }
+                    Err(why) => {
+                        report.set_aside += 1;
+                        batch.set_aside.push((seq, why));
+                    }
+                }
+            }
+            report.merged += batch.merged.len();
+            report.news.extend(merged.news.iter().filter_map(|news| self.tell(news, world, &merged)));
+            batch.jobs = merged.changed.iter().filter_map(|key| merged.jobs.remove(key)).collect();
+            batch.machines = merged.machines.iter().filter_map(|instance| world.machine(instance).cloned()).collect();
+            self.commit(world, &batch).await?;
+            probe.reached(Step::Merged)?;
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    fn tell(&self, news: &News, world: &World, merged: &Merged) -> Option<JobNews> {
+        let key = match news {
+            News::Queued(key) | News::Started(key) | News::Completed(key) => key,
+            News::Interrupted(instance) => return Some(JobNews::Interrupted(world.machine(instance)?.purpose.clone())),
+        };
+        let record = merged.jobs.get(key)?;
+        let class = World::resolve(record, &self.config).class()?.clone();
+        let machine = record.runner().and_then(|runner| muster_core::machine::instance_of(&runner.name));
+        let machine = machine.and_then(|instance| world.machine(&instance));
+        Some(match news {
+            News::Queued(_) => JobNews::Queued { class },
+            News::Started(_) => JobNews::Started {
+                class,
+                market: machine.map(|machine| machine.purpose.market),
+                job: Box::new(record.clone()),
+                stages: Stages::of(record, machine),
+            },
+            News::Completed(_) => JobNews::Completed {
+                class,
+                conclusion: record.completed.as_ref()?.conclusion.clone(),
+                started: record.started_at().is_some(),
+            },
+            News::Interrupted(_) => return None,
+        })
+    }
+
+    /// Judges the plan and takes out what fails.
+    fn strike_out(&self, world: &World, plan: &mut Plan, report: &mut TickReport) {
+        let violations = check(plan, world, &self.config, report.now);
+        for violation in violations.iter().rev() {
+            plan.steps.remove(violation.step);
+        }
+        report.violations = violations;
+    }
+
+    /// Asks once more for launches whose outcome was never learned: the token makes it the same launch.
+    async fn ask_again(
+        &mut self,
+        world: &mut World,
+        report: &mut TickReport,
+        probe: &mut impl Probe,
+    ) -> Result<(), TickError> {
+        let now = report.now;
+        let open: Vec<Launch> = world.launches().cloned().collect();
+        self.asked.retain(|id, _| open.iter().any(|launch| launch.id == *id));
+        let due = |launch: &Launch| self.asked.get(&launch.id).is_none_or(|at| now.since(*at) >= ASK_AGAIN);
+        let effects: Vec<Effect> = open.iter().filter(|launch| due(launch)).cloned().map(Effect::Launch).collect();
+        if !open.is_empty() {
+            report.wake(now + ASK_AGAIN);
+        }
+        self.execute(world, effects, now, report, probe).await
+    }
+
+    async fn commit(&self, world: &mut World, batch: &Batch) -> Result<(), TickError> {
+        let generation = self.store.commit(batch, world.generation()).await?;
+        world.set_generation(generation);
+        Ok(())
+    }
+}
+
+/// The jobs that these facts are about and the world does not hold: new ones, and finished ones.
+fn unknown_jobs(world: &World, facts: &[NewFact]) -> Vec<JobKey> {
+    let mut keys: Vec<JobKey> = facts
+        .iter()
+        .filter_map(|fact| match &fact.fact.as_ref().ok()?.body {
+            muster_core::fact::FactBody::Job(event) => Some(event.key),
+            muster_core::fact::FactBody::Machine(_) | muster_core::fact::FactBody::Cloud(_) => None,
+        })
+        .filter(|key| world.job(*key).is_none())
+        .collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}

@@ -1,0 +1,96 @@
+//! Looking at the cloud: zones, standby stock, and which instances are still there.
+//!
+//! Invariant: "gone" needs positive evidence. An instance is gone when the cloud says so, or when it was absent from
+//! several lists over a while, and never right after its launch: lists lag behind.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use muster_core::ids::InstanceId;
+use muster_core::ports::{Batch, Cloud, Github, InstanceState, Store};
+use muster_core::time::Timestamp;
+use muster_core::world::World;
+use muster_webhook::clock::Clock;
+
+use super::{Reconciler, TickError, TickReport};
+
+/// How often the cloud is looked at.
+pub const OBSERVE_EVERY: Duration = Duration::from_secs(60);
+/// So many lists in a row without an instance, ...
+pub const GONE_READS: u32 = 3;
+/// ... over at least this long, mean that it is gone, ...
+pub const GONE_AFTER: Duration = Duration::from_secs(120);
+/// ... but not this soon after its launch.
+pub const NEWBORN: Duration = Duration::from_secs(300);
+
+/// When the cloud was last looked at, and what was missing.
+#[derive(Debug, Default)]
+pub(super) struct Observer {
+    looked_at: Option<Timestamp>,
+    absent: BTreeMap<InstanceId, (u32, Timestamp)>,
+}
+
+impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
+    pub(super) async fn observe(&mut self, world: &mut World, report: &mut TickReport) -> Result<(), TickError> {
+        let now = report.now;
+        let machines = world.machines().next().is_some();
+        if self.observer.looked_at.is_some_and(|at| now.since(at) < OBSERVE_EVERY) {
+            return Ok(());
+        }
+        // An idle fleet is not polled: the next fact ends the silence.
+        if machines {
+            report.wake(now + OBSERVE_EVERY);
+        }
+        self.observer.looked_at = Some(now);
+        match self.cloud.zones().await {
+            Ok(zones) => world.set_zones(zones),
+            Err(error) => report.troubles.push(format!("listing zones: {error}")),
+        }
+        match self.cloud.standby().await {
+            Ok(stock) => world.set_stock(stock),
+            Err(error) => report.troubles.push(format!("listing standby stock: {error}")),
+        }
+        if !machines {
+            return Ok(());
+        }
+        let listed = match self.cloud.instances().await {
+            Ok(listed) => listed,
+            Err(error) => {
+                report.troubles.push(format!("listing instances: {error}"));
+                return Ok(());
+            }
+        };
+        let mut batch = Batch::default();
+        for instance in self.observer.missing(world, &listed, now) {
+            world.instance_gone(&instance, now, &mut batch);
+        }
+        if !batch.is_empty() {
+            self.commit(world, &batch).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Observer {
+    /// Machines that the list proves gone.
+    fn missing(&mut self, world: &World, listed: &[(InstanceId, InstanceState)], now: Timestamp) -> Vec<InstanceId> {
+        let live: BTreeSet<&InstanceId> =
+            listed.iter().filter(|(_, state)| *state == InstanceState::Live).map(|(instance, _)| instance).collect();
+        let ended: BTreeSet<&InstanceId> =
+            listed.iter().filter(|(_, state)| *state == InstanceState::Gone).map(|(instance, _)| instance).collect();
+        let mut gone = Vec::new();
+        let mut absent = BTreeMap::new();
+        for machine in world.machines().filter(|machine| machine.is_live() && !live.contains(&machine.instance)) {
+            let (reads, since) = self.absent.get(&machine.instance).copied().unwrap_or((0, now));
+            let reads = reads + 1;
+            let long = reads >= GONE_READS && now.since(since) >= GONE_AFTER && now.since(machine.launched_at) >= NEWBORN;
+            if ended.contains(&machine.instance) || long {
+                gone.push(machine.instance.clone());
+            } else {
+                absent.insert(machine.instance.clone(), (reads, since));
+            }
+        }
+        self.absent = absent;
+        gone
+    }
+}

@@ -1,0 +1,28 @@
+//! Bells: "there is something new". They carry nothing, and a lost one costs only time.
+
+use tokio::sync::Notify;
+
+/// Something that can be told to look.
+pub trait Bell: Send + Sync {
+    /// Rings. Never blocks, never fails: many rings may be heard as one.
+    fn ring(&self);
+}
+
+/// A bell within one process.
+#[derive(Debug, Default)]
+pub struct NotifyBell {
+    notify: Notify,
+}
+
+impl NotifyBell {
+    /// Waits for a ring. One that came while nobody waited counts.
+    pub async fn rung(&self) {
+        self.notify.notified().await;
+    }
+}
+
+impl Bell for NotifyBell {
+    fn ring(&self) {
+        self.notify.notify_one();
+    }
+}

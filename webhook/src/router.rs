@@ -1,0 +1,289 @@
+//! The door's routes.
+//!
+//! What lives here: paths, body limits, and the log lines and counts of what was refused. What may not: any decision.
+//! Time-outs for headers and idle connections are the server's: whoever serves this router must set them, with at least
+//! 30 s for a whole request, because agents hold long polls.
+//!
+//! Invariant: no body, proof, token or secret reaches a log line.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use axum::routing::{get, post};
+use muster_core::identity::Identity;
+use muster_core::metric;
+use muster_core::ports::Store;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::answer::{self, Answer, to_response};
+use crate::bell::Bell;
+use crate::body::{self, BodyError, RUNNER_BYTES_MAX, WEBHOOK_BYTES_MAX};
+use crate::claims::{ClaimError, Claims};
+use crate::clock::Clock;
+use crate::delivery::DeliveryHeaders;
+use crate::live::LiveConfig;
+use crate::reports::{ReportError, Reports};
+use crate::seal::Sealer;
+use crate::signature::Secrets;
+use crate::wakers::Wakers;
+use crate::webhook::{Ignored, Outcome, WebhookError, Webhooks};
+
+/// How long a health check waits for the ledger.
+const HEALTH_WAIT: Duration = Duration::from_secs(2);
+/// The version that `/healthz` tells.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The tracing target of what is not an event.
+const TARGET: &str = "muster::door";
+
+/// What a door is made of.
+pub struct DoorParts<S, I, C> {
+    /// The ledger.
+    pub store: Arc<S>,
+    /// The identity check of claims.
+    pub identity: Arc<I>,
+    /// The clock of everything.
+    pub clock: Arc<C>,
+    /// Webhook secrets.
+    pub secrets: Arc<Secrets>,
+    /// The configuration in force.
+    pub config: Arc<LiveConfig>,
+    /// Tokens and sealing.
+    pub sealer: Arc<dyn Sealer>,
+    /// Wakes the scaler.
+    pub bell: Arc<dyn Bell>,
+    /// Wakes the registrar.
+    pub registrar: Arc<dyn Bell>,
+    /// Wakes agents' long polls.
+    pub wakers: Arc<Wakers>,
+}
+
+/// The door.
+pub struct Door<S, I, C> {
+    store: Arc<S>,
+    clock: Arc<C>,
+    config: Arc<LiveConfig>,
+    webhooks: Webhooks<S, C>,
+    claims: Claims<S, I, C>,
+    reports: Reports<S, C>,
+}
+
+impl<S, I, C> Door<S, I, C>
+where
+    S: Store + 'static,
+    I: Identity + 'static,
+    C: Clock + 'static,
+{
+    /// A door of these parts.
+    pub fn new(parts: DoorParts<S, I, C>) -> Door<S, I, C> {
+        let DoorParts {
+            store,
+            identity,
+            clock,
+            secrets,
+            config,
+            sealer,
+            bell,
+            registrar,
+            wakers,
+        } = parts;
+        Door {
+            webhooks: Webhooks::new(store.clone(), clock.clone(), secrets, config.clone(), bell.clone()),
+            claims: Claims::new(
+                store.clone(),
+                identity,
+                clock.clone(),
+                sealer,
+                bell.clone(),
+                registrar,
+                wakers.clone(),
+            ),
+            reports: Reports::new(store.clone(), clock.clone(), bell, wakers),
+            store,
+            clock,
+            config,
+        }
+    }
+
+    /// Webhooks, without HTTP.
+    pub fn webhooks(&self) -> &Webhooks<S, C> {
+        &self.webhooks
+    }
+
+    /// Claims, without HTTP.
+    pub fn claims(&self) -> &Claims<S, I, C> {
+        &self.claims
+    }
+
+    /// Reports, without HTTP.
+    pub fn reports(&self) -> &Reports<S, C> {
+        &self.reports
+    }
+
+    /// The routes.
+    pub fn router(self) -> Router {
+        Router::new()
+            .route("/webhook", post(webhook::<S, I, C>))
+            .route("/healthz", get(healthz::<S, I, C>))
+            .route("/runners/claim", post(claim::<S, I, C>))
+            .route("/runners/report", post(report::<S, I, C>))
+            .fallback(async || to_response(Answer::no_such_path()))
+            .method_not_allowed_fallback(async || to_response(Answer::no_such_method()))
+            .with_state(Arc::new(self))
+    }
+}
+
+async fn webhook<S, I, C>(State(door): State<Arc<Door<S, I, C>>>, headers: HeaderMap, body: Body) -> Response
+where
+    S: Store + 'static,
+    I: Identity + 'static,
+    C: Clock + 'static,
+{
+    let body = match body::read(body, WEBHOOK_BYTES_MAX).await {
+        Ok(body) => body,
+        Err(e) => {
+            rejected(match e {
+                BodyError::TooLarge => "too_large",
+                BodyError::Broken => "broken_body",
+            });
+            return no_body(e, WEBHOOK_BYTES_MAX);
+        }
+    };
+    let delivery = DeliveryHeaders::from_http(&headers);
+    let result = door.webhooks.receive(&delivery, &body).await;
+    note_webhook(&result, &delivery);
+    to_response(answer::webhook(&result))
+}
+
+fn note_webhook(result: &Result<Outcome, WebhookError>, headers: &DeliveryHeaders<'_>) {
+    let delivery = headers.delivery;
+    match result {
+        Ok(Outcome::Stored(_)) => {}
+        Ok(Outcome::Ignored(Ignored::Foreign(foreign))) => {
+            rejected(foreign.kind());
+            tracing::info!(target: TARGET, delivery, reason = foreign.kind(), "delivery of strangers ignored");
+        }
+        Ok(Outcome::Ignored(Ignored::Event(event))) => {
+            tracing::info!(target: TARGET, delivery, event = event.as_str(), "event ignored");
+        }
+        Ok(Outcome::Ignored(Ignored::Action(action))) => {
+            tracing::warn!(target: TARGET, delivery, action = action.as_str(), "unknown action ignored");
+        }
+        Err(e @ WebhookError::NotStored(_)) => {
+            rejected(e.kind());
+            tracing::error!(target: TARGET, delivery, error = %e, "delivery not stored");
+        }
+        Err(
+            e @ (WebhookError::Signature(_)
+            | WebhookError::FormEncoded
+            | WebhookError::NoEvent
+            | WebhookError::Payload(_)),
+        ) => {
+            rejected(e.kind());
+            tracing::warn!(target: TARGET, delivery, reason = e.kind(), error = %e, "delivery refused");
+        }
+    }
+}
+
+fn rejected(reason: &'static str) {
+    metrics::counter!(metric::WEBHOOKS_REJECTED, metric::dimension::REASON => reason).increment(1);
+}
+
+async fn claim<S, I, C>(State(door): State<Arc<Door<S, I, C>>>, body: Body) -> Response
+where
+    S: Store + 'static,
+    I: Identity + 'static,
+    C: Clock + 'static,
+{
+    let request = match agent_body(body).await {
+        Ok(request) => request,
+        Err(response) => return response,
+    };
+    let result = door.claims.claim(&request).await;
+    match &result {
+        Ok(answer) => {
+            let (instance, session) = (&answer.instance, answer.session);
+            let configured = answer.sealed_config.is_some();
+            tracing::info!(target: TARGET, %instance, session, configured, "claim answered");
+        }
+        Err(e @ (ClaimError::Store(_) | ClaimError::Seal(_) | ClaimError::IdentityUnavailable(_))) => {
+            tracing::error!(target: TARGET, error = %e, "claim failed");
+        }
+        Err(e @ (ClaimError::BadField(_) | ClaimError::NotProven(_) | ClaimError::Taken)) => {
+            tracing::warn!(target: TARGET, error = %e, "claim refused");
+        }
+        Err(e @ (ClaimError::TooEarly(_) | ClaimError::Over(_))) => {
+            tracing::info!(target: TARGET, error = %e, "claim answered with no");
+        }
+    }
+    to_response(answer::claim(&result))
+}
+
+async fn report<S, I, C>(State(door): State<Arc<Door<S, I, C>>>, body: Body) -> Response
+where
+    S: Store + 'static,
+    I: Identity + 'static,
+    C: Clock + 'static,
+{
+    let request = match agent_body(body).await {
+        Ok(request) => request,
+        Err(response) => return response,
+    };
+    let result = door.reports.report(&request).await;
+    match &result {
+        Ok(_) => {}
+        Err(e @ ReportError::Store(_)) => tracing::error!(target: TARGET, error = %e, "report failed"),
+        Err(e @ (ReportError::BadField(_) | ReportError::NotProven(_))) => {
+            tracing::warn!(target: TARGET, error = %e, "report refused");
+        }
+    }
+    to_response(answer::report(&result))
+}
+
+async fn agent_body<T: DeserializeOwned>(body: Body) -> Result<T, Response> {
+    let body = body::read(body, RUNNER_BYTES_MAX)
+        .await
+        .map_err(|e| no_body(e, RUNNER_BYTES_MAX))?;
+    serde_json::from_slice(&body).map_err(|e| to_response(Answer::bad_body(&e)))
+}
+
+fn no_body(error: BodyError, limit: usize) -> Response {
+    to_response(match error {
+        BodyError::TooLarge => Answer::too_large(limit),
+        BodyError::Broken => Answer::broken_body(),
+    })
+}
+
+async fn healthz<S, I, C>(State(door): State<Arc<Door<S, I, C>>>) -> Response
+where
+    S: Store + 'static,
+    I: Identity + 'static,
+    C: Clock + 'static,
+{
+    let ledger = tokio::select! {
+        answer = door.store.generation() => answer.err().map(|e| e.to_string()),
+        () = door.clock.sleep(HEALTH_WAIT) => Some("the ledger does not answer".to_owned()),
+    };
+    let config = door
+        .config
+        .problem()
+        .map(|why| format!("the latest configuration was refused: {why}"));
+    let wrong: Vec<String> = ledger.into_iter().chain(config).collect();
+    to_response(match wrong.is_empty() {
+        true => Answer::new(StatusCode::OK, json!({ "version": VERSION })),
+        false => {
+            let mut answer = Answer::error(
+                StatusCode::SERVICE_UNAVAILABLE,
+                wrong.join("; "),
+                "mend what is named; the last good configuration stays in force meanwhile",
+            );
+            answer.body["version"] = VERSION.into();
+            answer
+        }
+    })
+}
