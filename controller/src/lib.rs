@@ -3,5 +3,12 @@
 //! What lives here: the tick, the registrar, telemetry, the drivers (service, demo, simulation) and the command line. What
 //! may not: a decision about machines; those are the planner's, in `muster-core`.
 
+pub mod cli;
+pub mod clock;
+pub mod drivers;
 pub mod reconcile;
 pub mod registrar;
+pub mod secret;
+pub mod story;
+pub mod telemetry;
+pub mod watch;

@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The `muster` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    muster::cli::run()
+}

@@ -64,13 +64,19 @@ pub struct Registrar<S, G, K, L> {
 impl<S: Store, G: Github, K: Clock, L: Sealer> Registrar<S, G, K, L> {
     /// A registrar within [`MINTS_PER_SECOND`].
     pub fn new(store: Arc<S>, github: Arc<G>, clock: K, sealer: L) -> Self {
-        let bucket = TokenBucket::full(MINTS_PER_SECOND, MINTS_PER_SECOND, clock.now());
-        Registrar { store, github, clock, sealer, bucket: Some(Mutex::new(bucket)) }
+        Registrar::unlimited(store, github, clock, sealer).with_budget(MINTS_PER_SECOND, MINTS_PER_SECOND)
     }
 
     /// A registrar without a limit of its own: for a simulated world that has none.
     pub fn unlimited(store: Arc<S>, github: Arc<G>, clock: K, sealer: L) -> Self {
         Registrar { store, github, clock, sealer, bucket: None }
+    }
+
+    /// Within a bucket of `size` mints that refills at `per_second`.
+    #[must_use]
+    pub fn with_budget(self, size: f64, per_second: f64) -> Self {
+        let bucket = TokenBucket::full(size, per_second, self.clock.now());
+        Registrar { bucket: Some(Mutex::new(bucket)), ..self }
     }
 
     /// Serves the claim whose demand is oldest.

@@ -91,7 +91,7 @@ impl Report {
 }
 
 /// A registration at GitHub.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Registration {
     /// GitHub's id.
     pub id: RunnerId,
@@ -245,7 +245,7 @@ pub enum MachinePhase {
     Idle(Timestamp),
     /// It has a job.
     Busy(Timestamp),
-    /// A drain was ordered and not answered.
+    /// A drain was ordered and not answered, or the listener runs on after its registration was removed.
     Draining(Timestamp),
     /// Frozen, as the drain asked: the registration may be removed.
     Frozen(Timestamp),
@@ -314,6 +314,11 @@ impl Machine {
             self.session = event.session;
             self.told = Session::default();
             self.job = None;
+            // A drain and its answer were about the listener and the registration of the session before.
+            if let Some(drain) = &mut self.drain {
+                drain.closed_at = drain.closed_at.or(Some(drain.ordered_at));
+                drain.removal = None;
+            }
         }
         let told = &mut self.told;
         match &event.report {
@@ -321,9 +326,7 @@ impl Machine {
             Report::Claimed => told.claimed_at = first(told.claimed_at, event.at),
             Report::Registered(registration) => {
                 let new = (event.at, registration.clone());
-                if told.registered.as_ref().is_none_or(|(at, r)| (new.0, new.1.id) < (*at, r.id)) {
-                    told.registered = Some(new);
-                }
+                told.registered = Some(told.registered.take().map_or(new.clone(), |known| known.min(new)));
             }
             Report::Listening => told.listening_at = first(told.listening_at, event.at),
             Report::Busy => told.busy_at = first(told.busy_at, event.at),
@@ -364,7 +367,11 @@ impl Machine {
             };
         }
         if let Some(at) = told.listening_at {
-            return MachinePhase::Idle(at);
+            return match &self.drain {
+                // The agent went on without its registration: no job can reach it, so it is not idle.
+                Some(drain) if drain.removal == Some(Removal::Gone) => MachinePhase::Draining(drain.ordered_at),
+                Some(_) | None => MachinePhase::Idle(at),
+            };
         }
         if let Some((at, _)) = &told.registered {
             return MachinePhase::Registering(*at);
@@ -377,7 +384,8 @@ impl Machine {
 
     /// The drain that is still under way: ordered, and neither refused nor given up.
     pub fn open_drain(&self) -> Option<&Drain> {
-        let open = |drain: &&Drain| drain.closed_at.is_none() && self.told.thawed.is_none_or(|thawed| thawed < drain.order);
+        let open =
+            |drain: &&Drain| drain.closed_at.is_none() && self.told.thawed.is_none_or(|thawed| thawed < drain.order);
         self.drain.as_ref().filter(open)
     }
 
@@ -389,7 +397,11 @@ impl Machine {
     /// When its agent said that it has or had a job, if GitHub has not named that job yet.
     pub fn unmatched_since(&self) -> Option<Timestamp> {
         let ran = self.told.done.and_then(|(at, ran)| ran.then_some(at));
-        if self.job.is_some() { None } else { self.told.busy_at.or(ran) }
+        if self.job.is_some() {
+            None
+        } else {
+            self.told.busy_at.or(ran)
+        }
     }
 
     /// Whether it counts as launched and not terminated.
@@ -409,7 +421,12 @@ const POOL_IN_NAME_MAX: usize = 24;
 
 /// A fresh runner name: pool, instance and a suffix that differs for every attempt to mint.
 pub fn runner_name(pool: &PoolName, instance: &InstanceId, suffix: &str) -> RunnerName {
-    let pool: String = pool.as_str().chars().filter(char::is_ascii).take(POOL_IN_NAME_MAX).collect();
+    let pool: String = pool
+        .as_str()
+        .chars()
+        .filter(char::is_ascii)
+        .take(POOL_IN_NAME_MAX)
+        .collect();
     let mut name = format!("{pool}-{instance}-{suffix}");
     name.truncate(RUNNER_NAME_MAX);
     RunnerName::new(name)
@@ -420,7 +437,8 @@ pub fn instance_of(name: &RunnerName) -> Option<InstanceId> {
     let mut parts = name.as_str().rsplitn(4, '-');
     let (_suffix, hex, i) = (parts.next()?, parts.next()?, parts.next()?);
     parts.next()?;
-    (i == "i" && hex.len() >= 8 && hex.bytes().all(|b| b.is_ascii_hexdigit())).then(|| InstanceId::new(format!("i-{hex}")))
+    (i == "i" && hex.len() >= 8 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
+        .then(|| InstanceId::new(format!("i-{hex}")))
 }
 
 #[cfg(test)]

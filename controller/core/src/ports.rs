@@ -129,7 +129,11 @@ pub trait Store: Send + Sync {
     /// The records of these jobs, finished ones too; unknown ones are left out.
     fn jobs(&self, keys: &[JobKey]) -> impl Future<Output = Result<Vec<JobRecord>, StoreError>> + Send;
     /// Writes a batch if the ledger is still at `expected`, and returns the new generation.
-    fn commit(&self, batch: &Batch, expected: Generation) -> impl Future<Output = Result<Generation, StoreError>> + Send;
+    fn commit(
+        &self,
+        batch: &Batch,
+        expected: Generation,
+    ) -> impl Future<Output = Result<Generation, StoreError>> + Send;
     /// The generation alone, to look again right before an effect.
     fn generation(&self) -> impl Future<Output = Result<Generation, StoreError>> + Send;
     /// The admin's switch.

@@ -30,14 +30,22 @@ pub struct Stages {
 impl Stages {
     /// The stages of a job and the machine that it started on, if that is one of ours.
     pub fn of(job: &JobRecord, machine: Option<&Machine>) -> Stages {
-        let mut stages = Stages { queue_time: job.queue_time(), ..Stages::default() };
-        let (Some(demanded), Some(queued)) = (job.demanded_at(), &job.queued) else { return stages };
+        let mut stages = Stages {
+            queue_time: job.queue_time(),
+            ..Stages::default()
+        };
+        let (Some(demanded), Some(queued)) = (job.demanded_at(), &job.queued) else {
+            return stages;
+        };
         stages.webhook = Some(queued.received_at.since(demanded));
         let Some(machine) = machine else { return stages };
         stages.decision = Some(machine.intended_at.since(queued.received_at));
         if machine.intended_at >= queued.received_at {
             stages.launch = Some(machine.launched_at.since(machine.intended_at));
-            stages.boot = machine.told.claimed_at.map(|claimed| claimed.since(machine.launched_at));
+            stages.boot = machine
+                .told
+                .claimed_at
+                .map(|claimed| claimed.since(machine.launched_at));
             let claimed = machine.told.claimed_at;
             stages.register = claimed.and_then(|claimed| Some(machine.told.listening_at?.since(claimed)));
         }

@@ -36,8 +36,10 @@ impl SimIdentity {
     }
 
     fn mac(&self, instance: &str, at_ms: i64) -> Hmac<Sha256> {
-        // HMAC takes keys of any length; this one has 32 bytes. A failure would make every proof wrong, not right.
-        let mut mac = Hmac::<Sha256>::new(&self.key.into());
+        // HMAC fills a key up to the block of its hash with zeros.
+        let mut block = [0; 64];
+        block[..self.key.len()].copy_from_slice(&self.key);
+        let mut mac = Hmac::<Sha256>::new(&block.into());
         mac.update(b"muster-sim instance\0");
         mac.update(instance.as_bytes());
         mac.update(&at_ms.to_be_bytes());

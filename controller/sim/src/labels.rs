@@ -54,11 +54,6 @@ impl Labels {
         new
     }
 
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.sets.len()
-    }
-
     /// The sets that `labels` covers: the jobs that such a runner may get.
     pub(crate) fn covered(&self, labels: LabelsNo) -> &[LabelsNo] {
         &self.covered[labels.0]

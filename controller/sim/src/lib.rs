@@ -7,3 +7,35 @@
 //! Invariant: the same seed, load and sequence of calls give the same bytes.
 
 pub mod trace;
+
+mod agenda;
+mod books;
+pub mod catalog;
+pub mod chance;
+mod classes;
+mod cloud;
+mod handles;
+mod hub;
+mod identity;
+mod labels;
+mod payload;
+pub mod profile;
+pub mod report;
+mod universe;
+mod watch;
+mod webhook;
+mod work;
+
+pub use books::BILLED_MIN;
+pub use catalog::{Catalog, ClassInfo, PriceList, Service, ShapeInfo};
+pub use cloud::ZONES;
+pub use handles::{Clock, SharedUniverse, SimCloud, SimGithub};
+pub use identity::{PROOF_AGE_MAX, SimIdentity};
+pub use profile::{Delay, Profile};
+pub use report::Summary;
+pub use trace::{Cut, Load, Run, Survey, Trace, TraceError};
+pub use universe::{
+    Census, Claimed, FROZEN_MIN, HOSTED_START, Output, QUEUE_LIMIT, REQUEUE_AFTER, START, Settings, THAW_AFTER, Universe,
+};
+pub use watch::{Limits, Rule, VIOLATIONS_MAX, Watch};
+pub use webhook::{Delivery, Installation, Webhook};

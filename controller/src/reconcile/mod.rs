@@ -29,7 +29,7 @@ use thiserror::Error;
 
 pub use observe::{GONE_AFTER, GONE_READS, NEWBORN, OBSERVE_EVERY};
 pub use report::{JobNews, TickReport};
-pub use step::{Probe, Step};
+pub use step::{Probe, Step, StopAt};
 
 /// Facts merged in one write.
 pub const FACTS_MAX: usize = 1_000;
@@ -141,6 +141,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             if !batch.is_empty() {
                 probe.reached(Step::Planned)?;
                 self.commit(&mut world, &batch).await?;
+                probe.committed(&batch);
                 probe.reached(Step::Committed)?;
             }
             report.orders.extend(batch.orders.iter().map(|(instance, _)| instance.clone()));

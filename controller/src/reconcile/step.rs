@@ -1,5 +1,7 @@
 //! The points between the steps of a tick, where a process may die.
 
+use muster_core::ports::Batch;
+
 use super::TickError;
 
 /// A point in a tick.
@@ -30,6 +32,9 @@ pub trait Probe: Send {
     /// # Errors
     /// [`TickError::Stopped`] to stop there.
     fn reached(&mut self, step: Step) -> Result<(), TickError>;
+
+    /// A batch was committed: what follows from it may be done from now on.
+    fn committed(&mut self, _batch: &Batch) {}
 }
 
 /// Lets every step pass.

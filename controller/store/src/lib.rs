@@ -11,10 +11,10 @@ pub mod contract;
 mod memory;
 mod read;
 mod retention;
-//SQ mod sqlite;
+mod sqlite;
 mod upkeep;
 
 pub use memory::{MemoryOptions, MemoryStore};
 pub use retention::JOB_RETENTION;
-//SQ pub use sqlite::{Durability, OpenError, SCHEMA_VERSION, SqliteOptions, SqliteStore};
+pub use sqlite::{Durability, OpenError, SCHEMA_VERSION, SqliteOptions, SqliteStore};
 pub use upkeep::{Counts, Pruned, SetAside, Upkeep};

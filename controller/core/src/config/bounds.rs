@@ -48,7 +48,10 @@ pub struct Standby {
 
 impl Standby {
     /// No warm pool.
-    pub const NONE: Standby = Standby { bounds: Bounds::NONE, state: StandbyState::Stopped };
+    pub const NONE: Standby = Standby {
+        bounds: Bounds::NONE,
+        state: StandbyState::Stopped,
+    };
 }
 
 /// Every bound at one instant, and how long it stays so. Compute it with [`super::FleetConfig::bounds_at`], keep it
@@ -57,7 +60,7 @@ impl Standby {
 pub struct BoundsAt {
     /// Right from here on.
     pub from: Timestamp,
-    /// No longer right from here on. [`Timestamp::MAX`] without schedules.
+    /// Perhaps no longer right from here on: a schedule begins or ends. [`Timestamp::MAX`] if none ever does.
     pub until: Timestamp,
     pub(super) idle: BTreeMap<ClassId, Bounds>,
     pub(super) standby: BTreeMap<ShapeId, Standby>,
@@ -71,7 +74,11 @@ impl BoundsAt {
 
     /// Bounds of idle runners of `class`.
     pub fn idle(&self, class: &Class) -> Bounds {
-        if self.idle.is_empty() { class.idle } else { self.idle.get(&class.id).copied().unwrap_or(class.idle) }
+        if self.idle.is_empty() {
+            class.idle
+        } else {
+            self.idle.get(&class.id).copied().unwrap_or(class.idle)
+        }
     }
 
     /// Machines to keep on standby for `shape`. Pools with the same shape add up.
@@ -108,7 +115,12 @@ struct ScheduledPool {
 
 impl Timetable {
     pub(super) fn new(zone: TimeZone) -> Timetable {
-        Timetable { zone, standby: Vec::new(), pools: Vec::new(), unscheduled: BTreeMap::new() }
+        Timetable {
+            zone,
+            standby: Vec::new(),
+            pools: Vec::new(),
+            unscheduled: BTreeMap::new(),
+        }
     }
 
     /// Adds a pool: its default class, and the shape it keeps on standby.
@@ -120,7 +132,12 @@ impl Timetable {
         self.unscheduled = sum(&self.standby);
         if !schedules.is_empty() {
             let schedules = schedules.to_vec();
-            self.pools.push(ScheduledPool { class: class.id.clone(), idle: class.idle, standby: place, schedules });
+            self.pools.push(ScheduledPool {
+                class: class.id.clone(),
+                idle: class.idle,
+                standby: place,
+                schedules,
+            });
         }
     }
 
@@ -128,18 +145,25 @@ impl Timetable {
         let mut idle = BTreeMap::new();
         let mut until = Timestamp::MAX;
         if self.pools.is_empty() {
-            return BoundsAt { from: now, until, idle, standby: self.unscheduled.clone() };
+            return BoundsAt {
+                from: now,
+                until,
+                idle,
+                standby: self.unscheduled.clone(),
+            };
         }
         let mut standby = self.standby.clone();
         for pool in &self.pools {
             let mut bounds = pool.idle;
             for schedule in &pool.schedules {
-                let spans = schedule.when.spans_near(now, &self.zone);
+                let (spans, horizon) = schedule.when.spans_near(now, &self.zone);
                 let applies = |t: Timestamp| spans.iter().any(|(start, end)| *start <= t && t < *end);
                 let now_applies = applies(now);
-                let edges = spans.iter().flat_map(|(start, end)| [*start, *end]);
-                let changes = edges.filter(|edge| *edge > now && *edge < until && applies(*edge) != now_applies);
-                until = changes.min().unwrap_or(until);
+                if !schedule.when.is_constant() {
+                    let edges = spans.iter().flat_map(|(start, end)| [*start, *end]);
+                    let changes = edges.filter(|edge| now < *edge && *edge < horizon && applies(*edge) != now_applies);
+                    until = until.min(changes.min().unwrap_or(horizon));
+                }
                 if now_applies {
                     bounds = bounds.changed(schedule.idle);
                     if let Some((_, standby)) = pool.standby.and_then(|place| standby.get_mut(place)) {
@@ -151,7 +175,12 @@ impl Timetable {
                 idle.insert(pool.class.clone(), bounds);
             }
         }
-        BoundsAt { from: now, until, idle, standby: sum(&standby) }
+        BoundsAt {
+            from: now,
+            until,
+            idle,
+            standby: sum(&standby),
+        }
     }
 }
 
@@ -159,7 +188,10 @@ impl Bounds {
     /// These bounds with what a schedule changes. A lower bound above the upper one lifts it.
     pub(super) fn changed(self, change: BoundsChange) -> Bounds {
         let min = change.min.unwrap_or(self.min);
-        Bounds { min, max: change.max.unwrap_or(self.max).max(min) }
+        Bounds {
+            min,
+            max: change.max.unwrap_or(self.max).max(min),
+        }
     }
 }
 
@@ -167,7 +199,10 @@ impl Bounds {
 fn sum(parts: &[(ShapeId, Standby)]) -> BTreeMap<ShapeId, Standby> {
     let mut sums: BTreeMap<ShapeId, Standby> = BTreeMap::new();
     for (shape, part) in parts.iter().filter(|(_, part)| part.bounds.max > 0) {
-        let entry = sums.entry(shape.clone()).or_insert(Standby { bounds: Bounds::NONE, state: part.state });
+        let entry = sums.entry(shape.clone()).or_insert(Standby {
+            bounds: Bounds::NONE,
+            state: part.state,
+        });
         entry.bounds.min = entry.bounds.min.saturating_add(part.bounds.min);
         entry.bounds.max = entry.bounds.max.saturating_add(part.bounds.max);
     }

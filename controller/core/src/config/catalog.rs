@@ -57,7 +57,11 @@ impl Catalog {
             classes: Vec::new(),
             by_class: BTreeMap::new(),
             by_shape,
-            by_pool: pools.iter().enumerate().map(|(i, pool)| (pool.name.clone(), i)).collect(),
+            by_pool: pools
+                .iter()
+                .enumerate()
+                .map(|(i, pool)| (pool.name.clone(), i))
+                .collect(),
             timetable: Timetable::new(zone),
             labels: Vec::new(),
             entries: Vec::new(),
@@ -67,14 +71,22 @@ impl Catalog {
             first_classes.push(catalog.classes.len());
             catalog.add_classes(pool);
         }
-        catalog.by_class = catalog.classes.iter().map(|class| (class.id.clone(), class.clone())).collect();
+        catalog.by_class = catalog
+            .classes
+            .iter()
+            .map(|class| (class.id.clone(), class.clone()))
+            .collect();
         let labels = catalog.classes.iter().flat_map(|class| class.labels.iter());
         catalog.labels = labels.map(|label| label.to_lowercase().into()).collect();
         catalog.labels.sort_unstable();
         catalog.labels.dedup();
         let entries = pools.iter().zip(first_classes).enumerate();
-        catalog.entries = entries.map(|(i, (pool, first))| catalog.entry(i, pool, first)).collect();
-        catalog.entries.sort_by_key(|entry| std::cmp::Reverse(pools[entry.pool].priority));
+        catalog.entries = entries
+            .map(|(i, (pool, first))| catalog.entry(i, pool, first))
+            .collect();
+        catalog
+            .entries
+            .sort_by_key(|entry| std::cmp::Reverse(pools[entry.pool].priority));
         catalog
     }
 
@@ -87,7 +99,7 @@ impl Catalog {
                     class.idle = size.idle.unwrap_or(of_pool);
                     if i == pool.default_size {
                         let shape = Shape::of(pool.os, pool.arch, size, Market::OnDemand).id;
-                        let has_shape = pool.markets.iter().any(|market| market.allows(Market::OnDemand));
+                        let has_shape = pool.buys(Market::OnDemand);
                         let standby = has_shape.then_some((&shape, pool.standby));
                         self.timetable.add(&class, standby, &pool.schedules);
                     }

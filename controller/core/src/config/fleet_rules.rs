@@ -40,9 +40,16 @@ fn check_names(pools: &[ReadPool], findings: &mut Findings) {
 
 fn check_counts(pools: &[ReadPool], findings: &mut Findings) {
     if pools.len() > POOLS_MAX {
-        findings.error("pool", format!("{} pools; at most {POOLS_MAX}", pools.len()), "join pools that differ by size");
+        findings.error(
+            "pool",
+            format!("{} pools; at most {POOLS_MAX}", pools.len()),
+            "join pools that differ by size",
+        );
     }
-    let classes: usize = pools.iter().map(|read| read.pool.sizes.len() * read.pool.markets.len()).sum();
+    let classes: usize = pools
+        .iter()
+        .map(|read| read.pool.sizes.len() * read.pool.markets.len())
+        .sum();
     if classes > CLASSES_MAX {
         let message = format!("{classes} classes (pool x size x market); at most {CLASSES_MAX}");
         findings.error("pool", message, "remove sizes or markets that nobody asks for");
@@ -57,7 +64,11 @@ fn check_standby_states(pools: &[ReadPool], findings: &mut Findings) {
         let (state, first) = states.entry(shape).or_insert((pool.standby.state, path));
         if *state != pool.standby.state {
             let message = format!("{first} keeps the same machines {state}, and they share one warm pool");
-            findings.error(format!("{path}.standby.state"), message, format!("write state = \"{state}\" in both"));
+            findings.error(
+                format!("{path}.standby.state"),
+                message,
+                format!("write state = \"{state}\" in both"),
+            );
         }
     }
 }
@@ -66,9 +77,16 @@ fn check_standby_states(pools: &[ReadPool], findings: &mut Findings) {
 /// possible, with a warning: spot by on-demand, a size by the dearest vCPU of its pool.
 fn complete_prices(read: &mut ReadPool, findings: &mut Findings) {
     let estimates: Vec<_> = read.pool.sizes.iter().map(|size| read.pool.estimate(size)).collect();
-    let wanted: Vec<Market> = Market::ALL.iter().copied().filter(|market| read.pool.buys(*market)).collect();
+    let wanted: Vec<Market> = Market::ALL
+        .iter()
+        .copied()
+        .filter(|market| read.pool.buys(*market))
+        .collect();
     for (size, estimate) in read.pool.sizes.iter_mut().zip(estimates) {
-        let key = format!("{}.usd_per_hour", super::diagnostic::join(&format!("{}.sizes", read.path), &size.name));
+        let key = format!(
+            "{}.usd_per_hour",
+            super::diagnostic::join(&format!("{}.sizes", read.path), &size.name)
+        );
         let mut guessed = Vec::new();
         let mut missing = Vec::new();
         for market in &wanted {
@@ -86,7 +104,11 @@ fn complete_prices(read: &mut ReadPool, findings: &mut Findings) {
         }
         if !missing.is_empty() {
             let message = format!("the fleet has a budget, and the size no price for {}", list(&missing));
-            findings.error(&key, message, "add usd_per_hour = { on-demand = 0.09, spot = 0.035 }, or remove the budget");
+            findings.error(
+                &key,
+                message,
+                "add usd_per_hour = { on-demand = 0.09, spot = 0.035 }, or remove the budget",
+            );
         } else if !guessed.is_empty() {
             let message = format!(
                 "the fleet has a budget, and the size no price of its own: counted as US dollars an hour: {}",

@@ -8,7 +8,9 @@ use super::market::{Arch, Os};
 
 /// Whether `text` looks like an EC2 instance type, such as `c7i.large` or `u-6tb1.metal`.
 pub(super) fn is_like(text: &str) -> bool {
-    let Some((family, size)) = text.split_once('.') else { return false };
+    let Some((family, size)) = text.split_once('.') else {
+        return false;
+    };
     let family_good = family.starts_with(|c: char| c.is_ascii_alphabetic())
         && family.len() <= 20
         && family.contains(|c: char| c.is_ascii_digit())
@@ -44,7 +46,11 @@ pub(super) fn arch_of(name: &str) -> Arch {
         attributes.contains('g')
     });
     let apple = family.starts_with("mac") && family != "mac1";
-    if graviton || apple || family == "a1" { Arch::Arm64 } else { Arch::X64 }
+    if graviton || apple || family == "a1" {
+        Arch::Arm64
+    } else {
+        Arch::X64
+    }
 }
 
 fn is_metal(size: &str) -> bool {
@@ -61,7 +67,11 @@ fn steps(size: &str) -> Option<u32> {
         size => {
             let number = size.strip_suffix("xlarge")?;
             let digits = number.chars().all(|c| c.is_ascii_digit());
-            if digits { number.parse::<u32>().ok()?.checked_mul(4) } else { None }
+            if digits {
+                number.parse::<u32>().ok()?.checked_mul(4)
+            } else {
+                None
+            }
         }
     }
 }
@@ -72,10 +82,27 @@ mod tests {
 
     #[test]
     fn tells_types_from_other_labels() {
-        for good in ["c7i.large", "m7i-flex.2xlarge", "u-6tb1.metal", "mac2-m2pro.metal", "C7I.48XLARGE", "c7g.metal-24xl"] {
+        for good in [
+            "c7i.large",
+            "m7i-flex.2xlarge",
+            "u-6tb1.metal",
+            "mac2-m2pro.metal",
+            "C7I.48XLARGE",
+            "c7g.metal-24xl",
+        ] {
             assert!(is_like(good), "{good}");
         }
-        for bad in ["ubuntu-24.04", "node.js", "c7i", "large", "python3.12", ".large", "7a.large", "v1.2", "c7i.+2xlarge"] {
+        for bad in [
+            "ubuntu-24.04",
+            "node.js",
+            "c7i",
+            "large",
+            "python3.12",
+            ".large",
+            "7a.large",
+            "v1.2",
+            "c7i.+2xlarge",
+        ] {
             assert!(!is_like(bad), "{bad}");
         }
     }
@@ -90,10 +117,26 @@ mod tests {
         assert_eq!(vcpus_of("c7g.metal-24xl"), Some(96));
         assert_eq!(vcpus_of("mac2.metal"), None);
         assert_eq!(vcpus_of("c7i.9999999999xlarge"), None);
-        for arm in ["c7g.large", "m7gd.large", "t4g.nano", "im4gn.large", "is4gen.large", "g5g.xlarge", "a1.large", "mac2.metal"] {
+        for arm in [
+            "c7g.large",
+            "m7gd.large",
+            "t4g.nano",
+            "im4gn.large",
+            "is4gen.large",
+            "g5g.xlarge",
+            "a1.large",
+            "mac2.metal",
+        ] {
             assert_eq!(arch_of(arm), Arch::Arm64, "{arm}");
         }
-        for x64 in ["c7i.large", "g5.xlarge", "g4dn.xlarge", "m7i-flex.large", "mac1.metal", "gr6.4xlarge"] {
+        for x64 in [
+            "c7i.large",
+            "g5.xlarge",
+            "g4dn.xlarge",
+            "m7i-flex.large",
+            "mac1.metal",
+            "gr6.4xlarge",
+        ] {
             assert_eq!(arch_of(x64), Arch::X64, "{x64}");
         }
     }

@@ -100,7 +100,10 @@ impl Pool {
 
     /// Index of its default market in `markets`.
     pub(super) fn default_market(&self) -> usize {
-        self.markets.iter().position(|market| *market == self.default_market).unwrap_or(0)
+        self.markets
+            .iter()
+            .position(|market| *market == self.default_market)
+            .unwrap_or(0)
     }
 
     /// Whether any of its classes has machines of this market.
@@ -113,8 +116,8 @@ impl Pool {
         self.repositories.iter().any(|pattern| pattern.matches(repository))
     }
 
-    /// A raw instance type as a size, if its pattern and system allow it: with the default size's image, and with a price
-    /// if there is one to be had.
+    /// A raw instance type as a size, if its pattern and system allow it: with the default size's image, and with a
+    /// price if there is one to be had.
     pub(super) fn raw_size(&self, name: &str) -> Option<Size> {
         let allowed = instance_type::is_like(name)
             && instance_type::suits(name, self.os, self.arch)
@@ -139,18 +142,20 @@ impl Pool {
         Some(size)
     }
 
-    /// Prices of a size by its vCPUs, at the highest price of a vCPU in the pool. `None` if either is unknown.
+    /// Prices of a size by its vCPUs, at the highest price of a vCPU in the pool; spot costs at most as much as
+    /// on-demand. `None` if either is unknown.
     pub(super) fn estimate(&self, size: &Size) -> Option<Prices> {
         let wanted = f64::from(size.vcpus_max()?);
         let scaled = |price: fn(&Prices) -> Option<f64>| {
-            let per_vcpu = self.sizes.iter().filter_map(|other| {
-                Some(price(&other.usd_per_hour)? / f64::from(other.vcpus_min()?.max(1)))
-            });
+            let per_vcpu = self
+                .sizes
+                .iter()
+                .filter_map(|other| Some(price(&other.usd_per_hour)? / f64::from(other.vcpus_min()?.max(1))));
             per_vcpu.max_by(f64::total_cmp).map(|highest| highest * wanted)
         };
         let prices = Prices {
             on_demand: scaled(|prices| prices.on_demand),
-            spot: scaled(|prices| prices.spot),
+            spot: scaled(|prices| prices.spot.or(prices.on_demand)),
             standby: scaled(|prices| prices.standby),
         };
         (prices != Prices::default()).then_some(prices)

@@ -7,16 +7,14 @@
 use std::sync::Arc;
 
 use super::bounds::{Bounds, Standby};
+use super::bounds_reader::{read_bounds, read_schedules, read_standby};
 use super::diagnostic::Findings;
 use super::fleet::{NAME_REMEDY, is_name};
 use super::github::{Owner, is_login};
-use super::limits::{
-    JOB_HOURS_DEFAULT, LABEL_CHARS_MAX, LABELS_ADDED, LABELS_MAX, RUNNERS_MAX, SCHEDULES_MAX,
-};
-use super::market::{Arch, MarketPolicy, Os, StandbyState};
+use super::limits::{JOB_HOURS_DEFAULT, LABEL_CHARS_MAX, LABELS_ADDED, LABELS_MAX, RUNNERS_MAX};
+use super::market::{Arch, MarketPolicy, Os};
 use super::pattern::{RepositoryPattern, TypePattern};
 use super::pool::{Pool, Size};
-use super::schedule::{BoundsChange, Schedule, Window};
 use super::section::Section;
 use super::size_reader;
 use super::wording::{did_you_mean, list, quote};
@@ -26,7 +24,11 @@ use crate::ids::PoolName;
 pub(super) fn read(mut section: Section<'_>, owner: Option<&Owner>, findings: &mut Findings) -> Option<Pool> {
     let name = section.required_text("name", "give the pool a name", findings);
     if let Some(name) = name.filter(|name| !is_name(name)) {
-        findings.error(section.key("name"), format!("{} cannot be a pool's name", quote(name)), NAME_REMEDY);
+        findings.error(
+            section.key("name"),
+            format!("{} cannot be a pool's name", quote(name)),
+            NAME_REMEDY,
+        );
     }
     let os_remedy = "add os = \"linux\", \"windows\" or \"macos\"";
     let os = section.required_text("os", os_remedy, findings);
@@ -35,12 +37,20 @@ pub(super) fn read(mut section: Section<'_>, owner: Option<&Owner>, findings: &m
     let arch = arch.and_then(|_| section.word("arch", Arch::WORDS, Arch::parse, findings));
     let runner_group = section.text("runner_group", findings).unwrap_or("default");
     if runner_group.trim().is_empty() {
-        findings.error(section.key("runner_group"), "the name of the group is empty", "leave it out for `default`");
+        findings.error(
+            section.key("runner_group"),
+            "the name of the group is empty",
+            "leave it out for `default`",
+        );
     }
     let public_repositories = section.flag("public_repositories", findings).unwrap_or(false);
-    let priority = section.whole("priority", i64::from(i32::MIN), i64::from(i32::MAX), findings).unwrap_or(0);
+    let priority = section
+        .whole("priority", i64::from(i32::MIN), i64::from(i32::MAX), findings)
+        .unwrap_or(0);
     let max_runners = section.count("max_runners", 0, RUNNERS_MAX, findings);
-    let max_job_hours = section.count("max_job_hours", 1, 10_000, findings).unwrap_or(JOB_HOURS_DEFAULT);
+    let max_job_hours = section
+        .count("max_job_hours", 1, 10_000, findings)
+        .unwrap_or(JOB_HOURS_DEFAULT);
     let serves_group_jobs = section.flag("serves_group_jobs", findings).unwrap_or(false);
     let idle = read_bounds(&mut section, "idle", findings);
     let mut pool = Pool {
@@ -76,31 +86,6 @@ pub(super) fn read(mut section: Section<'_>, owner: Option<&Owner>, findings: &m
     (!pool.sizes.is_empty() && name.is_some()).then_some(pool)
 }
 
-/// Reads `{ min, max }`; an upper bound below the lower one is an error.
-pub(super) fn read_bounds(
-    section: &mut Section<'_>,
-    name: &'static str,
-    findings: &mut Findings,
-) -> Option<BoundsChange> {
-    let mut table = section.table(name, findings)?;
-    let change = read_min_max(&mut table, findings);
-    table.finish(findings);
-    Some(change)
-}
-
-fn read_min_max(table: &mut Section<'_>, findings: &mut Findings) -> BoundsChange {
-    let min = table.count("min", 0, RUNNERS_MAX, findings);
-    let max = table.count("max", 0, RUNNERS_MAX, findings);
-    if let (Some(least), Some(most)) = (min, max)
-        && most < least
-    {
-        let message = format!("max {most} is below min {least}");
-        findings.error(table.key("max"), message, "raise max or lower min");
-        return BoundsChange { min, max: min };
-    }
-    BoundsChange { min, max }
-}
-
 fn read_repositories(
     section: &mut Section<'_>,
     owner: Option<&Owner>,
@@ -111,12 +96,20 @@ fn read_repositories(
         let all = owner.and_then(Owner::repositories);
         if all.is_none() && owner.is_some() && !section.has("repositories") {
             let remedy = "add repositories = [\"ORG/*\"], or [\"*\"] for the whole enterprise";
-            findings.error(key, "`repositories` is missing, and an enterprise has no default", remedy);
+            findings.error(
+                key,
+                "`repositories` is missing, and an enterprise has no default",
+                remedy,
+            );
         }
         return all.into_iter().collect();
     };
     if texts.is_empty() {
-        findings.error(key, "a pool that is open to no repository serves no job", "name one, such as \"acme/*\"");
+        findings.error(
+            key,
+            "a pool that is open to no repository serves no job",
+            "name one, such as \"acme/*\"",
+        );
     }
     for (key, text) in &texts {
         let part = |part: &str| is_login(&part.replace('*', "x"));
@@ -148,9 +141,15 @@ fn read_markets(section: &mut Section<'_>, pool: &mut Pool, os_known: bool, find
     let key = section.key("markets");
     let markets = section.words("markets", MarketPolicy::WORDS, MarketPolicy::parse, findings);
     if section.is_empty("markets") {
-        findings.error(&key, "a pool without a market has no machines", "name one, such as \"spot\"");
+        findings.error(
+            &key,
+            "a pool without a market has no machines",
+            "name one, such as \"spot\"",
+        );
     }
-    pool.markets = markets.filter(|markets| !markets.is_empty()).unwrap_or_else(|| vec![MarketPolicy::OnDemand]);
+    pool.markets = markets
+        .filter(|markets| !markets.is_empty())
+        .unwrap_or_else(|| vec![MarketPolicy::OnDemand]);
     if os_known && pool.os == Os::Macos && pool.markets.iter().any(|market| *market != MarketPolicy::OnDemand) {
         let message = "EC2 has no spot market for macOS: Macs are dedicated hosts";
         findings.error(&key, message, "write markets = [\"on-demand\"], or leave it out");
@@ -194,22 +193,42 @@ fn read_default_size(section: &mut Section<'_>, sizes: &[Size], findings: &mut F
 
 fn read_labels(section: &mut Section<'_>, pool: &Pool, findings: &mut Findings) -> Vec<Arc<str>> {
     let Some(texts) = section.texts("labels", findings) else {
-        return ["self-hosted", pool.os.as_str(), pool.arch.as_str()].map(Arc::from).to_vec();
+        return ["self-hosted", pool.os.as_str(), pool.arch.as_str()]
+            .map(Arc::from)
+            .to_vec();
     };
     let key = section.key("labels");
     if texts.is_empty() {
         let remedy = "name some, such as [\"self-hosted\", \"linux\", \"x64\"], or leave `labels` out for these";
-        findings.error(&key, "a pool without labels would take every job that names only a size", remedy);
+        findings.error(
+            &key,
+            "a pool without labels would take every job that names only a size",
+            remedy,
+        );
     }
     if texts.len() + LABELS_ADDED > LABELS_MAX {
-        let message = format!("{} labels, and the size and market make it more than {LABELS_MAX}", texts.len());
-        findings.error(&key, message, format!("keep at most {}: GitHub takes no more", LABELS_MAX - LABELS_ADDED));
+        let message = format!(
+            "{} labels, and the size and market make it more than {LABELS_MAX}",
+            texts.len()
+        );
+        findings.error(
+            &key,
+            message,
+            format!("keep at most {}: GitHub takes no more", LABELS_MAX - LABELS_ADDED),
+        );
     }
     for (i, (key, text)) in texts.iter().enumerate() {
         if let Some((message, remedy)) = label_problem(text) {
             findings.error(key, format!("the label {} {message}", quote(text)), remedy);
-        } else if texts[..i].iter().any(|(_, other)| other.to_lowercase() == text.to_lowercase()) {
-            findings.error(key, format!("the label {} is there twice", quote(text)), "remove one of the two");
+        } else if texts[..i]
+            .iter()
+            .any(|(_, other)| other.to_lowercase() == text.to_lowercase())
+        {
+            findings.error(
+                key,
+                format!("the label {} is there twice", quote(text)),
+                "remove one of the two",
+            );
         } else if MarketPolicy::parse(&text.to_lowercase()).is_some() {
             let message = format!("the label {} is the name of a market", quote(text));
             findings.error(key, message, "remove it: the class adds its market to the labels");
@@ -225,7 +244,10 @@ pub(super) fn label_problem(text: &str) -> Option<(&'static str, &'static str)> 
     } else if text.chars().nth(LABEL_CHARS_MAX).is_some() {
         Some(("has more than 256 characters", "shorten it: GitHub takes no more"))
     } else if text.contains(',') {
-        Some(("holds a comma", "write two labels: GitHub's runner separates labels by commas"))
+        Some((
+            "holds a comma",
+            "write two labels: GitHub's runner separates labels by commas",
+        ))
     } else if text.trim() != text || text.contains("  ") || text.chars().any(|c| c.is_whitespace() && c != ' ') {
         Some(("has spaces where they cannot be seen", "remove them"))
     } else if text.chars().any(char::is_control) {
@@ -237,81 +259,14 @@ pub(super) fn label_problem(text: &str) -> Option<(&'static str, &'static str)> 
 
 fn check_label_names(section: &Section<'_>, pool: &Pool, findings: &mut Findings) {
     for (i, label) in pool.labels.iter().enumerate() {
-        if let Some(size) = pool.sizes.iter().find(|size| size.name.to_lowercase() == label.to_lowercase()) {
+        if let Some(size) = pool
+            .sizes
+            .iter()
+            .find(|size| size.name.to_lowercase() == label.to_lowercase())
+        {
             let message = format!("the label {} is the name of a size", quote(&size.name));
             let remedy = "remove it: the class adds its size to the labels";
             findings.error(format!("{}[{i}]", section.key("labels")), message, remedy);
         }
-    }
-}
-
-fn read_standby(section: &mut Section<'_>, pool: &mut Pool, findings: &mut Findings) {
-    let key = section.key("standby");
-    let Some(mut table) = section.table("standby", findings) else { return };
-    let change = read_min_max(&mut table, findings);
-    let state = table.word("state", StandbyState::WORDS, StandbyState::parse, findings);
-    table.finish(findings);
-    let min = change.min.unwrap_or(0);
-    pool.standby.bounds = Bounds { min, max: change.max.unwrap_or(min) };
-    pool.standby.state = state.unwrap_or(StandbyState::Stopped);
-    if pool.standby.bounds.max > 0 {
-        check_standby(&key, pool, findings);
-    }
-}
-
-/// What stands against a warm pool in this pool.
-fn check_standby(key: &str, pool: &Pool, findings: &mut Findings) {
-    let on_demand = pool.markets.iter().any(|market| market.allows(super::market::Market::OnDemand));
-    if pool.os == Os::Macos {
-        let message = "macOS has no standby: a Mac host costs the same whether its machine runs or not";
-        findings.error(key, message, "remove it");
-    } else if !on_demand {
-        let remedy = "add \"on-demand\" or \"spot-then-on-demand\" to `markets`, or remove `standby`";
-        findings.error(key, "standby needs on-demand machines: EC2 warm pools hold no spot instances", remedy);
-    }
-}
-
-fn read_schedules(section: &mut Section<'_>, pool: &Pool, findings: &mut Findings) -> Vec<Schedule> {
-    let tables = section.tables("schedule", findings);
-    if tables.len() > SCHEDULES_MAX {
-        let message = format!("{} schedules in one pool; at most {SCHEDULES_MAX}", tables.len());
-        findings.error(section.key("schedule"), message, "join days with commas: mon,wed 07:00-19:00");
-    }
-    let mut schedules = Vec::new();
-    for mut table in tables {
-        let text = table.required_text("when", "say when it applies: when = \"mon-fri 07:00-19:00\"", findings);
-        let window = text.map(Window::parse);
-        if let (Some(text), Some(Err(problem))) = (text, &window) {
-            let remedy = "write days and a span: mon-fri 07:00-19:00, sat,sun 22:00-06:00, daily 08:00-24:00";
-            findings.error(table.key("when"), format!("{} is not a time: {problem}", quote(text)), remedy);
-        }
-        let idle = read_bounds(&mut table, "idle", findings).unwrap_or_default();
-        let standby = read_bounds(&mut table, "standby", findings).unwrap_or_default();
-        let size_idle = pool.sizes.get(pool.default_size).and_then(|size| size.idle);
-        check_change(&table.key("idle"), size_idle.unwrap_or(pool.idle), idle, findings);
-        check_change(&table.key("standby"), pool.standby.bounds, standby, findings);
-        if pool.standby.bounds.max == 0 && standby.max.or(standby.min).is_some_and(|n| n > 0) {
-            check_standby(&table.key("standby"), pool, findings);
-        }
-        table.finish(findings);
-        if let Some(Ok(when)) = window {
-            schedules.push(Schedule { when, idle, standby });
-        }
-    }
-    schedules
-}
-
-/// A schedule may change one bound so that it passes the other.
-fn check_change(key: &str, base: Bounds, change: BoundsChange, findings: &mut Findings) {
-    match (change.min, change.max) {
-        (Some(min), None) if min > base.max => {
-            let message = format!("min {min} is above the pool's max {}", base.max);
-            findings.error(format!("{key}.min"), message, "set max here too, or raise the pool's");
-        }
-        (None, Some(max)) if max < base.min => {
-            let message = format!("max {max} is below the pool's min {}", base.min);
-            findings.error(format!("{key}.max"), message, "set min here too, or lower the pool's");
-        }
-        (Some(_) | None, Some(_) | None) => {}
     }
 }

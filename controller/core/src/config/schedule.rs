@@ -15,6 +15,8 @@ use crate::time::Timestamp;
 const DAY: u16 = 24 * 60;
 /// Minutes of a week.
 pub(super) const WEEK: usize = DAY as usize * 7;
+/// Local days ahead in which a weekly window is looked for: a week, and the rest of today.
+const NEAR_DAYS: i64 = 8;
 const DAYS: [(&str, &str); 7] = [
     ("mon", "monday"),
     ("tue", "tuesday"),
@@ -69,7 +71,12 @@ impl Window {
         }
         let (start, end) = parse_span(span)?;
         let end = if end < start { end + DAY } else { end };
-        Ok(Window { text: text.to_owned(), days: parse_days(days)?, start, end })
+        Ok(Window {
+            text: text.to_owned(),
+            days: parse_days(days)?,
+            start,
+            end,
+        })
     }
 
     /// As written.
@@ -80,6 +87,11 @@ impl Window {
     /// Whether there is no minute in it.
     pub fn is_empty(&self) -> bool {
         self.start == self.end
+    }
+
+    /// Whether it never begins or ends: it holds no minute, or all.
+    pub(super) fn is_constant(&self) -> bool {
+        self.is_empty() || (self.days == [true; 7] && self.end - self.start == DAY)
     }
 
     /// The minutes of the week in it, from Monday 00:00, by the wall clock.
@@ -93,13 +105,21 @@ impl Window {
         minutes
     }
 
-    /// Its spans of real time that begin on the local days around `now`: one before, eight after.
-    pub(super) fn spans_near(&self, now: Timestamp, zone: &TimeZone) -> Vec<(Timestamp, Timestamp)> {
-        let Ok(instant) = jiff::Timestamp::from_millisecond(now.unix_ms()) else { return Vec::new() };
-        let today = zone.to_datetime(instant).date();
-        let days = (-1..=8).filter_map(|n| today.checked_add(n.days()).ok());
-        let on_days = days.filter(|day| self.days[weekday(day.weekday())]);
-        on_days.filter_map(|day| Some((moment(day, self.start, zone)?, moment(day, self.end, zone)?))).collect()
+    /// Its spans of real time that begin on the local days around `now`, one before to [`NEAR_DAYS`] after, and the
+    /// midnight at which the last of these days begins: before it nothing is left out. An instant beyond all calendars
+    /// has no spans.
+    pub(super) fn spans_near(&self, now: Timestamp, zone: &TimeZone) -> (Vec<(Timestamp, Timestamp)>, Timestamp) {
+        let instant = jiff::Timestamp::from_millisecond(now.unix_ms()).ok();
+        let Some(today) = instant.map(|instant| zone.to_datetime(instant).date()) else {
+            return (Vec::new(), Timestamp::MAX);
+        };
+        let day_after = |n: i64| today.checked_add(n.days()).ok();
+        let on_days = (-1..=NEAR_DAYS)
+            .filter_map(day_after)
+            .filter(|day| self.days[weekday(day.weekday())]);
+        let spans = on_days.filter_map(|day| Some((moment(day, self.start, zone)?, moment(day, self.end, zone)?)));
+        let horizon = day_after(NEAR_DAYS).and_then(|day| moment(day, 0, zone));
+        (spans.collect(), horizon.unwrap_or(Timestamp::MAX))
     }
 }
 
@@ -107,12 +127,14 @@ fn weekday(day: Weekday) -> usize {
     usize::try_from(day.to_monday_zero_offset()).unwrap_or(0)
 }
 
-/// The instant of a wall clock's reading. One that does not exist moves forward by the jump, one that comes twice is the
-/// first.
+/// The instant of a wall clock's reading. One that does not exist moves forward by the jump, one that comes twice is
+/// the first.
 fn moment(day: Date, minutes: u16, zone: &TimeZone) -> Option<Timestamp> {
     let day = if minutes >= DAY { day.tomorrow().ok()? } else { day };
     let midnight = day.at(0, 0, 0, 0);
-    let wall = midnight.checked_add(SignedDuration::from_mins(i64::from(minutes % DAY))).ok()?;
+    let wall = midnight
+        .checked_add(SignedDuration::from_mins(i64::from(minutes % DAY)))
+        .ok()?;
     let zoned = zone.to_ambiguous_zoned(wall).compatible().ok()?;
     Some(Timestamp::from_unix_ms(zoned.timestamp().as_millisecond()))
 }
@@ -141,7 +163,11 @@ fn parse_span(text: &str) -> Result<(u16, u16), String> {
     let bad = || format!("{} is no span of time", super::wording::quote(text));
     let (start, end) = text.split_once('-').ok_or_else(bad)?;
     let (start, end) = (parse_time(start).ok_or_else(bad)?, parse_time(end).ok_or_else(bad)?);
-    if start == DAY { Err("a day ends at 24:00, nothing begins then".to_owned()) } else { Ok((start, end)) }
+    if start == DAY {
+        Err("a day ends at 24:00, nothing begins then".to_owned())
+    } else {
+        Ok((start, end))
+    }
 }
 
 /// `HH:MM`, to 24:00.

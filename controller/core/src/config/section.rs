@@ -2,8 +2,8 @@
 //!
 //! What lives here: types, ranges, unknown keys. What may not: what a key means.
 //!
-//! Invariant: every key asked for is known, and [`Section::finish`] reports all others; so no key can be read in code and
-//! rejected by name.
+//! Invariant: every key asked for is known, and [`Section::finish`] reports all others; so no key can be read in code
+//! and rejected by name.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,11 @@ pub(super) struct Section<'t> {
 
 impl<'t> Section<'t> {
     pub(super) fn new(path: impl Into<String>, table: &'t DeTable<'t>) -> Section<'t> {
-        Section { path: path.into(), table, known: BTreeSet::new() }
+        Section {
+            path: path.into(),
+            table,
+            known: BTreeSet::new(),
+        }
     }
 
     /// The dotted path of one of its keys.
@@ -86,7 +90,9 @@ impl<'t> Section<'t> {
     ) -> Option<Vec<T>> {
         let mut found = Vec::new();
         for (key, text) in self.texts(name, findings)? {
-            let Some(word) = as_word(text, &key, words, parse, findings) else { continue };
+            let Some(word) = as_word(text, &key, words, parse, findings) else {
+                continue;
+            };
             if found.contains(&word) {
                 findings.error(key, format!("{} is named twice", quote(text)), "remove one of the two");
             } else {
@@ -100,7 +106,13 @@ impl<'t> Section<'t> {
         let value = self.value(name)?;
         let flag = value.as_bool();
         if flag.is_none() {
-            wrong_type(&self.key(name), "true or false", value, "write true or false, without quotes", findings);
+            wrong_type(
+                &self.key(name),
+                "true or false",
+                value,
+                "write true or false, without quotes",
+                findings,
+            );
         }
         flag
     }
@@ -110,7 +122,13 @@ impl<'t> Section<'t> {
         let value = self.value(name)?;
         let key = self.key(name);
         let Some(integer) = value.as_integer() else {
-            wrong_type(&key, "a whole number", value, "write a whole number, without quotes or a point", findings);
+            wrong_type(
+                &key,
+                "a whole number",
+                value,
+                "write a whole number, without quotes or a point",
+                findings,
+            );
             return None;
         };
         match i64::from_str_radix(integer.as_str(), integer.radix()) {
@@ -125,7 +143,8 @@ impl<'t> Section<'t> {
 
     /// A count from `min` to `max`.
     pub(super) fn count(&mut self, name: &'static str, min: u32, max: u32, findings: &mut Findings) -> Option<u32> {
-        self.whole(name, i64::from(min), i64::from(max), findings).and_then(|n| u32::try_from(n).ok())
+        self.whole(name, i64::from(min), i64::from(max), findings)
+            .and_then(|n| u32::try_from(n).ok())
     }
 
     /// A number from 0 to `max`, whole or not.
@@ -136,7 +155,13 @@ impl<'t> Section<'t> {
             (Some(integer), _) if integer.radix() == 10 => integer.as_str(),
             (_, Some(float)) => float.as_str(),
             _ => {
-                wrong_type(&key, "a number", value, "write a number such as 0.09, without quotes", findings);
+                wrong_type(
+                    &key,
+                    "a number",
+                    value,
+                    "write a number such as 0.09, without quotes",
+                    findings,
+                );
                 return None;
             }
         };
@@ -155,11 +180,24 @@ impl<'t> Section<'t> {
         let value = self.value(name)?;
         let key = self.key(name);
         let Some(array) = value.as_array() else {
-            wrong_type(&key, "a list of texts", value, "write a list such as [\"a\", \"b\"]", findings);
+            wrong_type(
+                &key,
+                "a list of texts",
+                value,
+                "write a list such as [\"a\", \"b\"]",
+                findings,
+            );
             return None;
         };
-        let elements = array.iter().enumerate().map(|(i, element)| (format!("{key}[{i}]"), element.get_ref()));
-        Some(elements.filter_map(|(key, value)| as_text(value, &key, findings).map(|text| (key, text))).collect())
+        let elements = array
+            .iter()
+            .enumerate()
+            .map(|(i, element)| (format!("{key}[{i}]"), element.get_ref()));
+        Some(
+            elements
+                .filter_map(|(key, value)| as_text(value, &key, findings).map(|text| (key, text)))
+                .collect(),
+        )
     }
 
     /// A table below this one.
@@ -170,7 +208,9 @@ impl<'t> Section<'t> {
 
     /// A list of tables below this one, such as `[[pool]]`.
     pub(super) fn tables(&mut self, name: &'static str, findings: &mut Findings) -> Vec<Section<'t>> {
-        let Some(value) = self.value(name) else { return Vec::new() };
+        let Some(value) = self.value(name) else {
+            return Vec::new();
+        };
         let key = self.key(name);
         let Some(array) = value.as_array() else {
             let remedy = format!("write [[{name}]] with two brackets: there may be several");
@@ -178,15 +218,23 @@ impl<'t> Section<'t> {
             return Vec::new();
         };
         let elements = array.iter().enumerate();
-        elements.filter_map(|(i, e)| as_section(e.get_ref(), format!("{key}[{i}]"), findings)).collect()
+        elements
+            .filter_map(|(i, e)| as_section(e.get_ref(), format!("{key}[{i}]"), findings))
+            .collect()
     }
 
     /// All tables in this one, whatever their names, in the order of the file.
     pub(super) fn named_tables(&self, findings: &mut Findings) -> Vec<(&'t str, Section<'t>)> {
-        let mut names: Vec<_> = self.table.iter().map(|(name, value)| (name.get_ref(), value.get_ref())).collect();
+        let mut names: Vec<_> = self
+            .table
+            .iter()
+            .map(|(name, value)| (name.get_ref(), value.get_ref()))
+            .collect();
         names.sort_by_key(|(name, _)| findings.offset_of(&self.key(name)));
         let found = names.into_iter();
-        found.filter_map(|(n, v)| as_section(v, self.key(n), findings).map(|s| (n.as_ref(), s))).collect()
+        found
+            .filter_map(|(n, v)| as_section(v, self.key(n), findings).map(|s| (n.as_ref(), s)))
+            .collect()
     }
 
     /// Reports the keys that nobody asked for.
@@ -228,7 +276,13 @@ fn as_section<'t>(value: &'t DeValue<'t>, path: String, findings: &mut Findings)
     match value.as_table() {
         Some(table) => Some(Section::new(path, table)),
         None => {
-            wrong_type(&path, "a table", value, "write a table: `[header]` or { key = value }", findings);
+            wrong_type(
+                &path,
+                "a table",
+                value,
+                "write a table: `[header]` or { key = value }",
+                findings,
+            );
             None
         }
     }

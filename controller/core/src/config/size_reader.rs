@@ -1,19 +1,20 @@
 //! Reads `[pool.sizes.NAME]`.
 //!
-//! What lives here: the rules of one size and of its name. What may not: what a budget asks of prices (`fleet_rules.rs`).
+//! What lives here: the rules of one size and of its name. What may not: what a budget asks of prices
+//! (`fleet_rules.rs`).
 //!
 //! Invariant: a size that is kept names instance types or vCPUs, so there is hardware to launch.
 
 use std::sync::Arc;
 
 use super::bounds::Bounds;
+use super::bounds_reader::read_bounds;
 use super::diagnostic::Findings;
 use super::fleet::{NAME_REMEDY, is_name};
 use super::instance_type;
 use super::limits::{INSTANCE_TYPES_MAX, PRICE_USD_MAX};
 use super::market::MarketPolicy;
 use super::pool::{Prices, Size};
-use super::pool_reader::read_bounds;
 use super::section::Section;
 use super::wording::quote;
 
@@ -26,7 +27,10 @@ const MEMORY_GIB_MAX: f64 = 100_000.0;
 pub(super) fn read(section: &mut Section<'_>, findings: &mut Findings) -> Vec<Size> {
     let key = section.key("sizes");
     let none = !section.has("sizes") || section.is_empty("sizes");
-    let tables = section.table("sizes", findings).map(|sizes| sizes.named_tables(findings)).unwrap_or_default();
+    let tables = section
+        .table("sizes", findings)
+        .map(|sizes| sizes.named_tables(findings))
+        .unwrap_or_default();
     if none {
         let remedy = "add [pool.sizes.NAME] with instance_types = [\"c7i.large\"]";
         findings.error(key, "the pool has no size, so there is nothing to launch", remedy);
@@ -64,23 +68,45 @@ fn read_size(name: &str, mut section: Section<'_>, findings: &mut Findings) -> S
     }
     let image = section.text("image", findings);
     if image.is_some_and(|image| image.trim().is_empty()) {
-        findings.error(section.key("image"), "the image is empty", "leave it out for the stack's own image");
+        findings.error(
+            section.key("image"),
+            "the image is empty",
+            "leave it out for the stack's own image",
+        );
     }
     let usd_per_hour = read_prices(&mut section, findings);
     let idle = read_bounds(&mut section, "idle", findings).map(|change| Bounds::ANY.changed(change));
     section.finish(findings);
     let (name, image) = (name.into(), image.map(Arc::from));
-    Size { name, instance_types, vcpus, memory_gib, gpus, image, usd_per_hour, idle }
+    Size {
+        name,
+        instance_types,
+        vcpus,
+        memory_gib,
+        gpus,
+        image,
+        usd_per_hour,
+        idle,
+    }
 }
 
 fn read_instance_types(section: &mut Section<'_>, findings: &mut Findings) -> Vec<Arc<str>> {
     let key = section.key("instance_types");
-    let Some(texts) = section.texts("instance_types", findings) else { return Vec::new() };
+    let Some(texts) = section.texts("instance_types", findings) else {
+        return Vec::new();
+    };
     if texts.is_empty() {
-        findings.error(&key, "no instance type is named", "name some, or leave the key out and say vcpus");
+        findings.error(
+            &key,
+            "no instance type is named",
+            "name some, or leave the key out and say vcpus",
+        );
     }
     if texts.len() > INSTANCE_TYPES_MAX {
-        let message = format!("{} instance types; an Auto Scaling group takes {INSTANCE_TYPES_MAX}", texts.len());
+        let message = format!(
+            "{} instance types; an Auto Scaling group takes {INSTANCE_TYPES_MAX}",
+            texts.len()
+        );
         findings.error(&key, message, "keep the best");
     }
     for (i, (key, text)) in texts.iter().enumerate() {
@@ -95,9 +121,15 @@ fn read_instance_types(section: &mut Section<'_>, findings: &mut Findings) -> Ve
 }
 
 fn read_prices(section: &mut Section<'_>, findings: &mut Findings) -> Prices {
-    let Some(mut table) = section.table("usd_per_hour", findings) else { return Prices::default() };
+    let Some(mut table) = section.table("usd_per_hour", findings) else {
+        return Prices::default();
+    };
     let mut price = |name| table.number(name, PRICE_USD_MAX, findings);
-    let prices = Prices { on_demand: price("on-demand"), spot: price("spot"), standby: price("standby") };
+    let prices = Prices {
+        on_demand: price("on-demand"),
+        spot: price("spot"),
+        standby: price("standby"),
+    };
     table.finish(findings);
     prices
 }

@@ -4,6 +4,8 @@
 //!
 //! Invariant: nothing right of an `=` reaches a message.
 
+use std::collections::BTreeSet;
+
 use toml::Spanned;
 use toml::de::DeTable;
 
@@ -13,21 +15,37 @@ use super::limits::SYNTAX_ERRORS_MAX;
 /// Parses the text. `None` if it is too broken to judge further.
 pub(super) fn read<'t>(text: &'t str, findings: &mut Findings) -> Option<Spanned<DeTable<'t>>> {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let mut lines = Vec::new();
+    let mut places: Vec<_> = errors
+        .iter()
+        .map(|error| (error.span().map_or(0, |s| s.start), error.message()))
+        .collect();
+    places.sort_by_key(|(start, _)| *start);
     let mut broken = false;
-    for error in &errors {
-        let line = error.span().map_or(1, |span| findings.line_of(span.start));
-        let twice = error.message().starts_with("duplicate key");
+    let mut told = 0;
+    let mut last_line = 0;
+    let mut run = BTreeSet::new();
+    for (start, text_of_error) in places {
+        let line = findings.line_of(start);
+        let twice = text_of_error.starts_with("duplicate key");
         broken |= !twice;
-        if lines.contains(&line) || lines.len() >= SYNTAX_ERRORS_MAX {
+        // A quote or bracket left open makes every line below it wrong in the same ways: one of them says it.
+        if line > last_line + 1 {
+            run.clear();
+        }
+        let echo = line == last_line || !run.insert(text_of_error);
+        last_line = line;
+        if echo || told >= SYNTAX_ERRORS_MAX {
             continue;
         }
-        lines.push(line);
+        told += 1;
         let key = key_at(text, line);
         if twice {
             findings.error_at(line, key, "this key or table is there twice", "keep one of the two");
         } else {
-            let message = format!("this is not TOML: {}", error.message().lines().next().unwrap_or("bad syntax"));
+            let message = format!(
+                "this is not TOML: {}",
+                text_of_error.lines().next().unwrap_or("bad syntax")
+            );
             findings.error_at(line, key, message, "correct the line; see toml.io for the syntax");
         }
     }
@@ -71,7 +89,12 @@ fn indexed(name: &str, lists: &[(String, usize)]) -> String {
         let rest = name.strip_prefix(list.as_str())?;
         (rest.is_empty() || rest.starts_with('.')).then_some((list, last, rest))
     });
-    let found = within.min_by_key(|(list, ..)| list.len()).map(|(list, last, rest)| format!("{list}[{last}]{rest}"));
+    let found = within
+        .min_by_key(|(list, ..)| list.len())
+        .map(|(list, last, rest)| format!("{list}[{last}]{rest}"));
     let name = found.unwrap_or_else(|| name.to_owned());
-    name.chars().filter(|c| !c.is_control()).take(super::limits::SHOWN_CHARS_MAX).collect()
+    name.chars()
+        .filter(|c| !c.is_control())
+        .take(super::limits::SHOWN_CHARS_MAX)
+        .collect()
 }

@@ -9,11 +9,13 @@ use super::limits::{SHOWN_CHARS_MAX, SHOWN_TEXTS_MAX};
 /// `text` in back-quotes, cut and escaped.
 pub(super) fn quote(text: &str) -> String {
     let mut out = String::from("`");
-    out.extend(text.chars().take(SHOWN_CHARS_MAX).flat_map(|c| {
-        let plain = (!c.is_control() && c != '`').then_some(c);
-        let escaped = if plain.is_none() { Some(c.escape_default()) } else { None };
-        plain.into_iter().chain(escaped.into_iter().flatten())
-    }));
+    for c in text.chars().take(SHOWN_CHARS_MAX) {
+        match c {
+            '`' => out.push('\''),
+            c if c.is_control() => out.extend(c.escape_default()),
+            c => out.push(c),
+        }
+    }
     if text.chars().nth(SHOWN_CHARS_MAX).is_some() {
         out.push_str("...");
     }
@@ -47,7 +49,10 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     let word = word.to_lowercase();
     let reach = (word.chars().count() / 3).max(1);
     let scored = known.into_iter().map(|k| (distance(&word, &k.to_lowercase()), k));
-    scored.filter(|(d, _)| *d <= reach).min_by_key(|(d, _)| *d).map(|(_, k)| k)
+    scored
+        .filter(|(d, _)| *d <= reach)
+        .min_by_key(|(d, _)| *d)
+        .map(|(_, k)| k)
 }
 
 /// "did you mean `x`?", or `otherwise`.
@@ -84,7 +89,7 @@ mod tests {
 
     #[test]
     fn shows_foreign_text_safely() {
-        assert_eq!(quote("a`b\n\u{1b}"), "`a\\u{60}b\\n\\u{1b}`");
+        assert_eq!(quote("a`b\n\u{1b}"), "`a'b\\n\\u{1b}`");
         assert!(quote(&"x".repeat(1_000)).len() < 80);
         assert!(list(vec!["x"; 30]).ends_with("and 18 more"));
     }

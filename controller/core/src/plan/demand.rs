@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use super::Policy;
-use crate::config::{Class, FleetConfig};
+use super::{Plan, Policy};
+use crate::config::{BoundsAt, Class, FleetConfig};
 use crate::time::Timestamp;
-use crate::world::{ClassWorld, World, count};
+use crate::world::{ClassWorld, UNMATCHED_MAX, World, count};
 
 /// What one class wants.
 #[derive(Clone, Debug)]
@@ -50,9 +50,8 @@ impl Wants {
 
 /// What every class wants that has something in the world or a target. In order of priority, then of the configuration;
 /// classes of raw instance types, which exist once a job names one, come after the configured ones.
-pub(super) fn wants(world: &World, config: &FleetConfig, policy: Policy, now: Timestamp) -> Vec<Wants> {
+pub(super) fn wants(world: &World, config: &FleetConfig, policy: Policy, bounds: &BoundsAt) -> Vec<Wants> {
     let nothing = ClassWorld::default();
-    let bounds = config.bounds_at(now);
     let mut all: Vec<Wants> = Vec::new();
     let mut add = |class: &Arc<Class>, seen: Option<&ClassWorld>| {
         let state = seen.unwrap_or(&nothing);
@@ -67,7 +66,14 @@ pub(super) fn wants(world: &World, config: &FleetConfig, policy: Policy, now: Ti
         if seen.is_some() || target > 0 {
             let queued = count(state.queued.len());
             let taken = count(state.unmatched.len()).min(queued);
-            all.push(Wants { class: class.clone(), queued, taken, supply: state.supply(), target, idle_max });
+            all.push(Wants {
+                class: class.clone(),
+                queued,
+                taken,
+                supply: state.supply(),
+                target,
+                idle_max,
+            });
         }
     };
     for class in config.classes() {
@@ -80,4 +86,14 @@ pub(super) fn wants(world: &World, config: &FleetConfig, policy: Policy, now: Ti
     }
     all.sort_by_key(|wants| std::cmp::Reverse(wants.class.priority));
     all
+}
+
+/// A runner's word that it has a job counts for a while; if jobs are still queued then, they want machines.
+pub(super) fn wake_when_disbelieved(plan: &mut Plan, world: &World, wants: &[Wants], now: Timestamp) {
+    for want in wants.iter().filter(|want| want.taken > 0) {
+        let first = world.class(&want.class.id).and_then(|state| state.unmatched.first());
+        if let Some((at, _)) = first.filter(|(at, _)| now.since(*at) <= UNMATCHED_MAX) {
+            plan.wake_after(*at, UNMATCHED_MAX);
+        }
+    }
 }

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::{Action, Plan, Reason};
+use crate::config::limits::JOB_HOURS_MAX;
 use crate::config::{FleetConfig, Os};
 use crate::machine::{Machine, Removal};
 use crate::time::Timestamp;
@@ -18,18 +19,33 @@ pub const OTHER_BOOT_MAX: Duration = Duration::from_secs(2400);
 pub const REGISTER_MAX: Duration = Duration::from_secs(360);
 /// How long a drain may go unanswered: longer than the agent's own 20 s, so that it has thawed by then.
 pub const DRAIN_ANSWER_MAX: Duration = Duration::from_secs(60);
+/// How long after freezing GitHub may still be asked to remove the registration: shorter than the agent's own 20 s, after
+/// which the listener runs again and may get a job.
+pub const REMOVE_WITHIN: Duration = Duration::from_secs(15);
+/// A plan that takes machines from what jobs count on, or gives some back, is followed by another one this soon.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How often the end of an instance that is still there is asked for again.
 pub const END_REPEAT: Duration = Duration::from_secs(60);
 
 /// Ends what is over and forgets what is gone.
 pub(super) fn finish(plan: &mut Plan, world: &World, now: Timestamp) {
     for machine in world.ended() {
-        plan.act(Action::Terminate { instance: machine.instance.clone() }, over_because(machine));
+        plan.act(
+            Action::Terminate {
+                instance: machine.instance.clone(),
+            },
+            over_because(machine),
+        );
     }
     for machine in world.ending() {
         let Some(asked) = machine.terminate_at else { continue };
         if now.since(asked) > END_REPEAT {
-            plan.act(Action::Terminate { instance: machine.instance.clone() }, Reason::StillThere);
+            plan.act(
+                Action::Terminate {
+                    instance: machine.instance.clone(),
+                },
+                Reason::StillThere,
+            );
         } else {
             plan.wake_after(asked, END_REPEAT);
             break; // They come by age: the rest is younger.
@@ -38,7 +54,12 @@ pub(super) fn finish(plan: &mut Plan, world: &World, now: Timestamp) {
     for machine in world.gone() {
         match machine.unmatched_since() {
             Some(at) if now.since(at) <= UNMATCHED_MAX => plan.wake_after(at, UNMATCHED_MAX),
-            Some(_) | None => plan.act(Action::Forget { instance: machine.instance.clone() }, Reason::Over),
+            Some(_) | None => plan.act(
+                Action::Forget {
+                    instance: machine.instance.clone(),
+                },
+                Reason::Over,
+            ),
         }
     }
 }
@@ -57,21 +78,45 @@ fn over_because(machine: &Machine) -> Reason {
 /// Turns the second key for frozen runners, and tells their agents how GitHub answered.
 pub(super) fn answer_drains(plan: &mut Plan, world: &World, now: Timestamp) {
     for machine in world.frozen() {
-        let (Some(drain), Some((_, registration))) = (machine.open_drain(), &machine.told.registered) else { continue };
+        let (Some(drain), Some((frozen_order, frozen_at))) = (machine.open_drain(), machine.told.frozen) else {
+            continue;
+        };
+        let registration = machine
+            .told
+            .registered
+            .as_ref()
+            .map(|(_, registration)| registration.id);
         let instance = machine.instance.clone();
-        let number = drain.order;
-        match drain.removal {
-            None => plan.act(Action::Remove { instance, runner: registration.id }, Reason::Frozen),
-            Some(_) if drain.answered => {
-                if now.since(drain.ordered_at) > DRAIN_ANSWER_MAX {
-                    plan.act(Action::CloseDrain { instance }, Reason::NoAnswer);
-                } else {
-                    plan.wake_after(drain.ordered_at, DRAIN_ANSWER_MAX);
-                }
+        let number = frozen_order;
+        match (drain.removal, registration) {
+            _ if now.since(drain.ordered_at) > DRAIN_ANSWER_MAX => unanswered(plan, machine, now),
+            (Some(Removal::Gone), _) if !drain.answered => {
+                plan.act(Action::Kill { instance, number }, Reason::RegistrationGone);
             }
-            Some(Removal::Gone) => plan.act(Action::Kill { instance, number }, Reason::RegistrationGone),
-            Some(Removal::Busy) => plan.act(Action::Thaw { instance, number }, Reason::GithubSaysBusy),
+            (Some(Removal::Busy), _) if !drain.answered => {
+                plan.act(Action::Thaw { instance, number }, Reason::GithubSaysBusy);
+            }
+            (None, Some(runner)) if now.since(frozen_at) <= REMOVE_WITHIN => {
+                plan.act(Action::Remove { instance, runner }, Reason::Frozen);
+            }
+            (None | Some(_), _) => plan.wake_after(drain.ordered_at, DRAIN_ANSWER_MAX),
         }
+    }
+}
+
+/// Nobody answered: the agent runs its listener again by now. Without a registration no job can reach that, so the machine
+/// ends; with one it is idle again.
+fn unanswered(plan: &mut Plan, machine: &Machine, now: Timestamp) {
+    let instance = machine.instance.clone();
+    if machine
+        .drain
+        .as_ref()
+        .is_some_and(|drain| drain.removal == Some(Removal::Gone))
+    {
+        plan.act(Action::Terminate { instance }, Reason::NoAnswer);
+    } else {
+        plan.act(Action::CloseDrain { instance }, Reason::NoAnswer);
+        plan.wake(now + AGAIN);
     }
 }
 
@@ -79,62 +124,105 @@ pub(super) fn answer_drains(plan: &mut Plan, world: &World, now: Timestamp) {
 pub(super) fn overdue(plan: &mut Plan, world: &World, config: &FleetConfig, now: Timestamp) {
     for (id, state) in world.classes() {
         let class = config.class(id);
-        let os = class.as_ref().and_then(|class| class.shapes.first()).map_or(Os::Linux, |shape| shape.os);
+        let os = class
+            .as_ref()
+            .and_then(|class| class.shapes.first())
+            .map_or(Os::Linux, |shape| shape.os);
         let boot_max = match os {
             Os::Linux => BOOT_MAX,
             Os::Windows | Os::Macos => OTHER_BOOT_MAX,
         };
-        let hours = class.map_or(u32::MAX, |class| class.max_job_hours);
+        let hours = class.map_or(JOB_HOURS_MAX, |class| class.max_job_hours);
         let job_max = Duration::from_secs(u64::from(hours) * 3600);
-        let mut due = |set: &std::collections::BTreeSet<_>, limit: Duration, act: &mut dyn FnMut(&mut Plan, &Machine)| {
-            for (at, instance) in set {
-                if now.since(*at) <= limit {
-                    plan.wake_after(*at, limit);
-                    break; // They come by age: the rest is younger.
+        let mut due =
+            |set: &std::collections::BTreeSet<_>, limit: Duration, act: &mut dyn FnMut(&mut Plan, &Machine)| {
+                for (at, instance) in set {
+                    if now.since(*at) <= limit {
+                        plan.wake_after(*at, limit);
+                        break; // They come by age: the rest is younger.
+                    }
+                    if let Some(machine) = world.machine(instance) {
+                        act(plan, machine);
+                    }
                 }
-                if let Some(machine) = world.machine(instance) {
-                    act(plan, machine);
-                }
-            }
-        };
+            };
         let end = |reason: Reason| {
             move |plan: &mut Plan, machine: &Machine| {
-                plan.act(Action::Terminate { instance: machine.instance.clone() }, reason.clone());
+                plan.act(
+                    Action::Terminate {
+                        instance: machine.instance.clone(),
+                    },
+                    reason.clone(),
+                );
             }
         };
-        due(&state.booting, boot_max, &mut end(Reason::NeverClaimed));
+        due(&state.booting, boot_max, &mut |plan, machine| {
+            end(Reason::NeverClaimed)(plan, machine);
+            plan.wake(now + AGAIN);
+        });
         due(&state.busy, job_max, &mut end(Reason::JobTooLong { hours }));
-        due(&state.registering, REGISTER_MAX, &mut |plan, machine| write_off(plan, machine));
+        due(&state.registering, REGISTER_MAX, &mut |plan, machine| {
+            write_off(plan, machine, Reason::NeverListened, now)
+        });
+        // GitHub says that a job runs there, so it gets a job's time.
+        due(&state.registering, job_max, &mut |plan, machine| {
+            if machine
+                .drain
+                .as_ref()
+                .is_some_and(|drain| drain.removal == Some(Removal::Busy))
+            {
+                let instance = machine.instance.clone();
+                plan.act(Action::Terminate { instance }, Reason::JobTooLong { hours });
+            }
+        });
         due(&state.draining, DRAIN_ANSWER_MAX, &mut |plan, machine| {
-            plan.act(Action::CloseDrain { instance: machine.instance.clone() }, Reason::NoAnswer);
+            unanswered(plan, machine, now)
         });
         for (_, instance) in &state.doomed {
             if let Some(machine) = world.machine(instance) {
-                doomed(plan, machine);
+                doomed(plan, machine, now);
             }
         }
     }
 }
 
 /// A machine that the cloud will take and that has no job: one that listens is drained, the others can end.
-fn doomed(plan: &mut Plan, machine: &Machine) {
+fn doomed(plan: &mut Plan, machine: &Machine, now: Timestamp) {
     let instance = machine.instance.clone();
     if machine.told.listening_at.is_some() {
-        plan.act(Action::Drain { instance, number: machine.next_drain_order() }, Reason::Interrupted);
+        plan.act(
+            Action::Drain {
+                instance,
+                number: machine.next_drain_order(),
+            },
+            Reason::Interrupted,
+        );
     } else {
-        write_off(plan, machine);
+        write_off(plan, machine, Reason::Interrupted, now);
     }
 }
 
 /// Ends a machine that may hold a registration which never listened: the registration goes first, so that no job can
 /// reach a machine that is being ended.
-fn write_off(plan: &mut Plan, machine: &Machine) {
+fn write_off(plan: &mut Plan, machine: &Machine, reason: Reason, now: Timestamp) {
     let instance = machine.instance.clone();
-    match (&machine.told.registered, machine.drain.as_ref().and_then(|drain| drain.removal)) {
+    match (
+        &machine.told.registered,
+        machine.drain.as_ref().and_then(|drain| drain.removal),
+    ) {
         (Some((_, registration)), None) => {
-            plan.act(Action::Remove { instance, runner: registration.id }, Reason::NeverListened);
+            plan.act(
+                Action::Remove {
+                    instance,
+                    runner: registration.id,
+                },
+                reason,
+            );
         }
         (Some(_), Some(Removal::Busy)) => {}
-        (Some(_), Some(Removal::Gone)) | (None, _) => plan.act(Action::Terminate { instance }, Reason::NeverListened),
+        (Some(_), Some(Removal::Gone)) | (None, _) => {
+            plan.act(Action::Terminate { instance }, reason);
+            plan.wake(now + AGAIN);
+        }
     }
 }

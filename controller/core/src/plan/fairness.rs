@@ -16,7 +16,11 @@ pub(super) fn turns(world: &World, wants: &[Wants]) -> Vec<usize> {
     let mut from = 0;
     while from < wants.len() {
         let priority = wants[from].class.priority;
-        let until = from + wants[from..].iter().take_while(|w| w.class.priority == priority).count();
+        let until = from
+            + wants[from..]
+                .iter()
+                .take_while(|w| w.class.priority == priority)
+                .count();
         order.extend(round_robin(waiting(world, wants, from..until)));
         from = until;
     }
@@ -27,7 +31,9 @@ pub(super) fn turns(world: &World, wants: &[Wants]) -> Vec<usize> {
 fn waiting(world: &World, wants: &[Wants], range: std::ops::Range<usize>) -> Vec<VecDeque<usize>> {
     let mut by_repository: BTreeMap<Arc<str>, Vec<(Timestamp, usize)>> = BTreeMap::new();
     for index in range {
-        let Some(state) = world.class(&wants[index].class.id) else { continue };
+        let Some(state) = world.class(&wants[index].class.id) else {
+            continue;
+        };
         let short = usize::try_from(wants[index].short()).unwrap_or(usize::MAX);
         for ((at, _), repository) in state.queued.iter().rev().take(short) {
             by_repository.entry(repository.clone()).or_default().push((*at, index));
@@ -38,7 +44,10 @@ fn waiting(world: &World, wants: &[Wants], range: std::ops::Range<usize>) -> Vec
         queue.sort();
     }
     queues.sort_by_key(|queue| queue.first().copied());
-    queues.into_iter().map(|queue| queue.into_iter().map(|(_, index)| index).collect()).collect()
+    queues
+        .into_iter()
+        .map(|queue| queue.into_iter().map(|(_, index)| index).collect())
+        .collect()
 }
 
 fn round_robin(mut queues: Vec<VecDeque<usize>>) -> Vec<usize> {

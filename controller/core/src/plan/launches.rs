@@ -19,6 +19,9 @@ use crate::ports::Switch;
 use crate::time::Timestamp;
 use crate::world::World;
 
+/// A class that is short of more machines than this gets them from several zones.
+const SPREAD_ABOVE: u32 = LAUNCH_MAX / 4;
+
 /// Where one machine would come from.
 struct Place {
     shape: Arc<Shape>,
@@ -49,20 +52,31 @@ struct Launcher<'a> {
     waits: BTreeMap<usize, (u32, Wait)>,
 }
 
-/// Launches what is short; returns the class whose jobs a cap keeps waiting and how many, if any.
+/// Jobs of a class that a cap keeps waiting.
+pub(super) struct Unmet {
+    /// Whose.
+    pub(super) class: ClassId,
+    /// The pool whose cap it is; `None` for the fleet's.
+    pub(super) pool: Option<PoolName>,
+    /// How many.
+    pub(super) count: u32,
+}
+
+/// Launches what is short; returns what a cap keeps waiting.
 pub(super) fn launch(
     plan: &mut Plan,
     world: &World,
     config: &FleetConfig,
     wants: &[Wants],
     now: Timestamp,
-) -> Option<(ClassId, u32)> {
+) -> Vec<Unmet> {
     let mut launcher = Launcher::new(world, config, now);
     let short: u32 = wants.iter().map(Wants::short).sum();
     if world.switch() == Switch::NoLaunch {
         let waiting = wants.iter().filter(|w| w.short() > 0);
-        plan.waits.extend(waiting.map(|w| (w.class.id.clone(), w.short(), Wait::NoLaunch)));
-        return None;
+        plan.waits
+            .extend(waiting.map(|w| (w.class.id.clone(), w.short(), Wait::NoLaunch)));
+        return Vec::new();
     }
     if short > 0 {
         if launcher.roomy(wants, short) {
@@ -75,12 +89,12 @@ pub(super) fn launch(
             }
         }
     }
-    let capped = launcher.waits.iter().filter(|(_, (_, wait))| frees_by_draining(wait));
-    let unmet = capped.fold(None, |sum: Option<(ClassId, u32)>, (index, (count, _))| {
-        let (class, so_far) = sum.unwrap_or_else(|| (wants[*index].class.id.clone(), 0));
-        Some((class, so_far + count))
-    });
-    if unmet.is_none() {
+    let waits = launcher.waits.iter();
+    let unmet: Vec<Unmet> = waits
+        .filter_map(|(index, (count, wait))| unmet(&wants[*index].class, *count, wait))
+        .collect();
+    // Queued demand outranks every idle target. A pool's cap is the matter of that pool alone, and it is full.
+    if unmet.iter().all(|unmet| unmet.pool.is_some()) {
         for want in wants {
             launcher.keep_idle(want, want.short_of_target());
         }
@@ -89,12 +103,18 @@ pub(super) fn launch(
     unmet
 }
 
-/// Whether ending an idle machine of another class would help.
-fn frees_by_draining(wait: &Wait) -> bool {
-    match wait {
-        Wait::FleetCap { .. } | Wait::Budget | Wait::PoolCap { .. } => true,
-        Wait::Held { .. } | Wait::NoLaunch | Wait::NoZones => false,
-    }
+/// What ending an idle machine of another class would help, and which.
+fn unmet(class: &Class, count: u32, wait: &Wait) -> Option<Unmet> {
+    let pool = match wait {
+        Wait::FleetCap { .. } | Wait::Budget => None,
+        Wait::PoolCap { .. } => Some(class.pool.clone()),
+        Wait::Held { .. } | Wait::NoLaunch | Wait::NoZones => return None,
+    };
+    Some(Unmet {
+        class: class.id.clone(),
+        pool,
+        count,
+    })
 }
 
 impl<'a> Launcher<'a> {
@@ -106,7 +126,10 @@ impl<'a> Launcher<'a> {
             config,
             now,
             fleet_room: room(config.fleet.max_runners, totals.machines),
-            budget: config.fleet.budget_usd_per_hour.map(|usd| HourlyPrice::from_usd(usd) - totals.price),
+            budget: config
+                .fleet
+                .budget_usd_per_hour
+                .map(|usd| HourlyPrice::from_usd(usd) - totals.price),
             pool_room: BTreeMap::new(),
             stock: world.stocks().map(|(shape, count)| (shape.clone(), count)).collect(),
             load: BTreeMap::new(),
@@ -121,7 +144,13 @@ impl<'a> Launcher<'a> {
         let mut dear = HourlyPrice::ZERO;
         let mut pools: BTreeMap<PoolName, u32> = BTreeMap::new();
         for want in wants.iter().filter(|want| want.short() > 0) {
-            let price = want.class.shapes.iter().map(|shape| price_of(shape)).max().unwrap_or_default();
+            let price = want
+                .class
+                .shapes
+                .iter()
+                .map(|shape| price_of(shape))
+                .max()
+                .unwrap_or_default();
             dear = dear + price.times(want.short());
             *pools.entry(want.class.pool.clone()).or_default() += want.short();
         }
@@ -140,7 +169,11 @@ impl<'a> Launcher<'a> {
 
     /// Launches `count` machines for queued jobs of a class, or notes why they wait.
     fn serve(&mut self, index: usize, want: &Wants, count: u32) {
-        let reason = Reason::Demand { queued: want.queued, taken: want.taken, supply: want.supply };
+        let reason = Reason::Demand {
+            queued: want.queued,
+            taken: want.taken,
+            supply: want.supply,
+        };
         let left = self.take(&want.class, count, &reason);
         if let Some((left, wait)) = left {
             let entry = self.waits.entry(index).or_insert((0, wait));
@@ -150,19 +183,34 @@ impl<'a> Launcher<'a> {
 
     /// Launches `count` machines for the idle target; what does not fit is no one's loss.
     fn keep_idle(&mut self, want: &Wants, count: u32) {
-        let reason = Reason::IdleTarget { target: want.target, spare: want.spare() };
+        let reason = Reason::IdleTarget {
+            target: want.target,
+            spare: want.spare(),
+        };
         let _ = self.take(&want.class, count, &reason);
     }
 
     /// Takes up to `count` machines; what is left over, and why.
     fn take(&mut self, class: &Arc<Class>, mut count: u32, reason: &Reason) -> Option<(u32, Wait)> {
+        // A burst is spread over the zones in equal parts rather than sent to one.
+        let zones = u32::try_from(self.world.zones().len().max(1)).unwrap_or(1);
+        let part = if count > SPREAD_ABOVE {
+            count.div_ceil(zones)
+        } else {
+            count
+        };
         while count > 0 {
             let (pool_room, max) = *self.pool_room(&class.pool);
             if pool_room == 0 {
                 return Some((count, Wait::PoolCap { max }));
             }
             if self.fleet_room == 0 {
-                return Some((count, Wait::FleetCap { max: self.config.fleet.max_runners.unwrap_or(u32::MAX) }));
+                return Some((
+                    count,
+                    Wait::FleetCap {
+                        max: self.config.fleet.max_runners.unwrap_or(u32::MAX),
+                    },
+                ));
             }
             let place = match self.place(class) {
                 Ok(place) => place,
@@ -176,10 +224,12 @@ impl<'a> Launcher<'a> {
                 Origin::Cold => u32::MAX,
                 Origin::Standby => self.stock.get(&place.shape.id).copied().unwrap_or(0),
             };
-            // A cold burst is spread over the zones in equal parts rather than sent to one.
-            let zones = u32::try_from(self.world.zones().len().max(1)).unwrap_or(1);
-            let part = if count > LAUNCH_MAX / 4 { count.div_ceil(zones) } else { count };
-            let now = part.min(pool_room).min(self.fleet_room).min(affordable).min(stocked);
+            let now = part
+                .min(count)
+                .min(pool_room)
+                .min(self.fleet_room)
+                .min(affordable)
+                .min(stocked);
             self.draft(class, place, now, reason);
             count -= now;
         }
@@ -197,11 +247,20 @@ impl<'a> Launcher<'a> {
                 && shape.market == Market::OnDemand
                 && self.stock.get(&shape.id).is_some_and(|stock| *stock > 0)
             {
-                return Ok(Place { shape: shape.clone(), zone: zone.clone(), origin: Origin::Standby, price });
+                return Ok(Place {
+                    shape: shape.clone(),
+                    zone: zone.clone(),
+                    origin: Origin::Standby,
+                    price,
+                });
             }
             let mut best: Option<(u32, &Zone)> = None;
             for zone in zones {
-                let offering = Offering { shape: shape.id.clone(), zone: zone.clone(), market: shape.market };
+                let offering = Offering {
+                    shape: shape.id.clone(),
+                    zone: zone.clone(),
+                    market: shape.market,
+                };
                 if let Some(hold) = self.world.hold(&offering, self.now) {
                     held_until = Some(held_until.map_or(hold.until, |known| known.min(hold.until)));
                     continue;
@@ -213,7 +272,12 @@ impl<'a> Launcher<'a> {
                 }
             }
             if let Some((_, zone)) = best {
-                return Ok(Place { shape: shape.clone(), zone: zone.clone(), origin: Origin::Cold, price });
+                return Ok(Place {
+                    shape: shape.clone(),
+                    zone: zone.clone(),
+                    origin: Origin::Cold,
+                    price,
+                });
             }
         }
         Err(held_until.map_or(Wait::NoZones, |until| Wait::Held { until }))
@@ -237,7 +301,12 @@ impl<'a> Launcher<'a> {
             Some(draft) if self.drafts[*draft].reason == *reason => self.drafts[*draft].count += count,
             Some(_) | None => {
                 self.open.insert(key, self.drafts.len());
-                self.drafts.push(Draft { class: class.clone(), place, count, reason: reason.clone() });
+                self.drafts.push(Draft {
+                    class: class.clone(),
+                    place,
+                    count,
+                    reason: reason.clone(),
+                });
             }
         }
     }
@@ -262,7 +331,14 @@ impl<'a> Launcher<'a> {
                     price: draft.place.price,
                 };
                 let reason: Arc<str> = draft.reason.to_string().into();
-                let launch = Launch { id, purpose, count, may_register: true, intended_at: self.now, reason };
+                let launch = Launch {
+                    id,
+                    purpose,
+                    count,
+                    may_register: true,
+                    intended_at: self.now,
+                    reason,
+                };
                 plan.act(Action::Launch(launch), draft.reason.clone());
             }
         }

@@ -17,7 +17,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use demand::Wants;
-pub use endings::{BOOT_MAX, DRAIN_ANSWER_MAX, END_REPEAT, OTHER_BOOT_MAX, REGISTER_MAX};
+pub use endings::{BOOT_MAX, DRAIN_ANSWER_MAX, END_REPEAT, OTHER_BOOT_MAX, REGISTER_MAX, REMOVE_WITHIN};
 pub use reason::{Reason, Wait};
 pub use surplus::IDLE_LINGER;
 
@@ -109,7 +109,11 @@ impl fmt::Display for Action {
                     crate::machine::Origin::Cold => "launch",
                     crate::machine::Origin::Standby => "start from standby",
                 };
-                write!(f, "{origin} {} x {} ({} in {})", l.count, l.purpose.class, l.purpose.shape, l.purpose.zone)
+                write!(
+                    f,
+                    "{origin} {} x {} ({} in {})",
+                    l.count, l.purpose.class, l.purpose.shape, l.purpose.zone
+                )
             }
             Action::Drain { instance, number } => write!(f, "drain {instance} #{number}"),
             Action::Remove { instance, runner } => write!(f, "remove registration {runner} of {instance}"),
@@ -183,14 +187,16 @@ pub fn plan(world: &World, config: &FleetConfig, policy: Policy, now: Timestamp)
     endings::finish(&mut plan, world, now);
     endings::answer_drains(&mut plan, world, now);
     endings::overdue(&mut plan, world, config, now);
-    let wants = demand::wants(world, config, policy, now);
+    let bounds = config.bounds_at(now);
+    let wants = demand::wants(world, config, policy, &bounds);
+    demand::wake_when_disbelieved(&mut plan, world, &wants, now);
     let unmet = launches::launch(&mut plan, world, config, &wants, now);
     surplus::drain(&mut plan, world, &wants, policy, unmet, now);
     surplus::retire(&mut plan, world, config);
     if policy == Policy::Target {
-        surplus::stock(&mut plan, world, config, now);
-        if let Some(at) = config.next_schedule_change(now) {
-            plan.wake(at);
+        surplus::stock(&mut plan, world, &bounds);
+        if bounds.until < Timestamp::MAX {
+            plan.wake(bounds.until);
         }
     }
     plan

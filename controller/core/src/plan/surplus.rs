@@ -5,10 +5,11 @@
 use std::time::Duration;
 
 use super::demand::Wants;
+use super::launches::Unmet;
 use super::reason::Reason;
 use super::{Action, Plan, Policy};
-use crate::config::FleetConfig;
-use crate::ids::ClassId;
+use crate::config::{BoundsAt, FleetConfig, Standby};
+use crate::ids::{ClassId, PoolName};
 use crate::time::Timestamp;
 use crate::world::{World, count};
 
@@ -21,14 +22,15 @@ pub(super) fn drain(
     world: &World,
     wants: &[Wants],
     policy: Policy,
-    unmet: Option<(ClassId, u32)>,
+    unmet: Vec<Unmet>,
     now: Timestamp,
 ) {
-    let (waiting, mut room_wanted) = unmet.map_or((None, 0), |(class, count)| (Some(class), count));
-    // Lowest priority first gives way; drains already under way make room too.
-    room_wanted = room_wanted.saturating_sub(world.classes().map(|(_, state)| count(state.draining.len())).sum());
+    let mut room = RoomWanted::new(world, unmet);
+    // Lowest priority first gives way.
     for want in wants.iter().rev() {
-        let Some(state) = world.class(&want.class.id) else { continue };
+        let Some(state) = world.class(&want.class.id) else {
+            continue;
+        };
         let idle = count(state.idle.len());
         let untaken = want.need().min(idle);
         let free = idle - untaken;
@@ -42,25 +44,76 @@ pub(super) fn drain(
             if place >= free {
                 break;
             }
-            let Some(machine) = world.machine(instance) else { continue };
+            let Some(machine) = world.machine(instance) else {
+                continue;
+            };
             let reason = if drained < beyond {
                 let lingers = beyond - drained <= keep_for_a_while && now.since(*since) < IDLE_LINGER;
-                if lingers && room_wanted == 0 {
+                if lingers && room.waiting(&want.class.pool).is_none() {
                     plan.wake_after(*since, IDLE_LINGER);
                     break; // They come by age: the rest is younger.
                 }
-                Reason::Surplus { idle, wanted: idle - beyond }
-            } else if room_wanted > 0 {
-                match &waiting {
-                    Some(waiting) => Reason::MakesRoom { waiting: waiting.clone() },
-                    None => break,
+                Reason::Surplus {
+                    idle,
+                    wanted: idle - beyond,
+                }
+            } else if let Some(waiting) = room.waiting(&want.class.pool) {
+                Reason::MakesRoom {
+                    waiting: waiting.clone(),
                 }
             } else {
                 break;
             };
-            room_wanted = room_wanted.saturating_sub(1);
+            room.made_in(&want.class.pool);
             drained += 1;
-            plan.act(Action::Drain { instance: instance.clone(), number: machine.next_drain_order() }, reason);
+            plan.act(
+                Action::Drain {
+                    instance: instance.clone(),
+                    number: machine.next_drain_order(),
+                },
+                reason,
+            );
+        }
+    }
+}
+
+/// Room that jobs at a cap still wait for.
+struct RoomWanted(Vec<Unmet>);
+
+impl RoomWanted {
+    /// What is wanted beyond the room that machines on their way out will make.
+    fn new(world: &World, unmet: Vec<Unmet>) -> RoomWanted {
+        let mut room = RoomWanted(unmet);
+        if !room.0.is_empty() {
+            let by_class = world
+                .classes()
+                .flat_map(|(_, state)| state.draining.iter().chain(&state.doomed));
+            let by_class = by_class.filter_map(|(_, instance)| world.machine(instance));
+            for leaving in by_class
+                .chain(world.frozen())
+                .chain(world.ended())
+                .chain(world.ending())
+            {
+                room.made_in(&leaving.purpose.pool);
+            }
+        }
+        room
+    }
+
+    fn first(&mut self, pool: &PoolName) -> Option<&mut Unmet> {
+        let helps = |unmet: &&mut Unmet| unmet.count > 0 && unmet.pool.as_ref().is_none_or(|capped| capped == pool);
+        self.0.iter_mut().find(helps)
+    }
+
+    /// The class whose jobs would have the room of a machine of this pool.
+    fn waiting(&mut self, pool: &PoolName) -> Option<&ClassId> {
+        self.first(pool).map(|unmet| &unmet.class)
+    }
+
+    /// A machine of this pool goes.
+    fn made_in(&mut self, pool: &PoolName) {
+        if let Some(unmet) = self.first(pool) {
+            unmet.count -= 1;
         }
     }
 }
@@ -73,17 +126,33 @@ pub(super) fn retire(plan: &mut Plan, world: &World, config: &FleetConfig) {
             plan.act(Action::Drain { instance, number }, Reason::ClassRemoved);
         }
         for (_, instance) in &state.ready {
-            plan.act(Action::Terminate { instance: instance.clone() }, Reason::ClassRemoved);
+            plan.act(
+                Action::Terminate {
+                    instance: instance.clone(),
+                },
+                Reason::ClassRemoved,
+            );
         }
     }
 }
 
-/// Brings standby stock to the lower bound that holds now.
-pub(super) fn stock(plan: &mut Plan, world: &World, config: &FleetConfig, now: Timestamp) {
-    for (shape, standby) in config.bounds_at(now).standby_shapes() {
-        let size = standby.bounds.min;
+/// Brings standby stock to the lower bound that holds now; what no bound names any more goes.
+pub(super) fn stock(plan: &mut Plan, world: &World, bounds: &BoundsAt) {
+    let kept = bounds
+        .standby_shapes()
+        .map(|(shape, standby)| (shape, standby.bounds.min));
+    let left_over = world
+        .stocks()
+        .filter(|(shape, stock)| *stock > 0 && bounds.standby(shape) == Standby::NONE);
+    for (shape, size) in kept.chain(left_over.map(|(shape, _)| (shape, 0))) {
         if world.stock_wanted(shape) != size {
-            plan.act(Action::SetStandby { shape: shape.clone(), size }, Reason::StandbyBounds);
+            plan.act(
+                Action::SetStandby {
+                    shape: shape.clone(),
+                    size,
+                },
+                Reason::StandbyBounds,
+            );
         }
     }
 }

@@ -48,11 +48,23 @@ impl World {
     }
 
     fn index_job(&mut self, job: &LiveJob, change: Change) {
+        for runner in job.record.runners() {
+            let entry = (runner.name.clone(), job.record.key);
+            match change {
+                Change::In => self.runners.insert(entry),
+                Change::Out => self.runners.remove(&entry),
+            };
+        }
         let Resolution::Class(class) = &job.served else { return };
+        if job.record.phase() == JobPhase::Waiting {
+            return;
+        }
         let class = self.class_mut(&class.id);
         match (job.record.phase(), change) {
             (JobPhase::Queued, Change::In) => {
-                class.queued.insert(job.place_in_queue(), job.record.about.repository.clone());
+                class
+                    .queued
+                    .insert(job.place_in_queue(), job.record.about.repository.clone());
             }
             (JobPhase::Queued, Change::Out) => {
                 class.queued.remove(&job.place_in_queue());
@@ -65,6 +77,7 @@ impl World {
 
     /// Takes in an unsettled launch: it counts as if its machines existed.
     pub fn put_launch(&mut self, launch: Launch) {
+        self.settle_launch(&launch.id);
         self.count_machines(&launch.purpose, launch.count, Change::In);
         self.class_mut(&launch.purpose.class).launching += launch.count;
         self.launches.insert(launch.id.clone(), launch);
@@ -100,10 +113,14 @@ impl World {
         Some(machine)
     }
 
-    /// GitHub has named the job of a machine. `true` if that is news.
+    /// GitHub has named the job of a machine. `true` if that is news. A runner runs one job; were two named, the first
+    /// would count, whichever came first.
     pub fn match_job(&mut self, instance: &InstanceId, job: JobKey) -> bool {
-        let unmatched = self.machines.get(instance).is_some_and(|machine| machine.job.is_none());
-        unmatched && self.change_machine(instance, |machine| machine.job = Some(job)).is_some()
+        let known = self.machines.get(instance).map(|machine| machine.job);
+        let news = known.is_some_and(|known| known.is_none_or(|known| job < known));
+        news && self
+            .change_machine(instance, |machine| machine.job = Some(job))
+            .is_some()
     }
 
     /// Stops believing unmatched reports that are older than [`UNMATCHED_MAX`].
@@ -146,7 +163,10 @@ impl World {
 
     fn count_machines(&mut self, purpose: &Purpose, count: u32, change: Change) {
         let price = purpose.price.times(count);
-        let load = self.zone_load.entry((purpose.shape.clone(), purpose.zone.clone())).or_default();
+        let load = self
+            .zone_load
+            .entry((purpose.shape.clone(), purpose.zone.clone()))
+            .or_default();
         let pool = self.pools.entry(purpose.pool.clone()).or_default();
         match change {
             Change::In => {
@@ -213,6 +233,10 @@ impl Place {
             MachinePhase::Ending(at) => return (Place::Ending, at),
             MachinePhase::Gone(at) => return (Place::Gone, at),
         };
-        if machine.interrupted_at.is_some() { (Place::Doomed, at) } else { (place, at) }
+        if machine.interrupted_at.is_some() {
+            (Place::Doomed, at)
+        } else {
+            (place, at)
+        }
     }
 }

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::World;
 use crate::config::FleetConfig;
 use crate::fact::{CloudEventKind, Fact, FactBody};
-use crate::ids::{InstanceId, JobKey};
+use crate::ids::{InstanceId, JobId, JobKey, RunnerName};
 use crate::job::{JobEvent, JobPhase, JobRecord, RunnerRef};
-use crate::machine::{Machine, MachineEvent, instance_of};
+use crate::machine::{Machine, MachineEvent, Report, instance_of};
 use crate::time::Timestamp;
 
 /// What a batch of facts has changed.
@@ -24,6 +24,8 @@ pub struct Merged {
     pub machines: BTreeSet<InstanceId>,
     /// What is worth telling, in the order of the facts.
     pub news: Vec<News>,
+    /// Runners that the jobs among these name, finished jobs too.
+    runners: BTreeSet<(RunnerName, JobKey)>,
 }
 
 /// Something that has happened for the first time.
@@ -46,23 +48,13 @@ impl World {
             FactBody::Job(event) => self.merge_job(event, fact.received_at, config, merged),
             FactBody::Machine(event) => self.merge_machine(event, merged),
             FactBody::Cloud(event) => {
-                let heard = self.change_machine_if(&event.instance, |machine| match event.kind {
-                    CloudEventKind::InterruptionNotice if machine.interrupted_at.is_none() => {
-                        machine.interrupted_at = Some(event.at);
-                        true
-                    }
-                    CloudEventKind::Terminated if machine.gone_at.is_none() => {
-                        machine.gone_at = Some(event.at);
-                        true
-                    }
-                    CloudEventKind::InterruptionNotice | CloudEventKind::Terminated => false,
+                self.tell_machine(&event.instance, merged, |machine| {
+                    let known = match event.kind {
+                        CloudEventKind::InterruptionNotice => &mut machine.interrupted_at,
+                        CloudEventKind::Terminated => &mut machine.gone_at,
+                    };
+                    *known = Some(known.map_or(event.at, |known| known.min(event.at)));
                 });
-                if heard {
-                    merged.machines.insert(event.instance.clone());
-                    if event.kind == CloudEventKind::InterruptionNotice {
-                        merged.news.push(News::Interrupted(event.instance.clone()));
-                    }
-                }
             }
         }
     }
@@ -70,7 +62,18 @@ impl World {
     fn merge_job(&mut self, event: &JobEvent, received_at: Timestamp, config: &FleetConfig, merged: &mut Merged) {
         let key = event.key;
         let told = JobRecord::from_event(event, received_at);
-        let known = merged.jobs.remove(&key).or_else(|| self.job(key).map(|job| job.record.clone()));
+        for runner in told.runners() {
+            merged.runners.insert((runner.name.clone(), key));
+            if let Some(instance) = self.machine_of(runner)
+                && self.match_job(&instance, key)
+            {
+                merged.machines.insert(instance);
+            }
+        }
+        let known = merged
+            .jobs
+            .remove(&key)
+            .or_else(|| self.job(key).map(|job| job.record.clone()));
         let (before, record) = match known {
             Some(known) => {
                 let mut record = known.clone();
@@ -93,13 +96,6 @@ impl World {
         if record.phase() == JobPhase::Completed && !had(|r| r.phase() == JobPhase::Completed) {
             merged.news.push(News::Completed(key));
         }
-        for runner in [record.started.as_ref().and_then(|s| s.runner.as_ref()), record.runner()].into_iter().flatten() {
-            if let Some(instance) = self.machine_of(runner)
-                && self.match_job(&instance, key)
-            {
-                merged.machines.insert(instance);
-            }
-        }
         self.put_job(record.clone(), config);
         merged.changed.insert(key);
         merged.jobs.insert(key, record);
@@ -109,21 +105,60 @@ impl World {
     fn machine_of(&self, runner: &RunnerRef) -> Option<InstanceId> {
         let instance = instance_of(&runner.name)?;
         let registered = self.machine(&instance)?.told.registered.as_ref();
-        registered.is_some_and(|(_, registration)| registration.name == runner.name).then_some(instance)
+        registered
+            .is_some_and(|(_, registration)| registration.name == runner.name)
+            .then_some(instance)
     }
 
     fn merge_machine(&mut self, event: &MachineEvent, merged: &mut Merged) {
-        let changed = self.change_machine_if(&event.instance, |machine| {
-            let before = machine.clone();
-            machine.hear(event);
-            *machine != before
-        });
-        if changed {
-            merged.machines.insert(event.instance.clone());
+        let changed = self.tell_machine(&event.instance, merged, |machine| machine.hear(event));
+        if changed && let Report::Registered(_) = event.report {
+            self.match_registration(&event.instance, merged);
         }
     }
 
-    fn change_machine_if(&mut self, instance: &InstanceId, change: impl FnOnce(&mut Machine) -> bool) -> bool {
-        self.change_machine(instance, change).unwrap_or(false)
+    /// GitHub's word on a job may be merged before the registrar's on its runner.
+    fn match_registration(&mut self, instance: &InstanceId, merged: &Merged) {
+        let Some((_, registration)) = self
+            .machine(instance)
+            .and_then(|machine| machine.told.registered.as_ref())
+        else {
+            return;
+        };
+        let job = [&merged.runners, &self.runners]
+            .into_iter()
+            .filter_map(|set| job_on(set, &registration.name))
+            .min();
+        self.change_machine(instance, |machine| machine.job = job);
     }
+
+    /// Changes a machine by something told of it; `true` if that is news.
+    fn tell_machine(&mut self, instance: &InstanceId, merged: &mut Merged, tell: impl FnOnce(&mut Machine)) -> bool {
+        let told = self.change_machine(instance, |machine| {
+            let before = machine.clone();
+            tell(machine);
+            (
+                *machine != before,
+                before.interrupted_at.is_none() && machine.interrupted_at.is_some(),
+            )
+        });
+        let (changed, interrupted) = told.unwrap_or_default();
+        if changed {
+            merged.machines.insert(instance.clone());
+        }
+        if interrupted {
+            merged.news.push(News::Interrupted(instance.clone()));
+        }
+        changed
+    }
+}
+
+/// The job that names this runner; of several, which GitHub does not do, the first.
+fn job_on(runners: &BTreeSet<(RunnerName, JobKey)>, name: &RunnerName) -> Option<JobKey> {
+    let least = JobKey {
+        job: JobId(i64::MIN),
+        attempt: 0,
+    };
+    let (found, job) = runners.range((name.clone(), least)..).next()?;
+    (found == name).then_some(*job)
 }

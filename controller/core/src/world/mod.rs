@@ -21,7 +21,7 @@ pub use intend::{Effect, HOLD_FIRST, HOLD_MAX, HOLD_THROTTLED};
 pub use merge::{Merged, News};
 
 use crate::config::{Class, FleetConfig, Resolution};
-use crate::ids::{ClassId, Generation, InstanceId, JobKey, LaunchId, PoolName, ShapeId, Zone};
+use crate::ids::{ClassId, Generation, InstanceId, JobKey, LaunchId, PoolName, RunnerName, ShapeId, Zone};
 use crate::job::JobRecord;
 use crate::launch::{Hold, Launch, Offering};
 use crate::machine::Machine;
@@ -63,6 +63,8 @@ pub struct World {
     classes: BTreeMap<ClassId, ClassWorld>,
     pools: BTreeMap<PoolName, Totals>,
     zone_load: BTreeMap<(ShapeId, Zone), u32>,
+    /// Runners that live jobs name.
+    runners: BTreeSet<(RunnerName, JobKey)>,
     totals: Totals,
     frozen: BTreeSet<Since>,
     ended: BTreeSet<Since>,
@@ -144,9 +146,10 @@ impl World {
         self.stock = stock.into_iter().collect();
     }
 
-    /// The size last asked for of a shape's standby stock; 0 if none ever was.
+    /// The size last asked for of a shape's standby stock. `u32::MAX` if that is not known: the ledger does not keep it,
+    /// so a scaler asks once after each start.
     pub fn stock_wanted(&self, shape: &ShapeId) -> u32 {
-        self.stock_wanted.get(shape).copied().unwrap_or(0)
+        self.stock_wanted.get(shape).copied().unwrap_or(u32::MAX)
     }
 
     /// Notes the size asked for of a shape's standby stock.
@@ -262,6 +265,9 @@ impl LiveJob {
 
     /// Where it stands among the jobs of its class: by demand, then by id.
     pub fn place_in_queue(&self) -> (Timestamp, JobKey) {
-        (self.record.demanded_at().unwrap_or(self.record.first_heard), self.record.key)
+        (
+            self.record.demanded_at().unwrap_or(self.record.first_heard),
+            self.record.key,
+        )
     }
 }

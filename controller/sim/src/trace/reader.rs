@@ -215,7 +215,7 @@ fn circular(jobs: &[JobSpec], groups: usize) -> bool {
     let mut todo: Vec<&JobSpec> = jobs.iter().collect();
     loop {
         let before = todo.len();
-        let (ready, rest): (Vec<_>, Vec<_>) =
+        let (ready, rest): (Vec<&JobSpec>, Vec<&JobSpec>) =
             todo.iter().partition(|job| job.needs.iter().all(|need| open[usize::from(*need)] == 0));
         for job in ready {
             open[usize::from(job.group)] -= 1;

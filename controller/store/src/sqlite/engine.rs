@@ -16,7 +16,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use super::lock::WriterLock;
-use super::trouble::{Failure, Outcome};
+use super::trouble::Outcome;
 
 /// How many calls may wait for a thread. Beyond it the caller is refused at once: the door answers 503, and GitHub's
 /// delivery is found and fetched later.
@@ -45,7 +45,11 @@ enum Mode {
 impl Engine {
     /// Work is done inline; a lock makes it one at a time.
     pub(super) fn direct(path: &Path, conn: Connection, lock: Option<WriterLock>) -> Engine {
-        Engine { path: path.to_owned(), mode: Mode::Direct(Mutex::new(conn)), _lock: lock }
+        Engine {
+            path: path.to_owned(),
+            mode: Mode::Direct(Mutex::new(conn)),
+            _lock: lock,
+        }
     }
 
     /// Work is done by two threads.
@@ -57,7 +61,11 @@ impl Engine {
     ) -> std::io::Result<Engine> {
         let reader = Worker::start("muster-ledger-r", path, reader, read_loop)?;
         let writer = Worker::start("muster-ledger-w", path, writer, write_loop)?;
-        Ok(Engine { path: path.to_owned(), mode: Mode::Threads { reader, writer }, _lock: Some(lock) })
+        Ok(Engine {
+            path: path.to_owned(),
+            mode: Mode::Threads { reader, writer },
+            _lock: Some(lock),
+        })
     }
 
     /// Does work that only reads, on one consistent view.
@@ -110,8 +118,8 @@ fn transact<T>(
 
 /// A piece of work on its way to a thread and back.
 trait Request: Send {
-    /// Does it, and keeps the outcome. `false` if it failed.
-    fn run(&mut self, conn: &Connection) -> bool;
+    /// Does it, and keeps the outcome. Says whether it went well; an error means that it has cost the whole transaction.
+    fn run(&mut self, conn: &Connection) -> Outcome<bool>;
     /// Answers the caller: with the outcome, or with what spoilt the transaction.
     fn answer(self: Box<Self>, path: &Path, spoilt: Option<&str>);
 }
@@ -123,9 +131,17 @@ struct Call<T, F> {
 }
 
 impl<T: Send, F: FnOnce(&Connection) -> Outcome<T> + Send> Request for Call<T, F> {
-    fn run(&mut self, conn: &Connection) -> bool {
-        self.outcome = self.work.take().map(|work| work(conn));
-        matches!(self.outcome, Some(Ok(_)))
+    fn run(&mut self, conn: &Connection) -> Outcome<bool> {
+        let Some(work) = self.work.take() else { return Ok(false) };
+        match work(conn) {
+            // After a full disk or a failed read SQLite may end the transaction itself.
+            Err(failure) if conn.is_autocommit() => Err(failure),
+            outcome => {
+                let good = outcome.is_ok();
+                self.outcome = Some(outcome);
+                Ok(good)
+            }
+        }
     }
 
     fn answer(self: Box<Self>, path: &Path, spoilt: Option<&str>) {
@@ -153,8 +169,13 @@ impl Worker {
     fn start(name: &str, path: &Path, mut conn: Connection, run: Loop) -> std::io::Result<Worker> {
         let (calls, waiting) = sync_channel(WAITING_MAX);
         let path = path.to_owned();
-        let thread = Builder::new().name(name.to_owned()).spawn(move || run(&waiting, &mut conn, &path))?;
-        Ok(Worker { calls: Some(calls), thread: Some(thread) })
+        let thread = Builder::new()
+            .name(name.to_owned())
+            .spawn(move || run(&waiting, &mut conn, &path))?;
+        Ok(Worker {
+            calls: Some(calls),
+            thread: Some(thread),
+        })
     }
 
     async fn call<T, F>(&self, work: F) -> Result<T, StoreError>
@@ -165,11 +186,15 @@ impl Worker {
         let ended = || StoreError::Unavailable("the ledger's thread has ended".to_owned());
         let (to, answer) = oneshot::channel();
         let calls = self.calls.as_ref().ok_or_else(ended)?;
-        match calls.try_send(Box::new(Call { work: Some(work), outcome: None, to })) {
+        match calls.try_send(Box::new(Call {
+            work: Some(work),
+            outcome: None,
+            to,
+        })) {
             Ok(()) => answer.await.map_err(|_| ended())?,
-            Err(TrySendError::Full(_)) => {
-                Err(StoreError::Unavailable(format!("overloaded: {WAITING_MAX} calls wait for the ledger")))
-            }
+            Err(TrySendError::Full(_)) => Err(StoreError::Unavailable(format!(
+                "overloaded: {WAITING_MAX} calls wait for the ledger"
+            ))),
             Err(TrySendError::Disconnected(_)) => Err(ended()),
         }
     }
@@ -188,10 +213,7 @@ impl Drop for Worker {
 
 fn read_loop(waiting: &Receiver<Box<dyn Request>>, conn: &mut Connection, path: &Path) {
     while let Ok(mut request) = waiting.recv() {
-        let read = transact(conn, TransactionBehavior::Deferred, |conn| {
-            request.run(conn);
-            Ok(())
-        });
+        let read = transact(conn, TransactionBehavior::Deferred, |conn| request.run(conn));
         let spoilt = read.err().map(|failure| failure.told(path).to_string());
         request.answer(path, spoilt.as_deref());
     }
@@ -224,19 +246,8 @@ fn write_loop(waiting: &Receiver<Box<dyn Request>>, conn: &mut Connection, path:
 fn apart(conn: &Connection, request: &mut dyn Request) -> Outcome<()> {
     let run = |sql| -> Outcome<()> { Ok(conn.prepare_cached(sql)?.execute([]).map(|_| ())?) };
     run("SAVEPOINT apart")?;
-    if !request.run(conn) {
-        // After a full disk or a failed read SQLite may have ended the transaction itself: then this fails, and all is
-        // lost and reported so.
+    if !request.run(conn)? {
         run("ROLLBACK TO apart")?;
     }
     run("RELEASE apart")
-}
-
-// The reason of a lost transaction is the first failure, which `ROLLBACK TO` does not know.
-impl Failure {
-    /// For tests: whether it is the database's.
-    #[cfg(test)]
-    pub(super) fn is_sql(&self) -> bool {
-        matches!(self, Failure::Sql(_))
-    }
 }

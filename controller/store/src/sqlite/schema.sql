@@ -56,18 +56,13 @@ CREATE TABLE holds (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE claims (
-    instance       TEXT    PRIMARY KEY,
-    session        INTEGER NOT NULL,
-    nonce          TEXT    NOT NULL,
-    public_key     TEXT    NOT NULL,
-    sealed_session TEXT    NOT NULL,
-    token_sha256   TEXT    NOT NULL,
-    claimed_at     INTEGER NOT NULL,
-    runner_id      INTEGER,                  -- both or none: the registration
-    runner_name    TEXT,
-    sealed_config  TEXT
+    instance   TEXT    PRIMARY KEY,
+    session    INTEGER NOT NULL,
+    claimed_at INTEGER NOT NULL,
+    registered INTEGER NOT NULL CHECK (registered IN (0, 1)),
+    record     TEXT    NOT NULL              -- JSON; these three columns are derived from it
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX claims_unminted ON claims (claimed_at) WHERE runner_id IS NULL;
+CREATE INDEX claims_unminted ON claims (claimed_at) WHERE registered = 0;
 
 CREATE TABLE orders (
     instance TEXT    PRIMARY KEY,

@@ -35,7 +35,9 @@ pub enum OpenError {
         known: i64,
     },
     /// An earlier version wrote it, and it was only to be read.
-    #[error("the ledger {path} has the old schema {found}: start `muster serve` on it once, which brings it to {known}")]
+    #[error(
+        "the ledger {path} has the old schema {found}: start `muster serve` on it once, which brings it to {known}"
+    )]
     Older {
         /// The file.
         path: PathBuf,
@@ -93,7 +95,11 @@ impl OpenError {
         let path = path.to_owned();
         if is(&[ErrorCode::NotADatabase]) {
             OpenError::NotADatabase(path)
-        } else if is(&[ErrorCode::DatabaseBusy, ErrorCode::DatabaseLocked, ErrorCode::FileLockingProtocolFailed]) {
+        } else if is(&[
+            ErrorCode::DatabaseBusy,
+            ErrorCode::DatabaseLocked,
+            ErrorCode::FileLockingProtocolFailed,
+        ]) {
             OpenError::Locked(path)
         } else if is(&[ErrorCode::ReadOnly, ErrorCode::PermissionDenied]) {
             OpenError::ReadOnly(path)
@@ -102,9 +108,15 @@ impl OpenError {
         } else if is(&[ErrorCode::DatabaseCorrupt]) {
             OpenError::Damaged(path)
         } else if is(&[ErrorCode::CannotOpen]) {
-            OpenError::CannotOpen { path, reason: error.to_string() }
+            OpenError::CannotOpen {
+                path,
+                reason: error.to_string(),
+            }
         } else {
-            OpenError::Failed { path, reason: error.to_string() }
+            OpenError::Failed {
+                path,
+                reason: error.to_string(),
+            }
         }
     }
 
@@ -117,7 +129,10 @@ impl OpenError {
         } else if kind == ErrorKind::StorageFull || kind == ErrorKind::QuotaExceeded {
             OpenError::DiskFull(path)
         } else {
-            OpenError::CannotOpen { path, reason: error.to_string() }
+            OpenError::CannotOpen {
+                path,
+                reason: error.to_string(),
+            }
         }
     }
 }

@@ -1,0 +1,97 @@
+//! The universe behind the product's ports: a cloud and a GitHub whose futures are ready at once.
+
+use std::future::{Future, ready};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use muster_core::ids::{InstanceId, RunnerId, ShapeId, Zone};
+use muster_core::launch::{Launch, LaunchReply};
+use muster_core::machine::Removal;
+use muster_core::ports::{Cloud, CloudError, Github, GithubError, InstanceState, MintRequest, Minted};
+use muster_core::time::Timestamp;
+
+use crate::universe::Universe;
+
+/// A clock for universes that run in real time: every call first lets time pass to it.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// A universe with several hands on it.
+#[derive(Clone)]
+pub struct SharedUniverse {
+    universe: Arc<Mutex<Universe>>,
+    clock: Option<Clock>,
+}
+
+impl SharedUniverse {
+    /// In virtual time: calls happen at the universe's own instant.
+    pub fn new(universe: Universe) -> SharedUniverse {
+        SharedUniverse { universe: Arc::new(Mutex::new(universe)), clock: None }
+    }
+
+    /// In real time, scaled or not: calls happen when the clock says.
+    pub fn with_clock(universe: Universe, clock: Clock) -> SharedUniverse {
+        SharedUniverse { universe: Arc::new(Mutex::new(universe)), clock: Some(clock) }
+    }
+
+    /// The universe itself, at the clock's instant if there is a clock. Held for short: everyone else waits.
+    pub fn lock(&self) -> MutexGuard<'_, Universe> {
+        let mut universe = self.universe.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(clock) = &self.clock {
+            universe.run_to(clock());
+        }
+        universe
+    }
+
+    /// Its cloud.
+    pub fn cloud(&self) -> SimCloud {
+        SimCloud(self.clone())
+    }
+
+    /// Its GitHub.
+    pub fn github(&self) -> SimGithub {
+        SimGithub(self.clone())
+    }
+}
+
+/// The simulated EC2 and Auto Scaling.
+#[derive(Clone)]
+pub struct SimCloud(SharedUniverse);
+
+impl Cloud for SimCloud {
+    fn launch(&self, launch: &Launch) -> impl Future<Output = Result<LaunchReply, CloudError>> + Send {
+        ready(self.0.lock().launch(launch))
+    }
+
+    fn terminate(&self, instances: &[InstanceId]) -> impl Future<Output = Result<Vec<InstanceId>, CloudError>> + Send {
+        ready(Ok(self.0.lock().terminate(instances)))
+    }
+
+    fn instances(&self) -> impl Future<Output = Result<Vec<(InstanceId, InstanceState)>, CloudError>> + Send {
+        ready(Ok(self.0.lock().instances()))
+    }
+
+    fn set_standby(&self, shape: &ShapeId, size: u32) -> impl Future<Output = Result<(), CloudError>> + Send {
+        ready(self.0.lock().set_standby(shape, size))
+    }
+
+    fn zones(&self) -> impl Future<Output = Result<Vec<Zone>, CloudError>> + Send {
+        ready(Ok(self.0.lock().zones()))
+    }
+
+    fn standby(&self) -> impl Future<Output = Result<Vec<(ShapeId, u32)>, CloudError>> + Send {
+        ready(Ok(self.0.lock().standby()))
+    }
+}
+
+/// The simulated GitHub.
+#[derive(Clone)]
+pub struct SimGithub(SharedUniverse);
+
+impl Github for SimGithub {
+    fn mint(&self, request: &MintRequest) -> impl Future<Output = Result<Minted, GithubError>> + Send {
+        ready(self.0.lock().mint(request))
+    }
+
+    fn remove(&self, runner: RunnerId) -> impl Future<Output = Result<Removal, GithubError>> + Send {
+        ready(self.0.lock().remove(runner))
+    }
+}

@@ -1,0 +1,273 @@
+//! `muster simulate`: a workload, replayed in virtual time.
+
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{anyhow, bail};
+use muster_core::config::FleetConfig;
+use muster_core::plan::Policy;
+use muster_sim::{Cut, Profile, Summary, Trace, Universe};
+use muster_store::{MemoryOptions, MemoryStore};
+use serde_json::json;
+
+use super::output::{self, Failure};
+use super::Found;
+use crate::drivers::simulate::{Scenario, SimulateError, Simulation, Watcher};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Policies:\n  cold     nothing idle, launch for queued jobs only (default without --config)\n  \
+                        fixed:K  K idle in each class from its first queued job on\n  \
+                        target   the configuration's bounds (default with --config)\n\n\
+                        Example: muster simulate --trace tests/traces/acme-four-weeks.jsonl.gz --policy fixed:8 --json")]
+pub(super) struct Args {
+    /// The workload: .jsonl or .jsonl.gz
+    #[arg(long, value_name = "FILE")]
+    trace: PathBuf,
+    /// The configuration; without one, a class for each label set of the trace, without bounds
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The seed of all chance
+    #[arg(long, default_value_t = 1, conflicts_with = "seeds")]
+    seed: u64,
+    /// Several seeds, both ends included
+    #[arg(long, value_name = "A..B", value_parser = parse_seeds)]
+    seeds: Option<(u64, u64)>,
+    /// How many idle runners to keep: cold, fixed:K or target
+    #[arg(long, value_parser = parse_policy)]
+    policy: Option<Policy>,
+    /// Faults to inject: only `none` so far
+    #[arg(long, default_value = "none", value_name = "none|all|LIST")]
+    faults: String,
+    /// Only machines take time: no webhook delay, no mint, no pick-up, ticks at once
+    #[arg(long)]
+    ideal: bool,
+    /// Overlay so many copies of the trace
+    #[arg(long, default_value_t = 1, value_name = "K")]
+    scale: u32,
+    /// Only the first hours of the trace
+    #[arg(long, value_name = "H")]
+    hours: Option<u64>,
+    /// JSON on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+fn parse_policy(text: &str) -> Result<Policy, String> {
+    match text.split_once(':') {
+        None if text == "cold" => Ok(Policy::Cold),
+        None if text == "target" => Ok(Policy::Target),
+        Some(("fixed", count)) => match count.parse() {
+            Ok(count) => Ok(Policy::Fixed(count)),
+            Err(_) => Err(format!("{count:?} is no number of idle runners")),
+        },
+        None | Some(_) => Err("write cold, fixed:K or target".to_owned()),
+    }
+}
+
+fn word(policy: Policy) -> String {
+    match policy {
+        // Nothing idle in each class is what cold means.
+        Policy::Cold | Policy::Fixed(0) => "cold".to_owned(),
+        Policy::Fixed(idle) => format!("fixed:{idle}"),
+        Policy::Target => "target".to_owned(),
+    }
+}
+
+fn parse_seeds(text: &str) -> Result<(u64, u64), String> {
+    let parsed = text.split_once("..").and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
+    match parsed {
+        Some((from, to)) if from <= to => Ok((from, to)),
+        Some(_) => Err("the first seed is above the last".to_owned()),
+        None => Err("write A..B, such as 1..100".to_owned()),
+    }
+}
+
+pub(super) fn run(args: Args) -> Result<Found, Failure> {
+    if args.faults != "none" {
+        return Err(anyhow!("--faults {}: this version injects no faults yet; use --faults none", args.faults).into());
+    }
+    let scenario = scenario(&args)?;
+    match args.seeds {
+        None => one(&scenario, args.json),
+        Some((from, to)) => many(&scenario, from, to, args.json),
+    }
+}
+
+fn scenario(args: &Args) -> Result<Scenario, Failure> {
+    let trace = Trace::file(&args.trace);
+    let (config, default_policy) = match &args.config {
+        Some(path) => (output::read_config(path)?.0, Policy::Target),
+        None => {
+            let sets = trace.survey()?.label_sets;
+            let sets: Vec<Vec<String>> =
+                sets.keys().map(|labels| labels.iter().map(ToString::to_string).collect()).collect();
+            (FleetConfig::for_label_sets(&sets), Policy::Cold)
+        }
+    };
+    let policy = args.policy.unwrap_or(default_policy);
+    if args.hours == Some(0) {
+        bail_usage("--hours 0 leaves nothing of the trace")?;
+    }
+    Ok(Scenario {
+        trace,
+        cut: Cut { scale: args.scale, to: args.hours.map(|hours| Duration::from_secs(hours * 3600)), ..Cut::WHOLE },
+        config: Arc::new(config),
+        policy,
+        policy_word: word(policy),
+        seed: args.seed,
+        profile: if args.ideal { Profile::ideal() } else { Profile::default() },
+        double_launch: false,
+    })
+}
+
+fn bail_usage(why: &str) -> Result<(), Failure> {
+    let bailed = || -> anyhow::Result<()> { bail!("{why}") };
+    Ok(bailed()?)
+}
+
+/// Writes a line for each simulated day.
+struct Days {
+    seen: u64,
+    began: Instant,
+}
+
+impl Watcher for Days {
+    fn day(&mut self, day: u64, universe: &Universe) {
+        let census = universe.census();
+        let over = universe.jobs_queued().saturating_sub(census.jobs);
+        let _ = writeln!(
+            io::stderr(),
+            "day {day:>3}: {:>6} jobs over, {:>4} open, {:>4} machines; {} violations; {:.1} s on the wall",
+            over.saturating_sub(self.seen),
+            census.jobs,
+            census.instances,
+            universe.watch().counts().values().sum::<u64>(),
+            self.began.elapsed().as_secs_f64(),
+        );
+        self.seen = over;
+    }
+}
+
+fn simulate(scenario: &Scenario, watcher: &mut impl Watcher) -> Result<Summary, SimulateError> {
+    let store = Arc::new(MemoryStore::new(MemoryOptions::default()));
+    Simulation::new(scenario.clone(), store)?.run(&mut (), watcher)
+}
+
+fn bad(summary: &Summary) -> bool {
+    summary.jobs.lost > 0 || summary.jobs.killed > 0 || !summary.violations.is_empty() || !summary.jobs.adds_up()
+}
+
+fn one(scenario: &Scenario, json: bool) -> Result<Found, Failure> {
+    let began = Instant::now();
+    let summary = simulate(scenario, &mut Days { seen: 0, began })?;
+    let wall = began.elapsed().as_secs_f64();
+    output::note(format_args!(
+        "{} jobs in {wall:.1} s: {:.0} simulated jobs a minute",
+        summary.jobs.queued,
+        summary.jobs.queued as f64 * 60.0 / wall.max(1e-3)
+    ));
+    if json { output::json(&summary)? } else { table(&summary)? }
+    Ok(if bad(&summary) { Found::Bad } else { Found::Good })
+}
+
+/// Runs seeds on all cores; what is printed is in seed order, whatever the threads.
+fn many(scenario: &Scenario, from: u64, to: u64, json: bool) -> Result<Found, Failure> {
+    let began = Instant::now();
+    let count = usize::try_from(to - from + 1)?;
+    let next = AtomicUsize::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(count);
+    let mut results: Vec<(usize, Result<Summary, SimulateError>)> = std::thread::scope(|scope| {
+        let work = || {
+            let mut done = Vec::new();
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                if index >= count {
+                    return done;
+                }
+                let scenario = Scenario { seed: from + index as u64, ..scenario.clone() };
+                done.push((index, simulate(&scenario, &mut ())));
+                output::note(format_args!("seed {} done ({} of {count})", scenario.seed, index + 1));
+            }
+        };
+        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        handles.into_iter().flat_map(|handle| handle.join().unwrap_or_default()).collect()
+    });
+    results.sort_by_key(|(index, _)| *index);
+    if results.len() != count {
+        bail_usage("a simulation thread died; run the seeds one by one to see which")?;
+    }
+    let (mut failed, mut jobs, mut worst): (Vec<u64>, u64, Option<(f64, u64)>) = (Vec::new(), 0, None);
+    for (_, result) in results {
+        let summary = result?;
+        jobs += summary.jobs.queued;
+        if bad(&summary) {
+            failed.push(summary.seed);
+        }
+        let longest = summary.queue_time_s.max.unwrap_or(0.0);
+        if worst.is_none_or(|(known, _)| longest > known) {
+            worst = Some((longest, summary.seed));
+        }
+        if json { output::json(&summary)? } else { table(&summary)? }
+    }
+    let wall = began.elapsed().as_secs_f64();
+    output::note(format_args!("{jobs} jobs in {wall:.1} s: {:.0} simulated jobs a minute", jobs as f64 * 60.0 / wall));
+    let worst = worst.map(|(longest, seed)| json!({ "queue_time_s": longest, "seed": seed }));
+    let total = json!({ "seeds": count, "failed": failed, "worst": worst });
+    if json { output::json(&total)? } else { output::line(format_args!("{total}"))? }
+    Ok(if failed.is_empty() { Found::Good } else { Found::Bad })
+}
+
+fn table(summary: &Summary) -> Result<(), Failure> {
+    let seconds = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
+    output::line(format_args!("seed {} policy {}", summary.seed, summary.policy))?;
+    output::line(format_args!(
+        "{:<44} {:>7} {:>7} {:>7} {:>7} {:>7} {:>9} {:>9}",
+        "class", "jobs", "mean s", "p50 s", "p95 s", "max s", "USD", "idle USD"
+    ))?;
+    let rows = summary.classes.iter().map(|class| (class.class.join(","), class));
+    for (name, class) in rows {
+        let time = &class.queue_time_s;
+        output::line(format_args!(
+            "{name:<44} {:>7} {:>7} {:>7} {:>7} {:>7} {:>9.2} {:>9.2}",
+            class.jobs.queued,
+            seconds(time.mean),
+            seconds(time.p50),
+            seconds(time.p95),
+            seconds(time.max),
+            class.cost_usd.total,
+            class.cost_usd.idle
+        ))?;
+    }
+    let (jobs, time) = (&summary.jobs, &summary.queue_time_s);
+    output::line(format_args!(
+        "{:<44} {:>7} {:>7} {:>7} {:>7} {:>7} {:>9.2} {:>9.2}",
+        "all",
+        jobs.queued,
+        seconds(time.mean),
+        seconds(time.p50),
+        seconds(time.p95),
+        seconds(time.max),
+        summary.cost_usd.total,
+        summary.cost_usd.idle
+    ))?;
+    output::line(format_args!(
+        "completed {}, cancelled {}, killed {}, interrupted {}, lost {}, expired {}, skipped {}",
+        jobs.completed, jobs.cancelled, jobs.killed, jobs.interrupted, jobs.lost, jobs.expired, jobs.skipped
+    ))?;
+    output::line(format_args!(
+        "launches: {} cold, {} from standby, {} failed; requests: {} to GitHub, {} to AWS",
+        summary.launches.cold,
+        summary.launches.standby,
+        summary.launches.failed,
+        summary.github_requests,
+        summary.aws_requests
+    ))?;
+    for violation in &summary.violations {
+        output::line(format_args!("violation: {violation}"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! A configuration as the simulator wants to know it.
+
+use std::sync::Arc;
+
+use muster_core::config::{FleetConfig, RefusalKind, Resolution};
+use muster_core::ids::{ClassId, ShapeId};
+use muster_core::money::HourlyPrice;
+use muster_sim::{Catalog, ClassInfo, Limits, Service, ShapeInfo};
+
+/// How many spare machines beyond demand and target the watch lets pass, where it checks that at all.
+const SURPLUS_SLACK: u32 = 8;
+
+/// The configuration that the fleet runs under, as a catalog of classes, shapes and prices.
+#[derive(Clone)]
+pub struct ConfigCatalog(pub Arc<FleetConfig>);
+
+impl Catalog for ConfigCatalog {
+    fn serve(&self, labels: &[Arc<str>], repository: &str, public: bool) -> Service {
+        match self.0.resolve(labels, repository, public) {
+            Resolution::Class(class) => Service::Class(class.id.clone()),
+            Resolution::Refused(refusal) if refusal.refusal_kind() == RefusalKind::GithubHosted => Service::Hosted,
+            Resolution::Refused(_) => Service::Nobody,
+        }
+    }
+
+    fn class(&self, id: &ClassId) -> Option<ClassInfo> {
+        let class = self.0.class(id)?;
+        let price = class.shapes.first().and_then(|shape| shape.usd_per_hour).unwrap_or(0.0);
+        Some(ClassInfo {
+            id: class.id.clone(),
+            pool: class.pool.clone(),
+            labels: class.labels.clone(),
+            price: HourlyPrice::from_usd(price),
+            shapes: class.shapes.iter().map(|shape| shape.id.clone()).collect(),
+        })
+    }
+
+    fn shape(&self, id: &ShapeId) -> Option<ShapeInfo> {
+        let shape = self.0.shape(id)?;
+        let class = self.0.classes().iter().find(|class| class.shapes.iter().any(|of| of.id == *id))?;
+        Some(ShapeInfo {
+            id: shape.id.clone(),
+            os: shape.os,
+            market: shape.market,
+            price: HourlyPrice::from_usd(shape.usd_per_hour.unwrap_or(0.0)),
+            standby_price: shape.standby_usd_per_hour.map(HourlyPrice::from_usd),
+            class: class.id.clone(),
+        })
+    }
+}
+
+/// The bounds of a configuration, for the watch.
+pub fn limits(config: &FleetConfig) -> Limits {
+    let pools = config.pools().iter().filter_map(|pool| Some((pool.name.clone(), pool.max_runners?)));
+    Limits {
+        max_runners: config.fleet.max_runners,
+        budget: config.fleet.budget_usd_per_hour.map(HourlyPrice::from_usd),
+        pools: pools.collect(),
+        surplus: Some(SURPLUS_SLACK),
+        starved_after: Some(std::time::Duration::from_secs(600)),
+    }
+}

@@ -1,0 +1,153 @@
+//! What the demo shows while it runs, gathered from the ticks.
+//!
+//! Invariant: everything here comes from what the scaler itself saw; nothing is read off the simulator's truth, but for the
+//! share of the load that has arrived.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use muster_core::ids::PoolName;
+use muster_core::machine::Origin;
+use muster_core::plan::Action;
+use muster_core::time::Timestamp;
+use muster_core::world::World;
+
+use crate::drivers::service::Audience;
+use crate::reconcile::{JobNews, TickReport};
+
+/// How many of the latest decisions are shown.
+pub const DECISIONS_SHOWN: usize = 5;
+
+/// One pool now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolRow {
+    /// Jobs that wait.
+    pub queued: usize,
+    /// Hot: registered and idle.
+    pub idle: usize,
+    /// Claimed, a mint away.
+    pub ready: usize,
+    /// Stopped, warmed.
+    pub standby: u32,
+    /// On their way.
+    pub booting: usize,
+    /// With a job.
+    pub busy: usize,
+    /// Being sent home.
+    pub draining: usize,
+}
+
+/// The state of the show.
+#[derive(Clone, Debug, Default)]
+pub struct Scores {
+    /// Simulated time of the last tick.
+    pub at: Timestamp,
+    /// Each pool now.
+    pub pools: BTreeMap<PoolName, PoolRow>,
+    /// Jobs that became queued.
+    pub queued: u64,
+    /// Jobs that started.
+    pub started: u64,
+    /// Jobs that are over.
+    pub completed: u64,
+    /// Ticks so far.
+    pub ticks: u64,
+    /// What the checker struck out.
+    pub violations: u64,
+    /// Queue times so far, seconds, sorted.
+    pub queue_times: Vec<f64>,
+    /// The hourly price of what is launched, US dollars.
+    pub usd_per_hour: f64,
+    /// The latest decisions and why.
+    pub decisions: VecDeque<String>,
+}
+
+impl Scores {
+    /// The nearest-rank percentile of the queue times so far.
+    pub fn queue_time(&self, percent: usize) -> Option<f64> {
+        let rank = (self.queue_times.len() * percent).div_ceil(100).max(1);
+        self.queue_times.get(rank - 1).copied()
+    }
+}
+
+/// Scores that the scaler writes and the view reads.
+#[derive(Clone, Debug, Default)]
+pub struct Scoreboard(Arc<Mutex<Scores>>);
+
+impl Scoreboard {
+    /// The scores as they are now.
+    pub fn read(&self) -> MutexGuard<'_, Scores> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Audience for Scoreboard {
+    fn ticked(&mut self, report: &TickReport, world: &World) {
+        let mut scores = self.read();
+        scores.at = report.now;
+        scores.ticks += 1;
+        scores.violations += report.violations.len() as u64;
+        for news in &report.news {
+            match news {
+                JobNews::Queued { .. } => scores.queued += 1,
+                JobNews::Started { stages, .. } => {
+                    scores.started += 1;
+                    if let Some(queue_time) = stages.queue_time {
+                        let seconds = queue_time.as_secs_f64();
+                        let place = scores.queue_times.partition_point(|known| *known <= seconds);
+                        scores.queue_times.insert(place, seconds);
+                    }
+                }
+                JobNews::Completed { .. } => scores.completed += 1,
+                JobNews::Interrupted(_) => {}
+            }
+        }
+        for step in &report.steps {
+            if worth_showing(&step.action) {
+                scores.decisions.push_front(format!("{}: {}", step.action, step.reason));
+            }
+        }
+        scores.decisions.truncate(DECISIONS_SHOWN);
+        scores.usd_per_hour = world.totals().price.usd();
+        scores.pools = pools(world);
+    }
+}
+
+/// Launches and drains are decisions; the rest is what follows from them.
+fn worth_showing(action: &Action) -> bool {
+    match action {
+        Action::Launch(_) | Action::Drain { .. } | Action::SetStandby { .. } => true,
+        Action::Remove { .. }
+        | Action::Kill { .. }
+        | Action::Thaw { .. }
+        | Action::CloseDrain { .. }
+        | Action::Terminate { .. }
+        | Action::Register { .. }
+        | Action::Forget { .. } => false,
+    }
+}
+
+fn pools(world: &World) -> BTreeMap<PoolName, PoolRow> {
+    let mut rows: BTreeMap<PoolName, PoolRow> = BTreeMap::new();
+    let mut add = |id: &str, change: &mut dyn FnMut(&mut PoolRow)| {
+        let pool = id.split('/').next().unwrap_or(id);
+        change(rows.entry(PoolName::new(pool)).or_default());
+    };
+    for (id, state) in world.classes() {
+        add(id.as_str(), &mut |row| {
+            row.queued += state.queued.len();
+            row.idle += state.idle.len();
+            row.ready += state.ready.len();
+            row.booting += state.booting.len() + state.registering.len() + state.launching as usize;
+            row.busy += state.busy.len();
+            row.draining += state.draining.len();
+        });
+    }
+    for machine in world.frozen() {
+        add(machine.purpose.class.as_str(), &mut |row| row.draining += 1);
+    }
+    for launch in world.launches().filter(|launch| launch.purpose.origin == Origin::Standby) {
+        add(launch.purpose.class.as_str(), &mut |row| row.standby += launch.count);
+    }
+    rows
+}

@@ -1,0 +1,242 @@
+//! One process: door, scaler and registrar as tasks around one ledger and one clock.
+//!
+//! Invariant: a task that fails logs it once and goes on at its next turn; only the store's end or a shutdown ends it.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use muster_core::identity::Identity;
+use muster_core::plan::Policy;
+use muster_core::ports::{Cloud, Github, Store};
+use muster_core::world::World;
+use muster_webhook::bell::{Bell, NotifyBell};
+use muster_webhook::clock::Clock;
+use muster_webhook::live::LiveConfig;
+use muster_webhook::seal::Sealer;
+use muster_webhook::signature::Secrets;
+use muster_webhook::wakers::Wakers;
+use muster_webhook::{Door, DoorParts};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tracing::{debug, error, info, warn};
+
+use crate::reconcile::{Reconciler, TickReport};
+use crate::registrar::{Minting, Registrar};
+use crate::telemetry::Telemetry;
+
+/// Ticks are at least this far apart: what is heard in between is merged by one tick.
+pub const TICK_GAP: Duration = Duration::from_secs(1);
+/// Without a bell or a deadline a tick comes after this long: a lost bell costs no more.
+pub const TICK_AT_LEAST: Duration = Duration::from_secs(60);
+/// After a failure the scaler and the registrar pause for this long.
+pub const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(2);
+/// Claims are looked for this often even if no bell rang.
+const CLAIMS_AT_LEAST: Duration = Duration::from_secs(10);
+
+/// What the tasks share.
+pub struct Parts<S, C, G, K> {
+    /// The ledger.
+    pub store: Arc<S>,
+    /// The cloud.
+    pub cloud: Arc<C>,
+    /// GitHub.
+    pub github: Arc<G>,
+    /// The clock of everything.
+    pub clock: K,
+    /// The configuration in force.
+    pub config: Arc<LiveConfig>,
+    /// Webhook secrets.
+    pub secrets: Arc<Secrets>,
+    /// Wakes agents' long polls.
+    pub wakers: Arc<Wakers>,
+    /// Wakes the scaler.
+    pub bell: Arc<NotifyBell>,
+    /// Wakes the registrar.
+    pub claims_bell: Arc<NotifyBell>,
+}
+
+impl<S, C, G, K: Clone> Clone for Parts<S, C, G, K> {
+    fn clone(&self) -> Self {
+        Parts {
+            store: self.store.clone(),
+            cloud: self.cloud.clone(),
+            github: self.github.clone(),
+            clock: self.clock.clone(),
+            config: self.config.clone(),
+            secrets: self.secrets.clone(),
+            wakers: self.wakers.clone(),
+            bell: self.bell.clone(),
+            claims_bell: self.claims_bell.clone(),
+        }
+    }
+}
+
+/// Told of every tick: the live view, a progress line, nothing.
+pub trait Audience: Send {
+    /// A tick has ended.
+    fn ticked(&mut self, report: &TickReport, world: &World);
+}
+
+/// Nobody looks.
+impl Audience for () {
+    fn ticked(&mut self, _report: &TickReport, _world: &World) {}
+}
+
+impl<S, C, G, K> Parts<S, C, G, K>
+where
+    S: Store + 'static,
+    C: Cloud + 'static,
+    G: Github + 'static,
+    K: Clock + Clone + 'static,
+{
+    /// Serves the door on `listener` until `stop`.
+    ///
+    /// # Errors
+    /// That of the socket.
+    pub async fn door<I: Identity + 'static>(
+        self,
+        listener: TcpListener,
+        identity: Arc<I>,
+        sealer: Arc<dyn Sealer>,
+        stop: watch::Receiver<bool>,
+    ) -> std::io::Result<()> {
+        let parts = DoorParts {
+            store: self.store,
+            identity,
+            clock: Arc::new(self.clock),
+            secrets: self.secrets,
+            config: self.config,
+            sealer,
+            bell: self.bell,
+            registrar: self.claims_bell,
+            wakers: self.wakers,
+        };
+        let router = Door::new(parts).router();
+        let address: Option<SocketAddr> = listener.local_addr().ok();
+        debug!(?address, "the door is open");
+        axum::serve(listener, router).with_graceful_shutdown(stopped(stop)).await
+    }
+
+    /// Ticks until `stop`: when the bell rings, when a deadline comes, and at least every minute.
+    pub async fn scaler(
+        self,
+        policy: Policy,
+        mut telemetry: Option<Telemetry>,
+        mut audience: impl Audience,
+        stop: watch::Receiver<bool>,
+    ) {
+        let mut config = self.config.snapshot();
+        let mut reconciler = Reconciler::new(
+            self.store.clone(),
+            self.cloud.clone(),
+            self.github.clone(),
+            self.clock.clone(),
+            config.clone(),
+            policy,
+        );
+        while !*stop.borrow() {
+            let latest = self.config.snapshot();
+            if !Arc::ptr_eq(&latest, &config) {
+                info!(target: "muster::scaler", "a new configuration is in force");
+                reconciler.set_config(latest.clone());
+                config = latest;
+            }
+            let began = Instant::now();
+            let wake_at = match reconciler.tick(&mut ()).await {
+                Ok(report) => {
+                    let took = began.elapsed();
+                    self.after_tick(&report);
+                    if let Some(world) = reconciler.world() {
+                        if let Some(telemetry) = &mut telemetry
+                            && let Err(error) = telemetry.tick(&report, world, &config, took)
+                        {
+                            warn!(target: "muster::scaler", %error, "metrics");
+                        }
+                        audience.ticked(&report, world);
+                    }
+                    report.wake_at
+                }
+                Err(error) => {
+                    error!(target: "muster::scaler", %error, "the tick failed; the next one starts from the ledger");
+                    Some(self.clock.now() + PAUSE_AFTER_FAILURE)
+                }
+            };
+            let now = self.clock.now();
+            let nap = wake_at.map_or(TICK_AT_LEAST, |at| at.since(now)).min(TICK_AT_LEAST);
+            tokio::select! {
+                () = self.bell.rung() => {}
+                () = self.clock.sleep(nap) => {}
+                () = stopped(stop.clone()) => {}
+            }
+            let gap = (now + TICK_GAP).since(self.clock.now());
+            if !gap.is_zero() && !*stop.borrow() {
+                self.clock.sleep(gap).await;
+            }
+        }
+        if let Some(telemetry) = &mut telemetry
+            && let Err(error) = telemetry.flush(self.clock.now())
+        {
+            warn!(target: "muster::scaler", %error, "metrics");
+        }
+    }
+
+    fn after_tick(&self, report: &TickReport) {
+        for instance in &report.orders {
+            self.wakers.ring(instance);
+        }
+        for step in &report.steps {
+            info!(target: "muster::plan", action = %step.action, reason = %step.reason, kind = step.reason.kind());
+        }
+        for (class, count, wait) in &report.waits {
+            info!(target: "muster::plan", %class, count, kind = wait.kind(), "waits: {wait}");
+        }
+        for violation in &report.violations {
+            error!(target: "muster::plan", %violation, "struck out of the plan: this is a bug in Muster");
+        }
+        for (launch, refusal) in &report.refused {
+            warn!(target: "muster::plan", launch = %launch.id, class = %launch.purpose.class, %refusal, "launch refused");
+        }
+        for trouble in &report.troubles {
+            warn!(target: "muster::scaler", "{trouble}");
+        }
+        // Machines that a launch has just made known may have claimed already.
+        self.claims_bell.ring();
+    }
+
+    /// Mints until `stop`.
+    pub async fn registrar<L: Sealer>(self, registrar: Registrar<S, G, K, L>, stop: watch::Receiver<bool>) {
+        while !*stop.borrow() {
+            let nap = match registrar.step(&self.config.snapshot()).await {
+                Ok(Minting::Minted(instance)) => {
+                    self.wakers.ring(&instance);
+                    self.bell.ring();
+                    continue;
+                }
+                Ok(Minting::Nothing) => CLAIMS_AT_LEAST,
+                Ok(Minting::Wait(until)) => {
+                    let nap = until.since(self.clock.now());
+                    self.clock.sleep(nap).await;
+                    continue;
+                }
+                Err(error) => {
+                    warn!(target: "muster::registrar", %error, "no configuration was minted; the claim stands");
+                    PAUSE_AFTER_FAILURE
+                }
+            };
+            tokio::select! {
+                () = self.claims_bell.rung() => {}
+                () = self.clock.sleep(nap) => {}
+                () = stopped(stop.clone()) => {}
+            }
+        }
+    }
+}
+
+/// Ready once the watch says stop, or its sender is gone.
+pub fn stopped(mut stop: watch::Receiver<bool>) -> impl Future<Output = ()> + Send {
+    async move {
+        let _ = stop.wait_for(|stop| *stop).await;
+    }
+}
