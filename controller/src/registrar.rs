@@ -7,14 +7,17 @@
 //! Invariant: a claim gets at most one configuration. The claim row takes the first; a registration that lost the race is
 //! removed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use muster_core::bucket::TokenBucket;
 use muster_core::claim::ClaimRow;
 use muster_core::config::FleetConfig;
 use muster_core::fact::{Fact, FactBody};
 use muster_core::ids::InstanceId;
-use muster_core::machine::{Machine, MachineEvent, Registration, Report, runner_name};
+use muster_core::machine::{Machine, MachineEvent, Registration, Removal, Report, runner_name};
 use muster_core::ports::{Github, GithubError, MintRequest, Store, StoreError};
 use muster_core::time::Timestamp;
 use muster_webhook::clock::Clock;
@@ -27,11 +30,16 @@ pub const MINTS_PER_SECOND: f64 = 3.0;
 /// Letters of the suffix that makes every attempt's name a new one.
 const SUFFIX_LETTERS: usize = 6;
 
+/// Mints under way at once. One takes GitHub half a second or more, and the budget allows three a second.
+pub const MINTS_AT_ONCE: usize = 8;
+/// How long the list of those who wait may be used before new claims are looked for.
+pub const LIST_AGE_MAX: Duration = Duration::from_secs(2);
+
 /// What one step has done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Minting {
-    /// A machine has its configuration; there may be more to do.
-    Minted(InstanceId),
+    /// These machines have their configuration; there may be more to do.
+    Minted(Vec<InstanceId>),
     /// Nobody waits.
     Nothing,
     /// Somebody waits, and has to until then.
@@ -47,9 +55,19 @@ pub enum MintError {
     /// GitHub failed.
     #[error(transparent)]
     Github(#[from] GithubError),
+    /// GitHub says that the machine's former registration has a job.
+    #[error("the former registration of {0} has a job, GitHub says")]
+    FormerBusy(InstanceId),
     /// The claim's key cannot be sealed to.
     #[error("the claim of {0}: {1}")]
     Seal(InstanceId, SealError),
+}
+
+/// Those who wait, the oldest demand first.
+#[derive(Default)]
+struct Waiting {
+    listed_at: Option<Timestamp>,
+    claims: BTreeMap<(Timestamp, InstanceId), ClaimRow>,
 }
 
 /// The registrar.
@@ -59,6 +77,7 @@ pub struct Registrar<S, G, K, L> {
     clock: K,
     sealer: L,
     bucket: Option<Mutex<TokenBucket>>,
+    waiting: Mutex<Waiting>,
 }
 
 impl<S: Store, G: Github, K: Clock, L: Sealer> Registrar<S, G, K, L> {
@@ -69,7 +88,7 @@ impl<S: Store, G: Github, K: Clock, L: Sealer> Registrar<S, G, K, L> {
 
     /// A registrar without a limit of its own: for a simulated world that has none.
     pub fn unlimited(store: Arc<S>, github: Arc<G>, clock: K, sealer: L) -> Self {
-        Registrar { store, github, clock, sealer, bucket: None }
+        Registrar { store, github, clock, sealer, bucket: None, waiting: Mutex::default() }
     }
 
     /// Within a bucket of `size` mints that refills at `per_second`.
@@ -79,43 +98,111 @@ impl<S: Store, G: Github, K: Clock, L: Sealer> Registrar<S, G, K, L> {
         Registrar { bucket: Some(Mutex::new(bucket)), ..self }
     }
 
-    /// Serves the claim whose demand is oldest.
+    /// Serves the claims whose demand is oldest, as many as the budget allows and at most [`MINTS_AT_ONCE`].
     ///
     /// # Errors
-    /// [`MintError`]; the claim stands.
+    /// [`MintError`], the first; the claims stand that got nothing.
     pub async fn step(&self, config: &FleetConfig) -> Result<Minting, MintError> {
-        let now = self.clock.now();
-        let mut next: Option<(Timestamp, ClaimRow, Machine)> = None;
-        for row in self.store.unminted().await? {
-            let Some(machine) = self.store.machine(&row.instance).await? else { continue };
-            let open = machine.may_register && machine.terminate_at.is_none() && machine.is_live();
-            if open && next.as_ref().is_none_or(|(at, known, _)| (machine.intended_at, &row.instance) < (*at, &known.instance)) {
-                next = Some((machine.intended_at, row, machine));
+        self.list().await?;
+        let mut chosen = Vec::new();
+        let mut wait = None;
+        while chosen.len() < MINTS_AT_ONCE {
+            let Some(row) = self.first() else { break };
+            // Its machine may have ended since it was listed.
+            let machine = self.store.machine(&row.instance).await?.filter(may_mint);
+            let Some(machine) = machine else {
+                self.done(&row);
+                continue;
+            };
+            if let Err(until) = self.budget() {
+                wait = Some(until);
+                break;
+            }
+            self.done(&row);
+            chosen.push((row, machine));
+        }
+        let mut minted = Vec::new();
+        let mut failed = None;
+        for outcome in join_all(chosen.into_iter().map(|(row, machine)| self.mint(row, machine, config))).await {
+            match outcome {
+                Ok(Some(instance)) => minted.push(instance),
+                Ok(None) => {}
+                Err(MintError::Github(GithubError::Limited { until })) => wait = wait.max(Some(until)),
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        let Some((_, row, machine)) = next else { return Ok(Minting::Nothing) };
-        if let Some(bucket) = &self.bucket
-            && let Err(until) = bucket.lock().unwrap_or_else(PoisonError::into_inner).take(now)
-        {
-            return Ok(Minting::Wait(until));
+        match (minted.is_empty(), failed, wait) {
+            (false, _, _) => Ok(Minting::Minted(minted)),
+            (true, Some(error), _) => Err(error),
+            (true, None, Some(until)) => Ok(Minting::Wait(until)),
+            (true, None, None) => Ok(Minting::Nothing),
         }
-        self.mint(row, &machine, config).await
     }
 
-    async fn mint(&self, mut row: ClaimRow, machine: &Machine, config: &FleetConfig) -> Result<Minting, MintError> {
+    /// Brings the list of those who wait up to date: when it is empty, and now and then.
+    async fn list(&self) -> Result<(), MintError> {
+        let now = self.clock.now();
+        let known: BTreeSet<InstanceId> = {
+            let waiting = self.waiting();
+            let fresh = waiting.listed_at.is_some_and(|at| now.since(at) < LIST_AGE_MAX);
+            if fresh && !waiting.claims.is_empty() {
+                return Ok(());
+            }
+            waiting.claims.keys().map(|(_, instance)| instance.clone()).collect()
+        };
+        for row in self.store.unminted().await? {
+            if known.contains(&row.instance) {
+                continue;
+            }
+            if let Some(machine) = self.store.machine(&row.instance).await?.filter(may_mint) {
+                self.waiting().claims.insert((machine.intended_at, row.instance.clone()), row);
+            }
+        }
+        self.waiting().listed_at = Some(now);
+        Ok(())
+    }
+
+    fn first(&self) -> Option<ClaimRow> {
+        self.waiting().claims.first_key_value().map(|(_, row)| row.clone())
+    }
+
+    fn done(&self, row: &ClaimRow) {
+        self.waiting().claims.retain(|(_, instance), _| *instance != row.instance);
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn budget(&self) -> Result<(), Timestamp> {
+        match &self.bucket {
+            Some(bucket) => bucket.lock().unwrap_or_else(PoisonError::into_inner).take(self.clock.now()),
+            None => Ok(()),
+        }
+    }
+
+    async fn mint(
+        &self,
+        mut row: ClaimRow,
+        machine: Machine,
+        config: &FleetConfig,
+    ) -> Result<Option<InstanceId>, MintError> {
         let Some(class) = config.class(&machine.purpose.class) else {
             // The configuration no longer knows the class: the plan ends the machine.
-            return Ok(Minting::Nothing);
+            return Ok(None);
         };
+        if let Some(former) = &row.former {
+            // At most one live registration for each machine: that of its former session goes first.
+            match self.github.remove(former.id).await? {
+                Removal::Gone => {}
+                Removal::Busy => return Err(MintError::FormerBusy(row.instance)),
+            }
+        }
         let suffix = suffix(&row, self.clock.now());
         let name = runner_name(&machine.purpose.pool, &row.instance, &suffix);
         let request =
             MintRequest { name: name.clone(), labels: class.labels.clone(), runner_group: class.runner_group.clone() };
-        let minted = match self.github.mint(&request).await {
-            Ok(minted) => minted,
-            Err(GithubError::Limited { until }) => return Ok(Minting::Wait(until)),
-            Err(error) => return Err(error.into()),
-        };
+        let minted = self.github.mint(&request).await?;
         let seal = Seal {
             public_key: &row.public_key,
             instance: &row.instance,
@@ -128,14 +215,19 @@ impl<S: Store, G: Github, K: Clock, L: Sealer> Registrar<S, G, K, L> {
         row.sealed_config = Some(sealed);
         if !self.store.attach_config(&row).await? {
             self.github.remove(minted.id).await?;
-            return Ok(Minting::Nothing);
+            return Ok(None);
         }
         let at = self.clock.now();
         let event =
             MachineEvent { instance: row.instance.clone(), session: row.session, at, report: Report::Registered(registration) };
         self.store.put_fact(&Fact { received_at: at, body: FactBody::Machine(event) }).await?;
-        Ok(Minting::Minted(row.instance))
+        Ok(Some(row.instance))
     }
+}
+
+/// Whether a machine has the right to a registration now.
+fn may_mint(machine: &Machine) -> bool {
+    machine.may_register && machine.terminate_at.is_none() && machine.is_live()
 }
 
 /// A suffix that differs for every machine, session and instant.

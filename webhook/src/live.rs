@@ -22,6 +22,11 @@ impl LiveConfig {
         }
     }
 
+    /// Starts with a valid configuration that others hold too.
+    pub fn from_arc(config: Arc<FleetConfig>) -> LiveConfig {
+        LiveConfig { current: ArcSwap::new(config), problem: ArcSwapOption::empty() }
+    }
+
     /// The configuration in force, for a moment. Hold it no longer than a request's own work.
     pub fn current(&self) -> Guard<Arc<FleetConfig>> {
         self.current.load()

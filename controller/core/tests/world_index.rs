@@ -15,7 +15,7 @@ use muster_core::config::FleetConfig;
 use muster_core::fact::{CloudEvent, CloudEventKind, Fact, FactBody};
 use muster_core::ids::{ClassId, Generation, InstanceId, ShapeId, Zone};
 use muster_core::job::{Completed, Conclusion, JobEvent, JobEvidence, RunnerRef, Started};
-use muster_core::launch::{LaunchError, LaunchErrorKind, LaunchReply};
+use muster_core::launch::{Hold, LaunchError, LaunchErrorKind, LaunchReply};
 use muster_core::machine::{Machine, MachineEvent, Removal, Report};
 use muster_core::money::HourlyPrice;
 use muster_core::plan::{Action, Policy, plan};
@@ -87,13 +87,14 @@ struct Story {
     config: &'static FleetConfig,
     now: Timestamp,
     launched: u32,
+    holds: Vec<Hold>,
 }
 
 impl Story {
     fn new() -> Story {
         let mut world = World::default();
         world.set_zones(vec![Zone::new("a"), Zone::new("b")]);
-        Story { world, config: &CONFIGS[0], now: fixture::START, launched: 0 }
+        Story { world, config: &CONFIGS[0], now: fixture::START, launched: 0, holds: Vec::new() }
     }
 
     fn machine(&self, place: usize) -> Option<Machine> {
@@ -172,6 +173,7 @@ impl Story {
                 let error = LaunchError { kind: LaunchErrorKind::Capacity, message: "none".into() };
                 let reply = LaunchReply { instances, error: refused.then_some(error) };
                 self.world.launch_answered(&launch.id, &reply, now, &mut batch);
+                self.holds.append(&mut batch.holds);
             }
             Op::Removed { machine, gone } => {
                 let removal = if gone { Removal::Gone } else { Removal::Busy };
@@ -250,15 +252,7 @@ proptest! {
         ops.iter().for_each(|op| story.happen(op));
         let mut anew = story.anew();
         anew.set_zones(story.world.zones().to_vec());
-        for hold in story.config.classes().iter().flat_map(|class| class.shapes.iter()).flat_map(|shape| {
-            story.world.zones().iter().map(|zone| muster_core::launch::Offering {
-                shape: shape.id.clone(),
-                zone: zone.clone(),
-                market: shape.market,
-            })
-        }).filter_map(|offering| story.world.last_hold(&offering)) {
-            anew.put_hold(hold.clone());
-        }
+        story.holds.iter().for_each(|hold| anew.put_hold(hold.clone()));
         story.world.expire_unmatched(story.now);
         anew.expire_unmatched(story.now);
         for policy in [Policy::Cold, Policy::Target] {

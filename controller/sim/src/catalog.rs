@@ -109,13 +109,28 @@ impl PriceList {
         let class = ClassId::new(format!("{name}/{size}/{}", market.as_str()));
         let shape = ShapeId::new(format!("{name}-{size}-{}", market.as_str()));
         let price = HourlyPrice::from_usd(dollars);
-        let standby_price = standby.filter(|_| market == Market::OnDemand).map(HourlyPrice::from_usd);
+        let standby_price = standby
+            .filter(|_| market == Market::OnDemand)
+            .map(HourlyPrice::from_usd);
         self.by_labels.insert(key(labels), class.clone());
         self.shapes.insert(
             shape.clone(),
-            ShapeInfo { id: shape.clone(), os, market, price, standby_price, class: class.clone() },
+            ShapeInfo {
+                id: shape.clone(),
+                os,
+                market,
+                price,
+                standby_price,
+                class: class.clone(),
+            },
         );
-        let info = ClassInfo { id: class.clone(), pool, labels: labels.clone(), price, shapes: vec![shape] };
+        let info = ClassInfo {
+            id: class.clone(),
+            pool,
+            labels: labels.clone(),
+            price,
+            shapes: vec![shape],
+        };
         self.classes.insert(class, info);
     }
 
@@ -135,7 +150,9 @@ fn key(labels: &[Arc<str>]) -> Vec<Arc<str>> {
 
 impl Catalog for PriceList {
     fn serve(&self, labels: &[Arc<str>], _repository: &str, _public: bool) -> Service {
-        self.by_labels.get(&key(labels)).map_or(Service::Nobody, |class| Service::Class(class.clone()))
+        self.by_labels
+            .get(&key(labels))
+            .map_or(Service::Nobody, |class| Service::Class(class.clone()))
     }
 
     fn class(&self, id: &ClassId) -> Option<ClassInfo> {

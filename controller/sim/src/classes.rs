@@ -23,7 +23,13 @@ pub(crate) struct Classes {
 
 impl Classes {
     pub(crate) fn new(catalog: Box<dyn Catalog>) -> Classes {
-        Classes { catalog, infos: Vec::new(), by_id: BTreeMap::new(), by_job: HashMap::new(), shapes: BTreeMap::new() }
+        Classes {
+            catalog,
+            infos: Vec::new(),
+            by_id: BTreeMap::new(),
+            by_job: HashMap::new(),
+            shapes: BTreeMap::new(),
+        }
     }
 
     /// Another configuration from here on. Classes that are known keep their numbers.
@@ -98,7 +104,10 @@ impl Classes {
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = (ClassNo, &ClassInfo)> {
-        self.infos.iter().enumerate().map(|(number, info)| (ClassNo(number), info))
+        self.infos
+            .iter()
+            .enumerate()
+            .map(|(number, info)| (ClassNo(number), info))
     }
 
     /// A shape; `None` if the catalog does not know it.

@@ -176,7 +176,10 @@ impl Fleet {
     }
 
     pub(crate) fn remember(&mut self, launch: &LaunchId, token: Token, now: Timestamp) {
-        while let Some((_, old)) = self.tokens_by_age.pop_front_if(|(at, _)| now.since(*at) > TOKEN_AGE_MAX) {
+        while let Some((_, old)) = self
+            .tokens_by_age
+            .pop_front_if(|(at, _)| now.since(*at) > TOKEN_AGE_MAX)
+        {
             self.tokens.remove(&old);
         }
         self.tokens_by_age.push_back((now, launch.clone()));
@@ -184,13 +187,18 @@ impl Fleet {
     }
 
     pub(crate) fn bury(&mut self, id: InstanceId, now: Timestamp) {
+        self.forget_gone(now);
         self.gone.push_back((now, id));
     }
 
     /// Terminated instances that are still listed.
     pub(crate) fn gone(&mut self, now: Timestamp) -> impl Iterator<Item = &InstanceId> {
-        while self.gone.pop_front_if(|(at, _)| now.since(*at) > GONE_LISTED).is_some() {}
+        self.forget_gone(now);
         self.gone.iter().map(|(_, id)| id)
+    }
+
+    fn forget_gone(&mut self, now: Timestamp) {
+        while self.gone.pop_front_if(|(at, _)| now.since(*at) > GONE_LISTED).is_some() {}
     }
 }
 

@@ -63,7 +63,10 @@ impl Hub {
     /// The instant from which there is room again.
     pub(crate) fn spend(&mut self, limit: Option<u32>, now: Timestamp) -> Result<(), Timestamp> {
         self.requests += 1;
-        let (from, spent) = self.window.filter(|(from, _)| now.since(*from) < WINDOW).unwrap_or((now, 0));
+        let (from, spent) = self
+            .window
+            .filter(|(from, _)| now.since(*from) < WINDOW)
+            .unwrap_or((now, 0));
         if limit.is_some_and(|limit| spent + POINTS > limit) {
             return Err(from + WINDOW);
         }
@@ -83,7 +86,16 @@ impl Hub {
         }
         let id = RunnerId(FIRST_RUNNER_ID + self.minted);
         self.minted += 1;
-        self.runners.insert(id, Runner { name, labels, instance, presence: Presence::Offline, was_online: false });
+        self.runners.insert(
+            id,
+            Runner {
+                name,
+                labels,
+                instance,
+                presence: Presence::Offline,
+                was_online: false,
+            },
+        );
         Some(id)
     }
 
@@ -120,7 +132,9 @@ impl Hub {
     }
 
     pub(crate) fn make_idle(&mut self, id: RunnerId) {
-        let Some(labels) = self.runners.get(&id).map(|runner| runner.labels) else { return };
+        let Some(labels) = self.runners.get(&id).map(|runner| runner.labels) else {
+            return;
+        };
         self.set(id, Presence::Offline);
         let idle = at(&mut self.idle, labels);
         let place = idle.len();
@@ -137,7 +151,9 @@ impl Hub {
 
     /// Changes a presence, out of the idle list if it was in one.
     fn set(&mut self, id: RunnerId, presence: Presence) {
-        let Some(runner) = self.runners.get_mut(&id) else { return };
+        let Some(runner) = self.runners.get_mut(&id) else {
+            return;
+        };
         let before = std::mem::replace(&mut runner.presence, presence);
         let labels = runner.labels;
         if let Presence::Idle(place) = before {
@@ -154,7 +170,6 @@ impl Hub {
         let lists = || labels.covering(job).iter().filter_map(|set| self.idle.get(set.0));
         let count: usize = lists().map(Vec::len).sum();
         // The roll's upper half scaled to the count: no division, and no bias worth naming.
-        #[expect(clippy::cast_possible_truncation, reason = "less than count")]
         let mut place = (((roll >> 32) * count as u64) >> 32) as usize;
         for list in lists() {
             match list.get(place) {

@@ -21,6 +21,7 @@ mod labels;
 mod payload;
 pub mod profile;
 pub mod report;
+mod rule;
 mod universe;
 mod watch;
 mod webhook;
@@ -33,9 +34,11 @@ pub use handles::{Clock, SharedUniverse, SimCloud, SimGithub};
 pub use identity::{PROOF_AGE_MAX, SimIdentity};
 pub use profile::{Delay, Profile};
 pub use report::Summary;
+pub use rule::Rule;
 pub use trace::{Cut, Load, Run, Survey, Trace, TraceError};
 pub use universe::{
-    Census, Claimed, FROZEN_MIN, HOSTED_START, Output, QUEUE_LIMIT, REQUEUE_AFTER, START, Settings, THAW_AFTER, Universe,
+    Census, Claimed, FROZEN_MIN, HOSTED_START, Output, QUEUE_LIMIT, REQUEUE_AFTER, START, Settings, THAW_AFTER,
+    Universe,
 };
-pub use watch::{Limits, Rule, VIOLATIONS_MAX, Watch};
+pub use watch::{Limits, VIOLATIONS_MAX, Watch};
 pub use webhook::{Delivery, Installation, Webhook};

@@ -123,8 +123,26 @@ pub struct Launches {
 
 impl From<JobCounts> for Jobs {
     fn from(counts: JobCounts) -> Jobs {
-        let JobCounts { queued, completed, cancelled, killed, interrupted, lost, expired, skipped } = counts;
-        Jobs { queued, completed, cancelled, killed, interrupted, lost, expired, skipped }
+        let JobCounts {
+            queued,
+            completed,
+            cancelled,
+            killed,
+            interrupted,
+            lost,
+            expired,
+            skipped,
+        } = counts;
+        Jobs {
+            queued,
+            completed,
+            cancelled,
+            killed,
+            interrupted,
+            lost,
+            expired,
+            skipped,
+        }
     }
 }
 
@@ -140,7 +158,13 @@ impl From<Costs> for Cost {
         let dollars = |usd: f64| (usd * 1e6).round() / 1e6;
         let (busy, boot) = (dollars(costs.busy.usd()), dollars(costs.boot.usd()));
         let (idle, standby) = (dollars(costs.idle.usd()), dollars(costs.standby.usd()));
-        Cost { busy, boot, idle, standby, total: dollars(busy + boot + idle + standby) }
+        Cost {
+            busy,
+            boot,
+            idle,
+            standby,
+            total: dollars(busy + boot + idle + standby),
+        }
     }
 }
 
@@ -148,7 +172,9 @@ impl QueueTime {
     /// Of queue times in milliseconds, in any order.
     pub fn of(mut waits_ms: Vec<u32>) -> QueueTime {
         waits_ms.sort_unstable();
-        let Some(max) = waits_ms.last().copied() else { return QueueTime::default() };
+        let Some(max) = waits_ms.last().copied() else {
+            return QueueTime::default();
+        };
         let seconds = |ms: f64| Some(ms.round() / 1_000.0);
         let sum: u64 = waits_ms.iter().map(|ms| u64::from(*ms)).sum();
         let rank = |percent: usize| seconds(f64::from(waits_ms[nearest_rank(waits_ms.len(), percent)]));
@@ -168,12 +194,12 @@ fn nearest_rank(count: usize, percent: usize) -> usize {
 }
 
 impl ClassSummary {
-    pub(crate) fn of(labels: &[Arc<str>], price_usd_per_hour: f64, book: &Book) -> ClassSummary {
+    pub(crate) fn of(labels: &[Arc<str>], price_usd_per_hour: f64, book: &Book, waits_ms: Vec<u32>) -> ClassSummary {
         ClassSummary {
             class: labels.to_vec(),
             price_usd_per_hour,
             jobs: book.jobs.into(),
-            queue_time_s: QueueTime::of(book.waits_ms.clone()),
+            queue_time_s: QueueTime::of(waits_ms),
             cost_usd: book.costs.into(),
             launches: book.launches.into(),
         }
@@ -188,10 +214,16 @@ mod tests {
     fn percentiles_are_by_nearest_rank() {
         let waits: Vec<u32> = (1..=200).rev().map(|n| n * 1_000).collect();
         let time = QueueTime::of(waits);
-        assert_eq!((time.p50, time.p95, time.p99, time.max), (Some(100.0), Some(190.0), Some(198.0), Some(200.0)));
+        assert_eq!(
+            (time.p50, time.p95, time.p99, time.max),
+            (Some(100.0), Some(190.0), Some(198.0), Some(200.0))
+        );
         assert_eq!(time.mean, Some(100.5));
         let one = QueueTime::of(vec![1_234]);
         assert_eq!((one.p50, one.p99, one.mean), (Some(1.234), Some(1.234), Some(1.234)));
-        assert_eq!(serde_json::to_string(&QueueTime::of(vec![])).unwrap(), r#"{"mean":null,"p50":null,"p95":null,"p99":null,"max":null}"#);
+        assert_eq!(
+            serde_json::to_string(&QueueTime::of(vec![])).unwrap(),
+            r#"{"mean":null,"p50":null,"p95":null,"p99":null,"max":null}"#
+        );
     }
 }

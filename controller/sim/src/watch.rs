@@ -16,6 +16,7 @@ use muster_core::time::Timestamp;
 
 use crate::classes::ClassNo;
 use crate::cloud::TOKEN_AGE_MAX;
+use crate::rule::Rule;
 
 /// So many violations are kept as text; the rest is counted.
 pub const VIOLATIONS_MAX: usize = 1_000;
@@ -24,55 +25,6 @@ pub const VIOLATIONS_MAX: usize = 1_000;
 const NEWS_AGE_MAX: Duration = Duration::from_secs(120);
 /// There must have been room, and no machine on its way, for so long before a waiting job is called starved.
 const STARVED_FOR: Duration = Duration::from_secs(60);
-
-/// A rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Rule {
-    /// A launch without a committed intent.
-    Uncommitted,
-    /// More machines than the intent names.
-    DoubleLaunch,
-    /// Above `max_runners`.
-    FleetMax,
-    /// Above a pool's maximum.
-    PoolMax,
-    /// Above the budget.
-    Budget,
-    /// A runner was ended that had a job.
-    Killed,
-    /// A machine was ended under a runner that listened and was registered: a job could have reached it.
-    EndedListening,
-    /// Two live registrations of one instance.
-    TwoRegistrations,
-    /// Two configurations minted in one session.
-    MintedTwice,
-    /// More machines booting or idle than demand and target explain.
-    Surplus,
-    /// A job waits for long, there is room, and nothing is on its way.
-    Starved,
-    /// The books do not add up.
-    Sums,
-}
-
-impl Rule {
-    /// Its word.
-    pub fn as_word(self) -> &'static str {
-        match self {
-            Rule::Uncommitted => "uncommitted_launch",
-            Rule::DoubleLaunch => "double_launch",
-            Rule::FleetMax => "above_max_runners",
-            Rule::PoolMax => "above_pool_max",
-            Rule::Budget => "above_budget",
-            Rule::Killed => "killed",
-            Rule::EndedListening => "ended_listening",
-            Rule::TwoRegistrations => "two_registrations",
-            Rule::MintedTwice => "minted_twice",
-            Rule::Surplus => "surplus",
-            Rule::Starved => "starved",
-            Rule::Sums => "sums",
-        }
-    }
-}
 
 /// The bounds that the fleet must keep. They are the configuration's, told by the driver.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -131,7 +83,10 @@ pub struct Watch {
 
 impl Watch {
     pub(crate) fn new(limits: Limits) -> Watch {
-        Watch { limits, ..Watch::default() }
+        Watch {
+            limits,
+            ..Watch::default()
+        }
     }
 
     /// The bounds in force.
@@ -168,11 +123,20 @@ impl Watch {
 
     /// An intent was committed.
     pub(crate) fn committed(&mut self, launch: &Launch, now: Timestamp) {
-        while let Some((_, old)) = self.intents_by_age.pop_front_if(|(at, _)| now.since(*at) > TOKEN_AGE_MAX) {
+        while let Some((_, old)) = self
+            .intents_by_age
+            .pop_front_if(|(at, _)| now.since(*at) > TOKEN_AGE_MAX)
+        {
             self.intents.remove(&old);
         }
         if !self.intents.contains_key(&launch.id) {
-            self.intents.insert(launch.id.clone(), Intent { count: launch.count, launched: 0 });
+            self.intents.insert(
+                launch.id.clone(),
+                Intent {
+                    count: launch.count,
+                    launched: 0,
+                },
+            );
             self.intents_by_age.push_back((now, launch.id.clone()));
         }
     }
@@ -198,16 +162,28 @@ impl Watch {
         self.note_full(&purpose.pool, now);
         let (live, cost) = (self.fleet.live, self.cost);
         if let Some(max) = self.limits.max_runners.filter(|max| live > *max) {
-            self.broken(Rule::FleetMax, now, format_args!("{live} machines, {max} allowed (launch {})", launch.id));
+            self.broken(
+                Rule::FleetMax,
+                now,
+                format_args!("{live} machines, {max} allowed (launch {})", launch.id),
+            );
         }
         if let Some(budget) = self.limits.budget.filter(|budget| cost > *budget) {
             let (cost, budget) = (cost.usd(), budget.usd());
-            self.broken(Rule::Budget, now, format_args!("{cost} USD/h, {budget} allowed (launch {})", launch.id));
+            self.broken(
+                Rule::Budget,
+                now,
+                format_args!("{cost} USD/h, {budget} allowed (launch {})", launch.id),
+            );
         }
         let live = self.pools.get(&purpose.pool).map_or(0, |level| level.live);
         if let Some(max) = self.limits.pools.get(&purpose.pool).copied().filter(|max| live > *max) {
             let pool = &purpose.pool;
-            self.broken(Rule::PoolMax, now, format_args!("pool {pool}: {live} machines, {max} allowed"));
+            self.broken(
+                Rule::PoolMax,
+                now,
+                format_args!("pool {pool}: {live} machines, {max} allowed"),
+            );
         }
         self.check_surplus(class, count, now, launch);
     }
@@ -227,7 +203,11 @@ impl Watch {
         if self.limits.max_runners.is_some_and(|max| self.fleet.live >= max) {
             self.fleet.full_at = Some(now);
         }
-        if self.limits.budget.is_some_and(|budget| self.cost + self.dearest > budget) {
+        if self
+            .limits
+            .budget
+            .is_some_and(|budget| self.cost + self.dearest > budget)
+        {
             self.budget_full_at = Some(now);
         }
         if let (Some(max), Some(level)) = (self.limits.pools.get(pool), self.pools.get_mut(pool))
@@ -250,9 +230,10 @@ impl Watch {
 
     /// A job left the queue. `served`: a machine of its own class took it.
     pub(crate) fn unqueued(&mut self, class: ClassNo, served: bool, now: Timestamp) {
+        let checked = self.limits.surplus.is_some();
         let class = self.class(class);
         class.queued = class.queued.saturating_sub(1);
-        if !served {
+        if !served && checked {
             class.unserved.push_back(now);
         }
     }
@@ -261,7 +242,11 @@ impl Watch {
     pub(crate) fn spare(&mut self, class: ClassNo, spare: bool, now: Timestamp) {
         let class = self.class(class);
         class.spare_at = Some(now);
-        class.spare = if spare { class.spare + 1 } else { class.spare.saturating_sub(1) };
+        class.spare = if spare {
+            class.spare + 1
+        } else {
+            class.spare.saturating_sub(1)
+        };
     }
 
     pub(crate) fn set_target(&mut self, class: ClassNo, target: u32) {
@@ -272,21 +257,31 @@ impl Watch {
     fn check_surplus(&mut self, number: ClassNo, count: u32, now: Timestamp, launch: &Launch) {
         let Some(slack) = self.limits.surplus else { return };
         let class = self.class(number);
-        while class.unserved.pop_front_if(|at| now.since(*at) > NEWS_AGE_MAX).is_some() {
+        while class
+            .unserved
+            .pop_front_if(|at| now.since(*at) > NEWS_AGE_MAX)
+            .is_some()
+        {
             class.forgiven += 1;
         }
         let explained = class.queued + class.target;
         let before = class.spare.saturating_sub(count);
         class.forgiven = class.forgiven.min(before.saturating_sub(explained));
         let news = u32::try_from(class.unserved.len()).unwrap_or(u32::MAX);
-        let allowed = explained.saturating_add(class.forgiven).saturating_add(news).saturating_add(slack);
+        let allowed = explained
+            .saturating_add(class.forgiven)
+            .saturating_add(news)
+            .saturating_add(slack);
         if class.spare > allowed {
             let (spare, queued, target) = (class.spare, class.queued, class.target);
             let id = &launch.purpose.class;
             self.broken(
                 Rule::Surplus,
                 now,
-                format_args!("{id}: {spare} booting or idle, {queued} queued, target {target} (launch {})", launch.id),
+                format_args!(
+                    "{id}: {spare} booting or idle, {queued} queued, target {target} (launch {})",
+                    launch.id
+                ),
             );
         }
     }
@@ -297,7 +292,10 @@ impl Watch {
         self.dearest = self.dearest.max(price);
         let recently = |at: Option<Timestamp>| at.is_some_and(|at| now.since(at) < STARVED_FOR);
         let full_now = self.limits.max_runners.is_some_and(|max| self.fleet.live >= max)
-            || self.limits.budget.is_some_and(|budget| self.cost + self.dearest > budget);
+            || self
+                .limits
+                .budget
+                .is_some_and(|budget| self.cost + self.dearest > budget);
         let level = self.pools.get(pool);
         let pool_max = self.limits.pools.get(pool);
         let pool_full = pool_max.is_some_and(|max| level.is_some_and(|level| level.live >= *max) || *max == 0);

@@ -118,7 +118,10 @@ impl ActiveRun {
     }
 
     pub(crate) fn key(&self, job: u16) -> JobKey {
-        JobKey { job: self.job_id(job), attempt: 1 }
+        JobKey {
+            job: self.job_id(job),
+            attempt: 1,
+        }
     }
 
     pub(crate) fn about(&self, job: &Job) -> JobAbout {
@@ -235,15 +238,25 @@ impl Work {
 
     /// The jobs of a run that need nothing.
     pub(crate) fn roots(&self, no: RunNo) -> Vec<u16> {
-        let Some(run) = self.runs.get(&no) else { return Vec::new() };
-        (0_u16..).zip(&run.jobs).filter(|(_, job)| job.needs_open == 0).map(|(at, _)| at).collect()
+        let Some(run) = self.runs.get(&no) else {
+            return Vec::new();
+        };
+        (0_u16..)
+            .zip(&run.jobs)
+            .filter(|(_, job)| job.needs_open == 0)
+            .map(|(at, _)| at)
+            .collect()
     }
 
     /// Ends a job and says, in order of the run, what follows. Jobs that need a job which did not succeed are skipped.
     pub(crate) fn end(&mut self, at: JobRef, outcome: Outcome, now: Timestamp) -> Vec<Next> {
         let mut next = Vec::new();
-        let Some(run) = self.runs.get_mut(&at.run) else { return next };
-        let Some(job) = run.jobs.get_mut(usize::from(at.job)) else { return next };
+        let Some(run) = self.runs.get_mut(&at.run) else {
+            return next;
+        };
+        let Some(job) = run.jobs.get_mut(usize::from(at.job)) else {
+            return next;
+        };
         if matches!(job.state, State::Over(_)) {
             return next;
         }
@@ -252,7 +265,9 @@ impl Work {
         run.open -= 1;
         self.open -= 1;
         let of = job.group;
-        let Some(group) = run.groups.get_mut(usize::from(of)) else { return next };
+        let Some(group) = run.groups.get_mut(usize::from(of)) else {
+            return next;
+        };
         group.open -= 1;
         group.failed |= outcome != Outcome::Completed;
         if group.open > 0 {
@@ -266,7 +281,11 @@ impl Work {
             job.needs_open -= 1;
             job.doomed |= failed;
             if job.needs_open == 0 {
-                next.push(if job.doomed { Next::Skip(number) } else { Next::Queue(number) });
+                next.push(if job.doomed {
+                    Next::Skip(number)
+                } else {
+                    Next::Queue(number)
+                });
             }
         }
         next
@@ -274,7 +293,11 @@ impl Work {
 
     /// Forgets a run that is over and told of.
     pub(crate) fn forget_if_over(&mut self, no: RunNo) {
-        if self.runs.get(&no).is_some_and(|run| run.open == 0 && run.deliveries == 0) {
+        if self
+            .runs
+            .get(&no)
+            .is_some_and(|run| run.open == 0 && run.deliveries == 0)
+        {
             self.runs.remove(&no);
         }
     }

@@ -7,9 +7,11 @@
 //! error. Exit codes: 0 fine; 1 found bad; 2 usage, or input that cannot be read.
 
 mod check;
+mod demo;
 mod explain;
 mod ledger;
 mod output;
+mod serve;
 mod simulate;
 
 use std::process::ExitCode;
@@ -45,6 +47,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show the main job: a busy hour of CI, replayed through the real door on a simulated cloud
+    Demo(demo::Args),
+    /// Run the controller: door, scaler and registrar in one process
+    Serve(serve::Args),
     /// Validate a configuration: every error with file, line, key and remedy
     Check(check::Args),
     /// Say which class serves a job and why, or what became of one job
@@ -68,6 +74,8 @@ struct VersionArgs {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
+        Command::Demo(args) => demo::run(args),
+        Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Ledger(args) => ledger::run(&args),

@@ -3,6 +3,20 @@
 //! `service` runs the door, the scaler and the registrar as tasks of one process, on whatever clock it is given; `serve`
 //! and `demo` use it. `simulate` runs the same parts in virtual time without a task.
 
+mod agent;
 pub mod catalog;
+pub mod demo;
+pub mod pump;
+pub mod serve;
 pub mod service;
 pub mod simulate;
+
+use rand::TryRng;
+use rand::rngs::SysRng;
+
+/// Random bytes of the operating system as hex; `None` if it has none to give.
+pub(crate) fn random_hex<const BYTES: usize>() -> Option<String> {
+    let mut bytes = [0; BYTES];
+    SysRng.try_fill_bytes(&mut bytes).ok()?;
+    Some(hex::encode(bytes))
+}

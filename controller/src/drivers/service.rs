@@ -209,8 +209,10 @@ where
     pub async fn registrar<L: Sealer>(self, registrar: Registrar<S, G, K, L>, stop: watch::Receiver<bool>) {
         while !*stop.borrow() {
             let nap = match registrar.step(&self.config.snapshot()).await {
-                Ok(Minting::Minted(instance)) => {
-                    self.wakers.ring(&instance);
+                Ok(Minting::Minted(instances)) => {
+                    for instance in &instances {
+                        self.wakers.ring(instance);
+                    }
                     self.bell.ring();
                     continue;
                 }

@@ -22,12 +22,35 @@ use crate::world::World;
 /// A class that is short of more machines than this gets them from several zones.
 const SPREAD_ABOVE: u32 = LAUNCH_MAX / 4;
 
-/// Where one machine would come from.
-struct Place {
+/// A pool's room under its cap.
+#[derive(Clone, Copy)]
+struct PoolRoom {
+    left: u32,
+    max: u32,
+}
+
+/// Where machines of one shape come from.
+struct Source {
     shape: Arc<Shape>,
-    zone: Zone,
-    origin: Origin,
     price: HourlyPrice,
+    standby: u32,
+    /// Zones in order of preference; how many machines are there, and until when it is on hold.
+    zones: Vec<(Zone, u32, Option<Timestamp>)>,
+}
+
+/// What a class draws from: its pool, and its sources in order of preference. Places in the launcher's tables.
+#[derive(Clone)]
+struct Site {
+    pool: usize,
+    sources: Arc<[usize]>,
+}
+
+/// Where one machine would come from.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    source: usize,
+    zone: usize,
+    origin: Origin,
 }
 
 /// Machines of one launch in the making.
@@ -38,17 +61,21 @@ struct Draft {
     reason: Reason,
 }
 
+/// The search for machines. Names are looked up once; under a cap every job is a search of its own.
 struct Launcher<'a> {
     world: &'a World,
     config: &'a FleetConfig,
     now: Timestamp,
     fleet_room: u32,
     budget: Option<HourlyPrice>,
-    pool_room: BTreeMap<PoolName, (u32, u32)>,
-    stock: BTreeMap<ShapeId, u32>,
-    load: BTreeMap<(ShapeId, Zone), u32>,
+    pools: Vec<PoolRoom>,
+    pool_by_name: BTreeMap<PoolName, usize>,
+    sources: Vec<Source>,
+    source_by_shape: BTreeMap<ShapeId, usize>,
+    /// By the place of the class in the wants.
+    sites: BTreeMap<usize, Site>,
     drafts: Vec<Draft>,
-    open: BTreeMap<(ClassId, Origin, ShapeId, Zone), usize>,
+    open: BTreeMap<(usize, Place), usize>,
     waits: BTreeMap<usize, (u32, Wait)>,
 }
 
@@ -95,8 +122,8 @@ pub(super) fn launch(
         .collect();
     // Queued demand outranks every idle target. A pool's cap is the matter of that pool alone, and it is full.
     if unmet.iter().all(|unmet| unmet.pool.is_some()) {
-        for want in wants {
-            launcher.keep_idle(want, want.short_of_target());
+        for (index, want) in wants.iter().enumerate() {
+            launcher.keep_idle(index, want, want.short_of_target());
         }
     }
     launcher.finish(plan, wants);
@@ -120,19 +147,19 @@ fn unmet(class: &Class, count: u32, wait: &Wait) -> Option<Unmet> {
 impl<'a> Launcher<'a> {
     fn new(world: &'a World, config: &'a FleetConfig, now: Timestamp) -> Launcher<'a> {
         let totals = world.totals();
-        let room = |max: Option<u32>, used: u32| max.map_or(u32::MAX, |max| max.saturating_sub(used));
+        let max_runners = config.fleet.max_runners;
+        let budget = config.fleet.budget_usd_per_hour;
         Launcher {
             world,
             config,
             now,
-            fleet_room: room(config.fleet.max_runners, totals.machines),
-            budget: config
-                .fleet
-                .budget_usd_per_hour
-                .map(|usd| HourlyPrice::from_usd(usd) - totals.price),
-            pool_room: BTreeMap::new(),
-            stock: world.stocks().map(|(shape, count)| (shape.clone(), count)).collect(),
-            load: BTreeMap::new(),
+            fleet_room: max_runners.map_or(u32::MAX, |max| max.saturating_sub(totals.machines)),
+            budget: budget.map(|usd| HourlyPrice::from_usd(usd) - totals.price),
+            pools: Vec::new(),
+            pool_by_name: BTreeMap::new(),
+            sources: Vec::new(),
+            source_by_shape: BTreeMap::new(),
+            sites: BTreeMap::new(),
             drafts: Vec::new(),
             open: BTreeMap::new(),
             waits: BTreeMap::new(),
@@ -142,29 +169,75 @@ impl<'a> Launcher<'a> {
     /// Whether all that is short fits under every cap, so that nobody has to take turns.
     fn roomy(&mut self, wants: &[Wants], short: u32) -> bool {
         let mut dear = HourlyPrice::ZERO;
-        let mut pools: BTreeMap<PoolName, u32> = BTreeMap::new();
-        for want in wants.iter().filter(|want| want.short() > 0) {
-            let price = want
-                .class
-                .shapes
-                .iter()
-                .map(|shape| price_of(shape))
-                .max()
-                .unwrap_or_default();
-            dear = dear + price.times(want.short());
-            *pools.entry(want.class.pool.clone()).or_default() += want.short();
+        let mut pools: BTreeMap<usize, u32> = BTreeMap::new();
+        for (index, want) in wants.iter().enumerate().filter(|(_, want)| want.short() > 0) {
+            let site = self.site(index, want);
+            let prices = site.sources.iter().map(|source| self.sources[*source].price);
+            dear = dear + prices.max().unwrap_or_default().times(want.short());
+            *pools.entry(site.pool).or_default() += want.short();
         }
         self.fleet_room >= short
             && self.budget.is_none_or(|budget| budget >= dear)
-            && pools.into_iter().all(|(pool, short)| self.pool_room(&pool).0 >= short)
+            && pools.into_iter().all(|(pool, short)| self.pools[pool].left >= short)
     }
 
-    fn pool_room(&mut self, pool: &PoolName) -> &mut (u32, u32) {
-        let (world, config) = (self.world, self.config);
-        self.pool_room.entry(pool.clone()).or_insert_with(|| {
-            let max = config.pool(pool).and_then(|pool| pool.max_runners).unwrap_or(u32::MAX);
-            (max.saturating_sub(world.pool_totals(pool).machines), max)
-        })
+    fn site(&mut self, index: usize, want: &Wants) -> Site {
+        if let Some(site) = self.sites.get(&index) {
+            return site.clone();
+        }
+        let pool = self.pool(&want.class.pool);
+        let sources = want.class.shapes.iter().map(|shape| self.source(shape)).collect();
+        let site = Site { pool, sources };
+        self.sites.insert(index, site.clone());
+        site
+    }
+
+    fn pool(&mut self, name: &PoolName) -> usize {
+        if let Some(pool) = self.pool_by_name.get(name) {
+            return *pool;
+        }
+        let max = self
+            .config
+            .pool(name)
+            .and_then(|pool| pool.max_runners)
+            .unwrap_or(u32::MAX);
+        let left = max.saturating_sub(self.world.pool_totals(name).machines);
+        self.pools.push(PoolRoom { left, max });
+        self.pool_by_name.insert(name.clone(), self.pools.len() - 1);
+        self.pools.len() - 1
+    }
+
+    fn source(&mut self, shape: &Arc<Shape>) -> usize {
+        if let Some(source) = self.source_by_shape.get(&shape.id) {
+            return *source;
+        }
+        let world = self.world;
+        let zones = world.zones().iter().map(|zone| {
+            let offering = Offering {
+                shape: shape.id.clone(),
+                zone: zone.clone(),
+                market: shape.market,
+            };
+            let hold = world.hold(&offering, self.now).map(|hold| hold.until);
+            (zone.clone(), world.zone_load(&shape.id, zone), hold)
+        });
+        // Starts that are not answered yet are still in the stock that was told.
+        let promised = world
+            .launches()
+            .filter(|launch| launch.purpose.origin == Origin::Standby && launch.purpose.shape == shape.id);
+        let standby = match world.stock(&shape.id) {
+            0 => 0,
+            stock => stock.saturating_sub(promised.map(|launch| launch.count).sum()),
+        };
+        let price = HourlyPrice::from_usd(shape.usd_per_hour.unwrap_or(0.0));
+        self.sources.push(Source {
+            shape: shape.clone(),
+            price,
+            standby,
+            zones: zones.collect(),
+        });
+        self.source_by_shape.insert(shape.id.clone(), self.sources.len() - 1);
+        self.sources.len() - 1
     }
 
     /// Launches `count` machines for queued jobs of a class, or notes why they wait.
@@ -174,24 +247,26 @@ impl<'a> Launcher<'a> {
             taken: want.taken,
             supply: want.supply,
         };
-        let left = self.take(&want.class, count, &reason);
-        if let Some((left, wait)) = left {
-            let entry = self.waits.entry(index).or_insert((0, wait));
-            entry.0 += left;
+        if let Some((left, wait)) = self.take(index, want, count, &reason) {
+            self.waits.entry(index).or_insert((0, wait)).0 += left;
         }
     }
 
     /// Launches `count` machines for the idle target; what does not fit is no one's loss.
-    fn keep_idle(&mut self, want: &Wants, count: u32) {
+    fn keep_idle(&mut self, index: usize, want: &Wants, count: u32) {
         let reason = Reason::IdleTarget {
             target: want.target,
             spare: want.spare(),
         };
-        let _ = self.take(&want.class, count, &reason);
+        let _ = self.take(index, want, count, &reason);
     }
 
     /// Takes up to `count` machines; what is left over, and why.
-    fn take(&mut self, class: &Arc<Class>, mut count: u32, reason: &Reason) -> Option<(u32, Wait)> {
+    fn take(&mut self, index: usize, want: &Wants, mut count: u32, reason: &Reason) -> Option<(u32, Wait)> {
+        if count == 0 {
+            return None;
+        }
+        let site = self.site(index, want);
         // A burst is spread over the zones in equal parts rather than sent to one.
         let zones = u32::try_from(self.world.zones().len().max(1)).unwrap_or(1);
         let part = if count > SPREAD_ABOVE {
@@ -200,8 +275,8 @@ impl<'a> Launcher<'a> {
             count
         };
         while count > 0 {
-            let (pool_room, max) = *self.pool_room(&class.pool);
-            if pool_room == 0 {
+            let PoolRoom { left, max } = self.pools[site.pool];
+            if left == 0 {
                 return Some((count, Wait::PoolCap { max }));
             }
             if self.fleet_room == 0 {
@@ -212,25 +287,26 @@ impl<'a> Launcher<'a> {
                     },
                 ));
             }
-            let place = match self.place(class) {
+            let place = match self.place(&site) {
                 Ok(place) => place,
                 Err(wait) => return Some((count, wait)),
             };
-            let affordable = self.budget.map_or(u32::MAX, |budget| budget.fits(place.price));
+            let source = &self.sources[place.source];
+            let affordable = self.budget.map_or(u32::MAX, |budget| budget.fits(source.price));
             if affordable == 0 {
                 return Some((count, Wait::Budget));
             }
             let stocked = match place.origin {
                 Origin::Cold => u32::MAX,
-                Origin::Standby => self.stock.get(&place.shape.id).copied().unwrap_or(0),
+                Origin::Standby => source.standby,
             };
             let now = part
                 .min(count)
-                .min(pool_room)
+                .min(left)
                 .min(self.fleet_room)
                 .min(affordable)
                 .min(stocked);
-            self.draft(class, place, now, reason);
+            self.draft(index, &want.class, site.pool, place, now, reason);
             count -= now;
         }
         None
@@ -238,69 +314,46 @@ impl<'a> Launcher<'a> {
 
     /// The best place for one more machine: shapes by preference; of each first its standby stock, then the zone that has
     /// the fewest of them and no hold.
-    fn place(&self, class: &Class) -> Result<Place, Wait> {
+    fn place(&self, site: &Site) -> Result<Place, Wait> {
         let mut held_until: Option<Timestamp> = None;
-        for shape in class.shapes.iter() {
-            let price = price_of(shape);
-            let zones = self.world.zones();
-            if let Some(zone) = zones.first()
-                && shape.market == Market::OnDemand
-                && self.stock.get(&shape.id).is_some_and(|stock| *stock > 0)
-            {
+        for source in site.sources.iter().copied() {
+            let Source {
+                shape, standby, zones, ..
+            } = &self.sources[source];
+            if shape.market == Market::OnDemand && *standby > 0 && !zones.is_empty() {
                 return Ok(Place {
-                    shape: shape.clone(),
-                    zone: zone.clone(),
+                    source,
+                    zone: 0,
                     origin: Origin::Standby,
-                    price,
                 });
             }
-            let mut best: Option<(u32, &Zone)> = None;
-            for zone in zones {
-                let offering = Offering {
-                    shape: shape.id.clone(),
-                    zone: zone.clone(),
-                    market: shape.market,
-                };
-                if let Some(hold) = self.world.hold(&offering, self.now) {
-                    held_until = Some(held_until.map_or(hold.until, |known| known.min(hold.until)));
-                    continue;
-                }
-                let load = self.load.get(&(shape.id.clone(), zone.clone())).copied().unwrap_or(0)
-                    + self.world.zone_load(&shape.id, zone);
-                if best.is_none_or(|(least, _)| load < least) {
-                    best = Some((load, zone));
-                }
-            }
-            if let Some((_, zone)) = best {
+            let free = zones.iter().enumerate().filter(|(_, (_, _, hold))| hold.is_none());
+            if let Some((zone, _)) = free.min_by_key(|(_, (_, load, _))| *load) {
                 return Ok(Place {
-                    shape: shape.clone(),
-                    zone: zone.clone(),
+                    source,
+                    zone,
                     origin: Origin::Cold,
-                    price,
                 });
             }
+            let first = zones.iter().filter_map(|(_, _, hold)| *hold).min();
+            held_until = held_until.into_iter().chain(first).min();
         }
         Err(held_until.map_or(Wait::NoZones, |until| Wait::Held { until }))
     }
 
-    fn draft(&mut self, class: &Arc<Class>, place: Place, count: u32, reason: &Reason) {
-        let shape = place.shape.id.clone();
-        self.fleet_room -= count.min(self.fleet_room);
-        self.pool_room(&class.pool).0 -= count;
-        self.budget = self.budget.map(|budget| budget - place.price.times(count));
+    fn draft(&mut self, index: usize, class: &Arc<Class>, pool: usize, place: Place, count: u32, reason: &Reason) {
+        let source = &mut self.sources[place.source];
+        self.fleet_room -= count;
+        self.pools[pool].left -= count;
+        self.budget = self.budget.map(|budget| budget - source.price.times(count));
         match place.origin {
-            Origin::Standby => {
-                if let Some(stock) = self.stock.get_mut(&shape) {
-                    *stock -= count;
-                }
-            }
-            Origin::Cold => *self.load.entry((shape.clone(), place.zone.clone())).or_default() += count,
+            Origin::Standby => source.standby -= count,
+            Origin::Cold => source.zones[place.zone].1 += count,
         }
-        let key = (class.id.clone(), place.origin, shape, place.zone.clone());
-        match self.open.get(&key) {
+        match self.open.get(&(index, place)) {
             Some(draft) if self.drafts[*draft].reason == *reason => self.drafts[*draft].count += count,
             Some(_) | None => {
-                self.open.insert(key, self.drafts.len());
+                self.open.insert((index, place), self.drafts.len());
                 self.drafts.push(Draft {
                     class: class.clone(),
                     place,
@@ -315,6 +368,7 @@ impl<'a> Launcher<'a> {
     fn finish(self, plan: &mut Plan, wants: &[Wants]) {
         let mut number = 0;
         for draft in self.drafts {
+            let source = &self.sources[draft.place.source];
             let mut left = draft.count;
             while left > 0 {
                 let count = left.min(LAUNCH_MAX);
@@ -324,11 +378,11 @@ impl<'a> Launcher<'a> {
                 let purpose = Purpose {
                     pool: draft.class.pool.clone(),
                     class: draft.class.id.clone(),
-                    shape: draft.place.shape.id.clone(),
-                    zone: draft.place.zone.clone(),
-                    market: draft.place.shape.market,
+                    shape: source.shape.id.clone(),
+                    zone: source.zones[draft.place.zone].0.clone(),
+                    market: source.shape.market,
                     origin: draft.place.origin,
-                    price: draft.place.price,
+                    price: source.price,
                 };
                 let reason: Arc<str> = draft.reason.to_string().into();
                 let launch = Launch {
@@ -349,8 +403,4 @@ impl<'a> Launcher<'a> {
             plan.waits.push((wants[index].class.id.clone(), count, wait));
         }
     }
-}
-
-fn price_of(shape: &Shape) -> HourlyPrice {
-    HourlyPrice::from_usd(shape.usd_per_hour.unwrap_or(0.0))
 }

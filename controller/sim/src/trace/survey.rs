@@ -1,6 +1,6 @@
 //! What a trace holds, counted in one pass: its label sets, its hours, its length.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::{Run, TraceError};
 /// The labels of a job, as written.
 pub type LabelSet = Arc<[Arc<str>]>;
 
-const HOUR_S: u64 = 3_600;
+const HOUR: Duration = Duration::from_secs(3_600);
 
 /// The count of a trace.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,6 +24,27 @@ pub struct Survey {
     pub hours: BTreeMap<u64, u64>,
     /// When the last run is triggered.
     pub last: Duration,
+    /// The busiest hour so far: its start and its jobs.
+    busiest: Option<(Duration, u64)>,
+}
+
+/// The runs of the last hour, as the trace goes by.
+#[derive(Default)]
+struct Lately {
+    runs: VecDeque<(Duration, u64)>,
+    jobs: u64,
+}
+
+impl Lately {
+    /// Takes in a run; the answer is the hour that begins with the oldest run still here, and its jobs.
+    fn add(&mut self, at: Duration, jobs: u64) -> (Duration, u64) {
+        self.runs.push_back((at, jobs));
+        self.jobs += jobs;
+        while let Some((_, old)) = self.runs.pop_front_if(|(from, _)| *from + HOUR <= at) {
+            self.jobs -= old;
+        }
+        (self.runs.front().map_or(at, |(from, _)| *from), self.jobs)
+    }
 }
 
 impl Survey {
@@ -33,6 +54,7 @@ impl Survey {
     /// The first run that is none.
     pub fn of(runs: impl Iterator<Item = Result<Run, TraceError>>) -> Result<Survey, TraceError> {
         let mut survey = Survey::default();
+        let mut lately = Lately::default();
         for run in runs {
             let run = run?;
             survey.runs += 1;
@@ -46,14 +68,18 @@ impl Survey {
                     }
                 }
             }
-            *survey.hours.entry(run.at.as_secs() / HOUR_S).or_default() += run.jobs.len() as u64;
+            let jobs = run.jobs.len() as u64;
+            *survey.hours.entry(run.at.as_secs() / HOUR.as_secs()).or_default() += jobs;
+            let (from, jobs) = lately.add(run.at, jobs);
+            if survey.busiest.is_none_or(|(_, most)| jobs > most) {
+                survey.busiest = Some((from, jobs));
+            }
         }
         Ok(survey)
     }
 
-    /// The hour with the most jobs, as [from, to); of several the first. `None` for an empty trace.
+    /// The hour with the most jobs, as [from, to): it begins with a run; of several the first. `None` for an empty trace.
     pub fn busiest_hour(&self) -> Option<(Duration, Duration)> {
-        let (hour, _) = self.hours.iter().max_by_key(|(hour, jobs)| (**jobs, std::cmp::Reverse(**hour)))?;
-        Some((Duration::from_secs(hour * HOUR_S), Duration::from_secs((hour + 1) * HOUR_S)))
+        self.busiest.map(|(from, _)| (from, from + HOUR))
     }
 }

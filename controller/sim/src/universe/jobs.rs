@@ -2,23 +2,20 @@
 
 use std::time::Duration;
 
-use muster_core::ids::RunnerId;
-use muster_core::job::{Completed, JobEvent, JobEvidence, RunnerRef, Started};
 use muster_core::protocol::AgentState;
 
-use super::{HOSTED_START, Output, QUEUE_LIMIT, REQUEUE_AFTER, Universe};
+use super::{HOSTED_START, QUEUE_LIMIT, Universe};
 use crate::agenda::Event;
-use crate::chance::Purpose;
-use crate::cloud::{Agent, InstanceNo, ZONES};
-use crate::watch::Rule;
-use crate::webhook::Webhook;
+use crate::cloud::{Agent, InstanceNo};
 use crate::work::{Action, JobRef, Next, Outcome, RunNo, State};
 
 impl Universe {
     pub(super) fn arrive(&mut self) {
         let Some(run) = self.next_run.take() else { return };
         let (repository, public, cancel_after) = (run.repository.clone(), run.public, run.cancel_after);
-        let Universe { work, labels, classes, .. } = self;
+        let Universe {
+            work, labels, classes, ..
+        } = self;
         let no = work.arrive(run, |set| {
             let number = labels.number(set);
             (number, classes.of_job(number, set, &repository, public))
@@ -33,7 +30,7 @@ impl Universe {
     }
 
     /// The job becomes runnable.
-    fn queue(&mut self, at: JobRef) {
+    pub(super) fn queue(&mut self, at: JobRef) {
         let now = self.now;
         let Some(job) = self.work.job_mut(at) else { return };
         job.state = State::Queued;
@@ -56,65 +53,6 @@ impl Universe {
             self.set_look();
         }
         self.seek_runner(at);
-    }
-
-    /// Gives the job to one of the idle runners, any of them, or lets it wait.
-    fn seek_runner(&mut self, at: JobRef) {
-        let Some(run) = self.work.run(at.run) else { return };
-        let Some(job) = run.jobs.get(usize::from(at.job)) else { return };
-        let labels = job.labels_no;
-        let roll = self.chance.word(Purpose::Hand, run.job_id(at.job).0.unsigned_abs(), u64::from(job.tries));
-        match self.hub.pick(&self.labels, labels, roll) {
-            Some(runner) => self.assign(at, runner),
-            None => self.hub.enqueue(labels, at),
-        }
-    }
-
-    /// A runner is there for whoever waits longest.
-    pub(super) fn seek_job(&mut self, runner: RunnerId) {
-        self.hub.make_idle(runner);
-        let Some(labels) = self.hub.runner(runner).map(|runner| runner.labels) else { return };
-        let work = &self.work;
-        let waits = |job| work.state(job) == Some(State::Queued);
-        if let Some(job) = self.hub.next_job(&self.labels, labels, waits) {
-            self.assign(job, runner);
-        }
-    }
-
-    fn assign(&mut self, at: JobRef, id: RunnerId) {
-        let Some(runner) = self.hub.runner(id) else { return };
-        let (name, no) = (runner.name.clone(), runner.instance);
-        self.hub.take(id, at);
-        let Some(job) = self.work.job_mut(at) else { return };
-        job.state = State::Assigned;
-        job.tries += 1;
-        job.runner = Some(RunnerRef { id: Some(id), name });
-        job.instance = no;
-        let job_class = job.class;
-        let Some(no) = no else { return };
-        let machine_class = self.fleet.get(no).map(|instance| instance.class);
-        if let Some(class) = job_class {
-            self.watch.unqueued(class, machine_class == Some(class), self.now);
-        }
-        self.set_spare(no, false);
-        self.agenda.at(self.now + self.pick_up_half(), Event::Received(no, at));
-    }
-
-    pub(super) fn pick_up_half(&self) -> Duration {
-        self.settings.profile.pick_up / 2
-    }
-
-    /// The listener hears of its job, unless it is frozen: then the message waits.
-    pub(super) fn receive(&mut self, no: InstanceNo, at: JobRef) {
-        let ours = self.work.job(at).is_some_and(|job| job.state == State::Assigned && job.instance == Some(no));
-        let Some(instance) = self.fleet.get_mut(no) else { return };
-        if !ours || instance.agent != Agent::Listening || instance.freeze.is_some() {
-            return;
-        }
-        instance.agent = Agent::Received(at);
-        self.report(no, AgentState::Busy);
-        let rest = self.settings.profile.pick_up.saturating_sub(self.pick_up_half());
-        self.agenda.at(self.now + rest, Event::Started(Some(no), at));
     }
 
     /// The first step.
@@ -217,8 +155,14 @@ impl Universe {
     /// A listener that has heard of its job starts it and stops at once; from another the job is withdrawn.
     fn cancel_assigned(&mut self, at: JobRef) {
         let Some(job) = self.work.job_mut(at) else { return };
-        let (class, no, runner) = (job.class, job.instance, job.runner.as_ref().and_then(|runner| runner.id));
-        let heard = no.and_then(|no| self.fleet.get(no)).is_some_and(|i| i.agent == Agent::Received(at));
+        let (class, no, runner) = (
+            job.class,
+            job.instance,
+            job.runner.as_ref().and_then(|runner| runner.id),
+        );
+        let heard = no
+            .and_then(|no| self.fleet.get(no))
+            .is_some_and(|i| i.agent == Agent::Received(at));
         if heard {
             self.begin(at);
             self.end_job(at, Outcome::Cancelled);
@@ -233,134 +177,14 @@ impl Universe {
         self.end_job(at, Outcome::Cancelled);
         // Its machine may be gone by now; then there is nobody to give another job to.
         if let (Some(no), Some(runner)) = (no, runner)
-            && self.fleet.get(no).is_some_and(|instance| instance.runner == Some(runner))
+            && self
+                .fleet
+                .get(no)
+                .is_some_and(|instance| instance.runner == Some(runner))
         {
             let frozen = self.fleet.get(no).is_some_and(|instance| instance.freeze.is_some());
             self.set_spare(no, !frozen);
             self.seek_job(runner);
         }
-    }
-
-    /// Its runner never took it.
-    pub(super) fn requeue(&mut self, at: JobRef) {
-        let Some(job) = self.work.job_mut(at).filter(|job| job.state == State::Assigned) else { return };
-        job.state = State::Queued;
-        job.instance = None;
-        job.runner = None;
-        if let Some(class) = job.class {
-            self.watch.queued(class);
-        }
-        self.seek_runner(at);
-    }
-
-    /// Its runner will never take it; GitHub finds out later.
-    pub(super) fn requeue_later(&mut self, at: JobRef) {
-        self.agenda.at(self.now + REQUEUE_AFTER, Event::Requeue(at));
-    }
-
-    pub(super) fn give_up(&mut self) {
-        self.give_up_set = false;
-        while let Some((_, at)) = self.give_up.pop_front_if(|(due, _)| *due <= self.now) {
-            if self.work.state(at) == Some(State::Queued) {
-                let outcome = if self.was_hopeless(at) { Outcome::Expired } else { Outcome::Lost };
-                self.end_job(at, outcome);
-            }
-        }
-        self.set_give_up();
-    }
-
-    /// Whether no shape of its class had capacity anywhere while the job waited.
-    fn was_hopeless(&self, at: JobRef) -> bool {
-        let Some(job) = self.work.job(at) else { return false };
-        let (Some(class), Some(queued_at)) = (job.class, job.queued_at) else { return false };
-        let shapes = &self.classes.info(class).shapes;
-        let gone = |shape: &muster_core::ids::ShapeId, zone: &str| {
-            let offering = (shape.clone(), muster_core::ids::Zone::new(zone));
-            self.fleet.outages.get(&offering).is_some_and(|since| *since <= queued_at)
-        };
-        !shapes.is_empty() && shapes.iter().all(|shape| ZONES.iter().all(|zone| gone(shape, zone)))
-    }
-
-    fn set_give_up(&mut self) {
-        let work = &self.work;
-        let over = |at: JobRef| matches!(work.state(at), None | Some(State::Running | State::Over(_)));
-        while self.give_up.pop_front_if(|(_, at)| over(*at)).is_some() {}
-        if let (false, Some((due, _))) = (self.give_up_set, self.give_up.front()) {
-            self.agenda.at(*due, Event::GiveUp);
-            self.give_up_set = true;
-        }
-    }
-
-    pub(super) fn look(&mut self) {
-        self.look_set = false;
-        let Some(after) = self.watch.limits().starved_after else { return };
-        while let Some((_, at)) = self.look.pop_front_if(|(due, _)| *due <= self.now) {
-            let Some(run) = self.work.run(at.run) else { continue };
-            let Some(job) = run.jobs.get(usize::from(at.job)).filter(|job| job.state == State::Queued) else { continue };
-            let (Some(class), Some(queued_at)) = (job.class, job.queued_at) else { continue };
-            self.look.push_back((self.now + after, at));
-            let info = self.classes.info(class);
-            if info.shapes.is_empty() || !self.fleet.outages.is_empty() {
-                continue;
-            }
-            if self.watch.is_starved(class, &info.pool, info.price, self.now) {
-                let (id, waited) = (run.job_id(at.job), self.now.since(queued_at).as_secs());
-                let detail = format_args!("job {id} of {} waits for {waited} s, nothing is on its way", info.id);
-                self.watch.broken(Rule::Starved, self.now, detail);
-            }
-        }
-        self.set_look();
-    }
-
-    fn set_look(&mut self) {
-        let work = &self.work;
-        let over = |at: JobRef| matches!(work.state(at), None | Some(State::Running | State::Over(_)));
-        while self.look.pop_front_if(|(_, at)| over(*at)).is_some() {}
-        if let (false, Some((due, _))) = (self.look_set, self.look.front()) {
-            self.agenda.at(*due, Event::Look);
-            self.look_set = true;
-        }
-    }
-
-    /// Sends a webhook on its way; it does not overtake an earlier one of the same job.
-    fn deliver_later(&mut self, at: JobRef, action: Action) {
-        let Some(run) = self.work.run_mut(at.run) else { return };
-        let owner = run.job_id(at.job).0.unsigned_abs();
-        let Some(job) = run.jobs.get_mut(usize::from(at.job)) else { return };
-        let mut stream = self.chance.stream(Purpose::Webhook, owner, action as u64);
-        let due = (self.now + self.settings.profile.webhook_delay.draw(&mut stream)).max(job.delivered_at);
-        job.delivered_at = due;
-        run.deliveries += 1;
-        self.agenda.at(due, Event::Deliver(at, action));
-    }
-
-    pub(super) fn deliver(&mut self, at: JobRef, action: Action) {
-        let Some(run) = self.work.run_mut(at.run) else { return };
-        run.deliveries -= 1;
-        let Some(job) = run.jobs.get(usize::from(at.job)) else { return };
-        // A job that is skipped is created as it ends.
-        let created_at = job.queued_at.or(job.over_at).unwrap_or(self.now);
-        let evidence = match action {
-            Action::Queued => JobEvidence::Queued { created_at: Some(created_at), approved_at: None },
-            Action::InProgress => JobEvidence::InProgress(Started {
-                started_at: job.started_at.unwrap_or(created_at),
-                runner: job.runner.clone(),
-            }),
-            Action::Completed => {
-                let State::Over(outcome) = job.state else { return };
-                JobEvidence::Completed(Completed {
-                    completed_at: job.over_at.unwrap_or(created_at),
-                    conclusion: outcome.conclusion(),
-                    started_at: job.started_at,
-                    runner: job.runner.clone(),
-                })
-            }
-        };
-        let event = JobEvent { key: run.key(at.job), about: run.about(job), evidence };
-        let owner = event.key.job.0.unsigned_abs();
-        let half = |n: u64| u128::from(self.chance.word(Purpose::Guid, owner, action as u64 * 2 + n));
-        let guid = half(0) << 64 | half(1);
-        self.work.forget_if_over(at.run);
-        self.say(Output::Webhook(Webhook { guid, event, created_at }));
     }
 }

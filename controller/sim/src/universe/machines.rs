@@ -15,8 +15,8 @@ use crate::books::Spell;
 use crate::catalog::ShapeInfo;
 use crate::chance::{Purpose, number_of};
 use crate::classes::ClassNo;
-use crate::cloud::{Agent, Instance, InstanceNo, Stock, Stocked, Token, ZONES};
-use crate::watch::Rule;
+use crate::cloud::{Agent, Instance, InstanceNo, Token, ZONES};
+use crate::rule::Rule;
 use crate::work::Outcome;
 
 /// How many instances one call of `DescribeInstances` lists.
@@ -32,15 +32,25 @@ impl Universe {
         self.fleet.requests += 1;
         let purpose = &launch.purpose;
         let shape = self.launchable(launch)?;
-        let asked = (purpose.shape.clone(), purpose.zone.clone(), purpose.market, launch.count);
+        let asked = (
+            purpose.shape.clone(),
+            purpose.zone.clone(),
+            purpose.market,
+            launch.count,
+        );
         if let Some(token) = self.fleet.token(&launch.id).filter(|_| !self.settings.forget_tokens) {
             if token.asked != asked {
-                return Err(CloudError::Rejected("IdempotentParameterMismatch: the token was used for another launch".into()));
+                return Err(CloudError::Rejected(
+                    "IdempotentParameterMismatch: the token was used for another launch".into(),
+                ));
             }
             return Ok(token.reply.clone());
         }
         let class = self.classes.of_id(&purpose.class);
-        let hopeless = self.fleet.outages.contains_key(&(purpose.shape.clone(), purpose.zone.clone()));
+        let hopeless = self
+            .fleet
+            .outages
+            .contains_key(&(purpose.shape.clone(), purpose.zone.clone()));
         let started = match purpose.origin {
             Origin::Cold if hopeless => Vec::new(),
             Origin::Cold => self.start_cold(launch, class, &shape),
@@ -65,11 +75,21 @@ impl Universe {
             Origin::Cold => "InsufficientInstanceCapacity",
             Origin::Standby => "the warm pool is empty",
         };
-        let error = (missing > 0).then(|| LaunchError { kind: LaunchErrorKind::Capacity, message: message.into() });
+        let error = (missing > 0).then(|| LaunchError {
+            kind: LaunchErrorKind::Capacity,
+            message: message.into(),
+        });
         let reply = LaunchReply { instances, error };
         // A launch that started nothing had no effect: its repeat is a new try.
         if count > 0 {
-            self.fleet.remember(&launch.id, Token { asked, reply: reply.clone() }, self.now);
+            self.fleet.remember(
+                &launch.id,
+                Token {
+                    asked,
+                    reply: reply.clone(),
+                },
+                self.now,
+            );
         }
         Ok(reply)
     }
@@ -77,7 +97,10 @@ impl Universe {
     fn launchable(&mut self, launch: &Launch) -> Result<ShapeInfo, CloudError> {
         let purpose = &launch.purpose;
         if launch.count == 0 || launch.count > LAUNCH_MAX {
-            return Err(CloudError::Rejected(format!("{} instances: 1 to {LAUNCH_MAX} are possible", launch.count)));
+            return Err(CloudError::Rejected(format!(
+                "{} instances: 1 to {LAUNCH_MAX} are possible",
+                launch.count
+            )));
         }
         if !ZONES.contains(&purpose.zone.as_str()) {
             return Err(CloudError::Rejected(format!("there is no zone {}", purpose.zone)));
@@ -86,7 +109,10 @@ impl Universe {
         let shape = shape.ok_or_else(|| CloudError::Rejected(format!("there is no shape {}", purpose.shape)))?;
         if shape.market != purpose.market {
             let (is, asked) = (shape.market.as_str(), purpose.market.as_str());
-            return Err(CloudError::Rejected(format!("shape {} is {is}, not {asked}", purpose.shape)));
+            return Err(CloudError::Rejected(format!(
+                "shape {} is {is}, not {asked}",
+                purpose.shape
+            )));
         }
         Ok(shape)
     }
@@ -103,26 +129,7 @@ impl Universe {
             .collect()
     }
 
-    fn start_standby(&mut self, launch: &Launch, class: ClassNo) -> Vec<InstanceNo> {
-        let shape = &launch.purpose.shape;
-        let mut started = Vec::new();
-        while started.len() < launch.count as usize {
-            let Some(stock) = self.fleet.stock.get_mut(shape) else { break };
-            let Some(place) = stock.machines.iter().position(|machine| machine.since.is_some()) else { break };
-            let Some(machine) = stock.machines.remove(place) else { break };
-            let (owner, price) = (stock.class, stock.standby_price);
-            let since = machine.since.unwrap_or(self.now);
-            let now = self.now;
-            self.books.of(owner).stood_by(now.since(since), price);
-            let boot = self.draw_start(Purpose::StandbyStart, launch, class, self.settings.profile.standby_start);
-            self.run_machine(machine.no, launch, class, boot);
-            started.push(machine.no);
-        }
-        self.restock(shape);
-        started
-    }
-
-    fn draw_start(
+    pub(super) fn draw_start(
         &mut self,
         purpose: Purpose,
         launch: &Launch,
@@ -130,12 +137,21 @@ impl Universe {
         delay: crate::profile::Delay,
     ) -> Duration {
         let ordinal = self.fleet.ordinal(class);
-        delay.draw(&mut self.chance.stream(purpose, number_of(launch.purpose.class.as_str()), ordinal))
+        delay.draw(
+            &mut self
+                .chance
+                .stream(purpose, number_of(launch.purpose.class.as_str()), ordinal),
+        )
     }
 
-    fn run_machine(&mut self, no: InstanceNo, launch: &Launch, class: ClassNo, boot: Duration) {
+    pub(super) fn run_machine(&mut self, no: InstanceNo, launch: &Launch, class: ClassNo, boot: Duration) {
         let price = launch.purpose.price;
-        let spell = Spell { price, started_at: self.now, ready_at: None, ran: Duration::ZERO };
+        let spell = Spell {
+            price,
+            started_at: self.now,
+            ready_at: None,
+            ran: Duration::ZERO,
+        };
         let instance = Instance {
             id: no.id(),
             class,
@@ -166,7 +182,9 @@ impl Universe {
 
     /// The cloud warns of an interruption, and takes the machine after `notice`.
     pub fn interrupt(&mut self, instance: &InstanceId, notice: Duration) {
-        let Some(no) = InstanceNo::of(instance).filter(|no| self.fleet.get(*no).is_some()) else { return };
+        let Some(no) = InstanceNo::of(instance).filter(|no| self.fleet.get(*no).is_some()) else {
+            return;
+        };
         if notice > Duration::ZERO {
             self.report(no, AgentState::Interrupted);
         }
@@ -190,7 +208,9 @@ impl Universe {
     fn end_machine(&mut self, no: InstanceNo, outcome: Outcome) {
         let now = self.now;
         self.set_spare(no, false);
-        let Some(mut instance) = self.fleet.instances.remove(&no) else { return };
+        let Some(mut instance) = self.fleet.instances.remove(&no) else {
+            return;
+        };
         let ours = outcome == Outcome::Killed;
         let assigned = instance.runner.and_then(|runner| self.taken_by(runner));
         let had_job = match instance.agent {
@@ -201,7 +221,11 @@ impl Universe {
             let started_at = self.work.job(job).and_then(|job| job.started_at);
             instance.spell.ran = started_at.map_or(Duration::ZERO, |started| now.since(started));
             if ours {
-                self.watch.broken(Rule::Killed, now, format_args!("{} was terminated with a job", instance.id));
+                self.watch.broken(
+                    Rule::Killed,
+                    now,
+                    format_args!("{} was terminated with a job", instance.id),
+                );
             }
             self.end_job(job, outcome);
         } else if let Some(runner) = instance.runner.filter(|runner| self.hub.runner(*runner).is_some()) {
@@ -231,7 +255,11 @@ impl Universe {
 
     /// The fleet's instances, and those that ended lately.
     pub fn instances(&mut self) -> Vec<(InstanceId, InstanceState)> {
-        let live = self.fleet.instances.values().map(|instance| (instance.id.clone(), InstanceState::Live));
+        let live = self
+            .fleet
+            .instances
+            .values()
+            .map(|instance| (instance.id.clone(), InstanceState::Live));
         let mut all: Vec<_> = live.collect();
         let now = self.now;
         all.extend(self.fleet.gone(now).map(|id| (id.clone(), InstanceState::Gone)));
@@ -243,86 +271,5 @@ impl Universe {
     pub fn zones(&mut self) -> Vec<Zone> {
         self.fleet.requests += 1;
         ZONES.iter().map(|zone| Zone::new(*zone)).collect()
-    }
-
-    /// Keeps `size` machines of a shape on standby: machines that are taken are replaced.
-    ///
-    /// # Errors
-    /// [`CloudError::Rejected`] for an unknown shape and for one that cannot stand by.
-    pub fn set_standby(&mut self, shape: &ShapeId, size: u32) -> Result<(), CloudError> {
-        self.fleet.requests += 1;
-        let Some(info) = self.classes.shape(shape).cloned() else {
-            return Err(CloudError::Rejected(format!("there is no shape {shape}")));
-        };
-        let Some(standby_price) = info.standby_price else {
-            return Err(CloudError::Rejected(format!("shape {shape} cannot stand by")));
-        };
-        let class = self.classes.of_id(&info.class);
-        let stock = self.fleet.stock.entry(shape.clone()).or_insert_with(|| Stock {
-            size,
-            class,
-            price: info.price,
-            standby_price,
-            machines: Default::default(),
-            warmed: 0,
-        });
-        stock.size = size;
-        let mut given_up = Vec::new();
-        while stock.machines.len() > size as usize {
-            given_up.extend(stock.machines.pop_back());
-        }
-        for machine in given_up {
-            self.close_stocked(class, standby_price, &machine);
-        }
-        self.restock(shape);
-        Ok(())
-    }
-
-    /// Books a standby machine that goes away unused.
-    fn close_stocked(&mut self, class: ClassNo, standby_price: muster_core::money::HourlyPrice, machine: &Stocked) {
-        let now = self.now;
-        let book = self.books.of(class);
-        match machine.since {
-            Some(since) => book.stood_by(now.since(since), standby_price),
-            None => book.costs.add(machine.warming.costs(now)),
-        }
-    }
-
-    /// Warms up as many machines as the stock lacks.
-    fn restock(&mut self, shape: &ShapeId) {
-        let Some(os) = self.classes.shape(shape).map(|info| info.os) else { return };
-        let delay = self.settings.profile.boot(os);
-        loop {
-            let no = match self.fleet.stock.get(shape) {
-                Some(stock) if stock.machines.len() < stock.size as usize => self.fleet.new_no(),
-                Some(_) | None => return,
-            };
-            let Some(stock) = self.fleet.stock.get_mut(shape) else { return };
-            let mut stream = self.chance.stream(Purpose::Prewarm, number_of(shape.as_str()), stock.warmed);
-            stock.warmed += 1;
-            let warming =
-                Spell { price: stock.price, started_at: self.now, ready_at: None, ran: Duration::ZERO };
-            stock.machines.push_back(Stocked { no, since: None, warming });
-            self.agenda.at(self.now + delay.draw(&mut stream), Event::Stocked(no));
-        }
-    }
-
-    /// A standby machine is warm and stops.
-    pub(super) fn stocked(&mut self, no: InstanceNo) {
-        let now = self.now;
-        for stock in self.fleet.stock.values_mut() {
-            if let Some(machine) = stock.machines.iter_mut().find(|machine| machine.no == no) {
-                machine.since = Some(now);
-                self.books.of(stock.class).costs.add(machine.warming.costs(now));
-                return;
-            }
-        }
-    }
-
-    /// How many machines stand by, by shape.
-    pub fn standby(&mut self) -> Vec<(ShapeId, u32)> {
-        self.fleet.requests += 1;
-        let ready = |stock: &Stock| u32::try_from(stock.ready()).unwrap_or(u32::MAX);
-        self.fleet.stock.iter().map(|(shape, stock)| (shape.clone(), ready(stock))).collect()
     }
 }

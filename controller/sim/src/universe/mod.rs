@@ -6,10 +6,14 @@
 //! Invariant: time goes forward only, and every event is handled at its own instant, in the order in which it was made.
 
 mod agents;
+mod deliveries;
+mod handout;
 mod jobs;
 mod machines;
 mod runners;
+mod standby;
 mod summary;
+mod waits;
 
 use std::collections::VecDeque;
 use std::time::Duration;

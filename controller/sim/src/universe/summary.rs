@@ -2,7 +2,7 @@
 
 use crate::books::{Book, Books};
 use crate::report::{ClassSummary, Jobs, Summary};
-use crate::watch::Rule;
+use crate::rule::Rule;
 use crate::work::Outcome;
 
 use super::Universe;
@@ -33,7 +33,11 @@ impl Universe {
 
     /// How many jobs became queued so far.
     pub fn jobs_queued(&self) -> u64 {
-        self.classes.all().filter_map(|(number, _)| self.books.get(number)).map(|book| book.jobs.queued).sum()
+        self.classes
+            .all()
+            .filter_map(|(number, _)| self.books.get(number))
+            .map(|book| book.jobs.queued)
+            .sum()
     }
 
     /// The summary. What still runs is billed to the end of the last job; what still waits or runs is lost.
@@ -43,18 +47,27 @@ impl Universe {
         let mut classes = Vec::new();
         let mut violations = self.watch.violations();
         for (number, info) in self.classes.all() {
-            let Some(book) = books.get(number).filter(|book| !book.is_empty()) else { continue };
+            let Some(book) = books.get(number).filter(|book| !book.is_empty()) else {
+                continue;
+            };
             total.jobs.add(book.jobs);
             total.costs.add(book.costs);
             total.launches.add(book.launches);
-            total.waits_ms.extend_from_slice(&book.waits_ms);
+            let waits = self.books.get(number).map_or(&[][..], |book| &book.waits_ms);
+            total.waits_ms.extend_from_slice(waits);
             if !Jobs::from(book.jobs).adds_up() {
-                violations.push(format!("{} {}: the jobs of {} do not add up", self.now, Rule::Sums.as_word(), info.id));
+                violations.push(format!(
+                    "{} {}: the jobs of {} do not add up",
+                    self.now,
+                    Rule::Sums.as_word(),
+                    info.id
+                ));
             }
-            classes.push(ClassSummary::of(&info.labels, info.price.usd(), book));
+            classes.push(ClassSummary::of(&info.labels, info.price.usd(), book, waits.to_vec()));
         }
         classes.sort_by(|a, b| a.class.cmp(&b.class));
-        let total = ClassSummary::of(&[], 0.0, &total);
+        let waits = std::mem::take(&mut total.waits_ms);
+        let total = ClassSummary::of(&[], 0.0, &total, waits);
         Summary {
             seed: self.settings.seed,
             policy: policy.to_owned(),
@@ -69,12 +82,14 @@ impl Universe {
         }
     }
 
-    /// The books with everything entered that is still going on.
+    /// The books with everything entered that is still going on, without the queue times.
     fn closed_books(&self) -> Books {
-        let mut books = self.books.clone();
+        let mut books = self.books.without_waits();
         for instance in self.fleet.instances.values() {
             let mut spell = instance.spell;
-            let Some(at) = self.billed_until(spell.started_at) else { continue };
+            let Some(at) = self.billed_until(spell.started_at) else {
+                continue;
+            };
             if let crate::cloud::Agent::Running(job) = instance.agent
                 && let Some(started_at) = self.work.job(job).and_then(|job| job.started_at)
             {
@@ -84,7 +99,9 @@ impl Universe {
         }
         for stock in self.fleet.stock.values() {
             for machine in &stock.machines {
-                let Some(at) = self.billed_until(machine.warming.started_at) else { continue };
+                let Some(at) = self.billed_until(machine.warming.started_at) else {
+                    continue;
+                };
                 match machine.since {
                     Some(since) => books.of(stock.class).stood_by(at.since(since), stock.standby_price),
                     None => books.of(stock.class).costs.add(machine.warming.costs(at)),

@@ -11,8 +11,8 @@ use muster_core::ports::{GithubError, MintRequest};
 use muster_core::protocol::AgentState;
 use muster_core::time::Timestamp;
 use muster_sim::{
-    Catalog, Claimed, ClassInfo, Cut, Output, PriceList, Service, Settings, ShapeInfo, Summary, Trace, Universe, Webhook,
-    ZONES,
+    Catalog, Claimed, ClassInfo, Cut, Output, PriceList, Service, Settings, ShapeInfo, Summary, Trace, Universe,
+    Webhook, ZONES,
 };
 
 #[derive(Default)]
@@ -53,7 +53,7 @@ pub(crate) struct Toy {
 
 impl Toy {
     pub(crate) fn new(settings: Settings, trace: &Trace, cut: Cut, keep: i64) -> Toy {
-        let survey = trace.survey().unwrap();
+        let survey = trace.survey().expect("the trace reads");
         let catalog = PriceList::over(survey.label_sets.keys());
         let start = settings.start;
         let bucket = settings
@@ -61,7 +61,7 @@ impl Toy {
             .mint_bucket
             .map(|(size, rate)| muster_core::bucket::TokenBucket::full(size, rate, start));
         Toy {
-            universe: Universe::new(settings, trace.load(cut).unwrap(), catalog.clone()),
+            universe: Universe::new(settings, trace.load(cut).expect("the trace reads"), catalog.clone()),
             keep,
             catalog,
             classes: BTreeMap::new(),
@@ -85,15 +85,21 @@ impl Toy {
         while !self.universe.finished() {
             self.turn();
         }
-        let policy = if self.keep == 0 { "cold".to_owned() } else { format!("fixed:{}", self.keep) };
+        let policy = if self.keep == 0 {
+            "cold".to_owned()
+        } else {
+            format!("fixed:{}", self.keep)
+        };
         self.universe.summary(&policy)
     }
 
     /// One output or one timer.
     pub(crate) fn turn(&mut self) {
         let timer = self.timers.keys().next().map(|(at, _)| *at);
-        let Some(at) = [self.universe.next_at(), timer].into_iter().flatten().min() else { return };
-        if let Some((at, output)) = self.universe.step(at).unwrap() {
+        let Some(at) = [self.universe.next_at(), timer].into_iter().flatten().min() else {
+            return;
+        };
+        if let Some((at, output)) = self.universe.step(at).expect("the trace reads") {
             if let Some(log) = &mut self.log {
                 log.push((at, output.clone()));
             }
@@ -143,7 +149,9 @@ impl Toy {
 
     fn hear_job(&mut self, webhook: Webhook) {
         let about = &webhook.event.about;
-        let Service::Class(class) = self.catalog.serve(&about.labels, &about.repository, about.public) else { return };
+        let Service::Class(class) = self.catalog.serve(&about.labels, &about.repository, about.public) else {
+            return;
+        };
         let key = webhook.event.key;
         let state = self.classes.entry(class).or_default();
         let runner = match webhook.event.evidence {
@@ -197,10 +205,15 @@ impl Toy {
     }
 
     fn mint(&mut self, instance: &InstanceId) {
-        let Some(class) = self.class_of.get(instance) else { return };
+        let Some(class) = self.class_of.get(instance) else {
+            return;
+        };
         let name = runner_name(&class.pool, instance, "abc123");
-        let request =
-            MintRequest { name: name.clone(), labels: class.labels.clone(), runner_group: Arc::from("default") };
+        let request = MintRequest {
+            name: name.clone(),
+            labels: class.labels.clone(),
+            runner_group: Arc::from("default"),
+        };
         match self.universe.mint(&request) {
             Ok(minted) => {
                 self.name_of.insert(instance.clone(), name);
@@ -229,7 +242,7 @@ impl Toy {
         }
         let mut wanted = Vec::new();
         for (id, class) in &mut self.classes {
-            let queued = i64::try_from(class.queued.len()).unwrap();
+            let queued = i64::try_from(class.queued.len()).expect("few jobs");
             let want = queued - unmatched.get(id).unwrap_or(&0) + self.keep - class.idle - class.booting;
             if let Ok(want @ 1..) = u32::try_from(want) {
                 wanted.push((id.clone(), want));
@@ -241,13 +254,18 @@ impl Toy {
     }
 
     fn launch(&mut self, id: &ClassId, mut want: u32) {
-        let info = self.catalog.class(id).unwrap();
-        let shape = self.shape_of.entry(id.clone()).or_insert_with(|| self.catalog.shape(&info.shapes[0]).unwrap()).clone();
-        self.universe.set_target(id, u32::try_from(self.keep).unwrap());
+        let info = self.catalog.class(id).expect("a class of the catalog");
+        let shape = self
+            .shape_of
+            .entry(id.clone())
+            .or_insert_with(|| self.catalog.shape(&info.shapes[0]).expect("a shape of the catalog"))
+            .clone();
+        self.universe
+            .set_target(id, u32::try_from(self.keep).expect("not negative"));
         while want > 0 {
             let count = want.min(LAUNCH_MAX);
             want -= count;
-            let class = self.classes.get_mut(id).unwrap();
+            let class = self.classes.get_mut(id).expect("a known class");
             class.launches += 1;
             let launch = Launch {
                 id: LaunchId::new(format!("{id}#{}", class.launches)),
@@ -267,12 +285,12 @@ impl Toy {
             };
             class.booting += i64::from(count);
             self.universe.committed(&launch);
-            let reply = self.universe.launch(&launch).unwrap();
+            let reply = self.universe.launch(&launch).expect("a sound launch");
             for instance in reply.instances {
                 self.class_of.insert(instance, info.clone());
             }
             if self.repeat_launches {
-                let again = self.universe.launch(&launch).unwrap();
+                let again = self.universe.launch(&launch).expect("a sound launch");
                 for instance in again.instances {
                     self.class_of.insert(instance, info.clone());
                 }

@@ -16,7 +16,7 @@ use crate::drivers::service::Audience;
 use crate::reconcile::{JobNews, TickReport};
 
 /// How many of the latest decisions are shown.
-pub const DECISIONS_SHOWN: usize = 5;
+pub(super) const DECISIONS_SHOWN: usize = 5;
 
 /// One pool now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
 use super::scoreboard::{DECISIONS_SHOWN, PoolRow, Scores};
 
 /// How often the live view is drawn.
-pub const DRAW_EVERY: Duration = Duration::from_millis(200);
+pub(super) const DRAW_EVERY: Duration = Duration::from_millis(200);
 /// How often a plain line is written.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 /// Lines of the view besides those of the pools: frame, title, gauge, table head, frames of the decisions.
@@ -23,19 +23,19 @@ const FIXED_LINES: u16 = 9;
 
 /// What the view shows besides the scores.
 #[derive(Clone, Debug, Default)]
-pub struct Progress {
+pub(super) struct Progress {
     /// Jobs of the load.
-    pub jobs: u64,
+    pub(super) jobs: u64,
     /// Jobs that are over, by the simulator's count.
-    pub over: u64,
+    pub(super) over: u64,
     /// Speed now.
-    pub speed: f64,
+    pub(super) speed: f64,
     /// What is going on, in a few words.
-    pub phase: String,
+    pub(super) phase: String,
 }
 
 /// The view.
-pub enum View {
+pub(super) enum View {
     /// A terminal, redrawn in place.
     Live(Box<Terminal<CrosstermBackend<Stderr>>>),
     /// Lines.
@@ -47,7 +47,7 @@ pub enum View {
 
 impl View {
     /// A live view if standard error is a terminal that can show `pools` pools, else plain lines.
-    pub fn open(pools: usize) -> View {
+    pub(super) fn open(pools: usize) -> View {
         let lines = FIXED_LINES + u16::try_from(pools + DECISIONS_SHOWN).unwrap_or(40);
         if io::stderr().is_terminal() {
             let options = TerminalOptions { viewport: Viewport::Inline(lines) };
@@ -59,7 +59,7 @@ impl View {
     }
 
     /// Shows the state of the show.
-    pub fn show(&mut self, scores: &Scores, progress: &Progress) {
+    pub(super) fn show(&mut self, scores: &Scores, progress: &Progress) {
         match self {
             View::Live(terminal) => {
                 // A terminal that has gone away is no reason to stop.
@@ -75,7 +75,7 @@ impl View {
     }
 
     /// Says something that stays.
-    pub fn say(&mut self, text: &str) {
+    pub(super) fn say(&mut self, text: &str) {
         match self {
             View::Live(terminal) => {
                 let _ = terminal.insert_before(1, |buffer| {
@@ -90,7 +90,7 @@ impl View {
     }
 
     /// Leaves the terminal as it was found, below what was drawn.
-    pub fn close(self) {
+    pub(super) fn close(self) {
         match self {
             View::Live(mut terminal) => {
                 let _ = terminal.show_cursor();

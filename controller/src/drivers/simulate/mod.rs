@@ -361,8 +361,9 @@ impl<S: Store + 'static> Simulation<S> {
         self.mint_at = None;
         loop {
             match at_once("the registrar", self.registrar.step(&self.scenario.config))? {
-                Ok(Minting::Minted(instance)) => {
-                    if let Some(config) = self.agents.config(&instance)? {
+                Ok(Minting::Minted(instances)) => {
+                    for instance in instances {
+                        let Some(config) = self.agents.config(&instance)? else { continue };
                         let due = now + self.scenario.profile.mint_latency;
                         self.answered += 1;
                         self.answers.insert((due, self.answered), (instance, Claimed::Config(config)));
@@ -375,7 +376,7 @@ impl<S: Store + 'static> Simulation<S> {
                     break;
                 }
                 Err(MintError::Store(error)) => return Err(error.into()),
-                Err(MintError::Github(_) | MintError::Seal(..)) => {
+                Err(MintError::Github(_) | MintError::Seal(..) | MintError::FormerBusy(_)) => {
                     self.mint_at = Some(now + RETRY);
                     break;
                 }

@@ -269,7 +269,8 @@ pub async fn a_forgotten_machine_leaves_nothing<S: Upkeep>(store: &S, _: Keeps) 
     assert_eq!(good(store.lease(&instance(1)).await), None);
     assert_eq!(good(store.unminted().await), [claim(2, 3, 0)]);
     assert_eq!(good(store.lease(&instance(2)).await), Some(at(5)));
-    assert!(good(store.put_claim(&claim(1, 1, 0)).await));
+    assert!(good(store.put_claim(&claim(1, 1, 30)).await));
+    assert_eq!(good(store.unminted().await), [claim(2, 3, 0), claim(1, 1, 30)]);
 }
 
 /// The admin's words stay until the next.

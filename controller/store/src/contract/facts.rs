@@ -107,7 +107,7 @@ pub async fn an_unreadable_fact_is_told_and_set_aside<S: Upkeep>(store: &S, _: K
 }
 
 /// What was set aside is not merged later, and what was merged is not set aside; an unknown place is no error.
-pub async fn the_first_verdict_stands<S: Upkeep>(store: &S, _: Keeps) {
+pub async fn the_first_verdict_stands<S: Upkeep>(store: &S, keeps: Keeps) {
     for number in 1..=2 {
         good(store.put_fact(&queued(job(number), 0)).await);
     }
@@ -132,6 +132,12 @@ pub async fn the_first_verdict_stands<S: Upkeep>(store: &S, _: Keeps) {
             .map(|aside| (aside.seq, aside.reason.as_str()))
             .collect::<Vec<_>>(),
         [(told[1].seq, "first")]
+    );
+    let counts = good(store.counts().await);
+    let merged = u64::from(keeps == Keeps::Everything);
+    assert_eq!(
+        (counts.facts_new, counts.facts_merged, counts.facts_set_aside),
+        (0, merged, 1)
     );
 }
 

@@ -73,8 +73,16 @@ fn writer(path: &Path, options: &SqliteOptions) -> Result<(Connection, WriterLoc
         return Err(OpenError::ReadOnly(path.to_owned()));
     }
     let lock = WriterLock::take(path)?;
-    // WAL: readers never wait for the writer, and a commit is one sync. FULL: that sync is not left out. The writer
-    // syncs the log before each answer, and the directory when the log is made.
+    // FULL: in WAL mode, every commit is synced before it is answered, and so is the directory when the log is made.
+    let synchronous = match options.durability {
+        Durability::PowerLoss => "FULL",
+        Durability::ProcessEnd => "OFF",
+    };
+    conn.pragma_update(None, "synchronous", synchronous).map_err(failed)?;
+    // Only macOS has it, where a plain sync does not reach the disk.
+    conn.pragma_update(None, "fullfsync", options.durability == Durability::PowerLoss)
+        .map_err(failed)?;
+    // WAL: readers never wait for the writer, and a commit is one sync.
     let mode: String = conn
         .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
         .map_err(failed)?;
@@ -85,14 +93,6 @@ fn writer(path: &Path, options: &SqliteOptions) -> Result<(Connection, WriterLoc
             reason,
         });
     }
-    let synchronous = match options.durability {
-        Durability::PowerLoss => "FULL",
-        Durability::ProcessEnd => "OFF",
-    };
-    conn.pragma_update(None, "synchronous", synchronous).map_err(failed)?;
-    // Only macOS has it, where a plain sync does not reach the disk.
-    conn.pragma_update(None, "fullfsync", options.durability == Durability::PowerLoss)
-        .map_err(failed)?;
     conn.pragma_update_and_check(None, "journal_size_limit", LOG_KEPT_BYTES, |_| Ok(()))
         .map_err(failed)?;
     prepare(&mut conn, path, options.ledger.as_deref())?;

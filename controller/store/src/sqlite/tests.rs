@@ -167,16 +167,43 @@ fn when_the_transaction_is_lost_everyone_in_it_is_told() {
 }
 
 #[test]
-fn a_call_is_carried_out_though_nobody_waits() {
+fn calls_are_carried_out_though_nobody_waits() {
+    const CALLS: u64 = 500;
     let (_directory, path, store) = fresh(SqliteStore::open);
     let (release, held) = hold(&store);
-    assert!(Box::pin(put(&store, "a")).now_or_never().is_none());
+    for number in 0..CALLS {
+        assert!(Box::pin(put(&store, &number.to_string())).now_or_never().is_none());
+    }
     drop(held);
     drop(release);
     // To drop the ledger waits for what was called.
     drop(store);
     let store = SqliteStore::open_read_only(&path).unwrap();
-    assert_eq!(store.counts().now_or_never().unwrap().unwrap().facts_new, 1);
+    assert_eq!(store.counts().now_or_never().unwrap().unwrap().facts_new, CALLS);
+}
+
+/// No test can cut the power: the settings that withstand it, as SQLite reports them.
+#[test]
+fn a_commit_waits_for_the_disk_unless_told_otherwise() {
+    for (durability, synchronous) in [(Durability::PowerLoss, 2), (Durability::ProcessEnd, 0)] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("muster.db");
+        let store = SqliteStore::open(
+            &path,
+            &SqliteOptions {
+                durability,
+                ledger: None,
+            },
+        )
+        .unwrap();
+        let found = wait(store.engine.write(|conn| {
+            let synchronous = conn.query_row("PRAGMA synchronous", [], |row| row.get::<_, i64>(0))?;
+            let mode = conn.query_row("PRAGMA journal_mode", [], |row| row.get::<_, String>(0))?;
+            Ok((synchronous, mode))
+        }));
+        assert_eq!(found.unwrap(), (synchronous, "wal".to_owned()));
+    }
+    assert_eq!(SqliteOptions::default().durability, Durability::PowerLoss);
 }
 
 #[test]

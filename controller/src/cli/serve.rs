@@ -1,0 +1,52 @@
+//! `muster serve`: the controller as one process.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use super::output::{self, Failure};
+use super::Found;
+use crate::drivers::serve::{self, Options};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum CloudKind {
+    /// A simulated cloud and GitHub in this process: for trying the door and the configuration
+    Sim,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Logs are JSON lines on standard error; MUSTER_LOG sets their filter (default info).\n\
+                        The configuration and the webhook secrets are read again every 2 s: a good change comes into \
+                        force in flight, a bad one is told and changes nothing. SIGTERM and Ctrl-C end it cleanly.")]
+pub(super) struct Args {
+    /// The configuration
+    #[arg(long, value_name = "FILE", default_value = "muster.toml")]
+    config: PathBuf,
+    /// The ledger; made if it is not there
+    #[arg(long, value_name = "FILE", default_value = "muster.sqlite")]
+    db: PathBuf,
+    /// Where the door listens
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Which cloud and GitHub
+    #[arg(long, value_enum, default_value = "sim")]
+    cloud: CloudKind,
+    /// Where CloudWatch metric lines are appended
+    #[arg(long, value_name = "FILE")]
+    emf: Option<PathBuf>,
+}
+
+pub(super) fn run(args: Args) -> Result<Found, Failure> {
+    let CloudKind::Sim = args.cloud;
+    let options = Options { config: args.config, db: args.db, listen: args.listen, emf: args.emf };
+    crate::drivers::serve::log_to_stderr();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(serve::run(&options, |address| {
+        // The one line on standard output: whoever started us may wait for it.
+        output::line(format_args!("listening on http://{address}")).is_ok()
+    }));
+    runtime.shutdown_background();
+    outcome?;
+    Ok(Found::Good)
+}

@@ -1,0 +1,190 @@
+//! The service: door, scaler and registrar in one process, until a signal.
+//!
+//! Invariant: a clean end loses nothing, and so does any other: what was answered with 2xx is in the ledger.
+
+use std::fs::OpenOptions;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Context;
+use muster_core::plan::Policy;
+use muster_core::ports::Store;
+use muster_sim::{Settings, SharedUniverse, SimIdentity, Universe};
+use muster_store::{SqliteOptions, SqliteStore, Upkeep};
+use muster_webhook::bell::NotifyBell;
+use muster_webhook::clock::{Clock, SystemClock};
+use muster_webhook::live::LiveConfig;
+use muster_webhook::seal::HpkeSealer;
+use muster_webhook::signature::Secrets;
+use muster_webhook::wakers::Wakers;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+use tracing_subscriber::EnvFilter;
+
+use super::catalog::{ConfigCatalog, limits};
+use super::pump::Outside;
+use super::service::{Parts, stopped};
+use crate::clock::ScaledClock;
+use crate::registrar::Registrar;
+use crate::telemetry::{self, Telemetry};
+use crate::watch::{ConfigWatch, LOOK_EVERY, load};
+
+/// How often finished jobs past their retention are removed from the ledger.
+const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+/// How long a clean end may take before what is left (long polls) is cut off.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
+/// What to serve.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration.
+    pub config: PathBuf,
+    /// The ledger.
+    pub db: PathBuf,
+    /// Where the door listens.
+    pub listen: SocketAddr,
+    /// Where metric lines are appended.
+    pub emf: Option<PathBuf>,
+}
+
+/// Sends logs as JSON lines to standard error. `MUSTER_LOG` sets the filter.
+pub fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("MUSTER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr);
+    // Only the first subscriber of a process counts.
+    let _ = lines.try_init();
+}
+
+/// Serves until SIGTERM or Ctrl-C. `ready` is told the address; `false` from it ends everything.
+///
+/// # Errors
+/// What keeps it from starting: configuration, secrets, ledger, address.
+pub async fn run(options: &Options, ready: impl FnOnce(SocketAddr) -> bool) -> anyhow::Result<()> {
+    let loaded = load(&options.config)?;
+    for warning in &loaded.warnings {
+        warn!(target: "muster::config", %warning);
+    }
+    let store = Arc::new(SqliteStore::open(&options.db, &SqliteOptions::default())?);
+    store.put_config(&loaded.text).await?;
+    let mut config_watch = ConfigWatch::new(options.config.clone(), &loaded);
+    let secrets = Arc::new(Secrets::new(&loaded.secrets)?);
+    let own_secret = loaded.secrets.first().cloned().unwrap_or_default();
+    let config = Arc::new(loaded.config);
+    let live = Arc::new(LiveConfig::from_arc(config.clone()));
+    let telemetry = match &options.emf {
+        None => None,
+        Some(path) => {
+            let recorder = telemetry::recorder()?;
+            let _ = metrics::set_global_recorder(recorder.clone());
+            telemetry::describe();
+            let file = OpenOptions::new().create(true).append(true).open(path);
+            let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+            Some(Telemetry::new(recorder, Arc::new(Mutex::new(file))))
+        }
+    };
+    let listener = TcpListener::bind(options.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}: is another process there?", options.listen))?;
+    let address = listener.local_addr()?;
+
+    let clock = ScaledClock::starting_at(SystemClock.now(), 1.0);
+    let settings = Settings { limits: limits(&config), start: clock.now(), ..Settings::default() };
+    let universe_clock = clock.clone();
+    let universe = SharedUniverse::with_clock(
+        Universe::new(settings, std::iter::empty(), ConfigCatalog(config)),
+        Arc::new(move || universe_clock.now()),
+    );
+    let identity = SimIdentity::new(*b"a key for simulated proofs only.");
+    let parts = Parts {
+        store: store.clone(),
+        cloud: Arc::new(universe.cloud()),
+        github: Arc::new(universe.github()),
+        clock: clock.clone(),
+        config: live.clone(),
+        secrets: secrets.clone(),
+        wakers: Arc::new(Wakers::in_process()),
+        bell: Arc::new(NotifyBell::default()),
+        claims_bell: Arc::new(NotifyBell::default()),
+    };
+    let outside = Outside::new(universe, clock.clone(), &format!("http://{address}"), &own_secret, identity.clone())?;
+    let registrar = Registrar::new(store.clone(), parts.github.clone(), clock, HpkeSealer);
+
+    let (stop, stopping) = watch::channel(false);
+    let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    let door = parts.clone().door(listener, Arc::new(identity), Arc::new(HpkeSealer), stopping.clone());
+    tasks.spawn(async { Ok(door.await?) });
+    let scaler = parts.clone().scaler(Policy::Target, telemetry, (), stopping.clone());
+    tasks.spawn(async { Ok(scaler.await) });
+    let minting = parts.registrar(registrar, stopping.clone());
+    tasks.spawn(async { Ok(minting.await) });
+    let carrying = outside.run(stopping.clone());
+    tasks.spawn(async { Ok(carrying.await?) });
+    let (upkeep, stopping_upkeep) = (store.clone(), stopping.clone());
+    tasks.spawn(async move { Ok(prune(&*upkeep, stopping_upkeep).await) });
+    tasks.spawn(async move {
+        while !*stopping.borrow() {
+            if let Err(error) = config_watch.look(&live, &secrets, &*store).await {
+                error!(target: "muster::config", %error, "the new configuration could not be kept");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = stopped(stopping.clone()) => {}
+            }
+        }
+        Ok(())
+    });
+    info!(target: "muster::serve", %address, db = %options.db.display(), "serving");
+    if ready(address) {
+        tokio::select! {
+            () = signal() => info!(target: "muster::serve", "asked to end"),
+            Some(ended) = tasks.join_next() => {
+                stop.send_replace(true);
+                ended.context("a task died")??;
+                anyhow::bail!("a task ended unasked");
+            }
+        }
+    }
+    stop.send_replace(true);
+    let ended = tokio::time::timeout(END_WITHIN, async { while tasks.join_next().await.is_some() {} }).await;
+    if ended.is_err() {
+        info!(target: "muster::serve", "long polls were cut off");
+    }
+    tasks.shutdown().await;
+    info!(target: "muster::serve", "ended");
+    Ok(())
+}
+
+async fn prune(store: &impl Upkeep, stop: watch::Receiver<bool>) {
+    while !*stop.borrow() {
+        match store.prune(SystemClock.now()).await {
+            Ok(pruned) => info!(target: "muster::serve", ?pruned, "ledger pruned"),
+            Err(error) => warn!(target: "muster::serve", %error, "the ledger was not pruned"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PRUNE_EVERY) => {}
+            () = stopped(stop.clone()) => {}
+        }
+    }
+}
+
+#[cfg(unix)]
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        let _ = tokio::signal::ctrl_c().await;
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+#[cfg(not(unix))]
+async fn signal() {
+    let _ = tokio::signal::ctrl_c().await;
+}
