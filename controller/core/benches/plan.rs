@@ -16,7 +16,7 @@ use muster_core::job::{JobAbout, JobEvent, JobEvidence, JobRecord};
 use muster_core::launch::{Hold, Launch, LaunchErrorKind, Offering};
 use muster_core::machine::{Machine, MachineEvent, Origin, Purpose, Registration, Report, runner_name};
 use muster_core::money::HourlyPrice;
-use muster_core::plan::{Policy, plan};
+use muster_core::plan::{Action, Plan, Policy, Step, plan};
 use muster_core::ports::Snapshot;
 use muster_core::time::Timestamp;
 use muster_core::world::World;
@@ -108,10 +108,18 @@ fn machine(class: &Class, n: usize) -> Machine {
     let told = [4, 4, 4, 4, 4, 4, 3, 0, 2, 5][n % 10];
     for (step, report) in story.into_iter().take(told).enumerate() {
         let at = ago(200 + n % 90 - 10 * step);
-        machine.hear(&MachineEvent { instance: machine.instance.clone(), session: 1, at, report });
+        machine.hear(&MachineEvent {
+            instance: machine.instance.clone(),
+            session: 1,
+            at,
+            report,
+        });
     }
     if told >= 4 {
-        machine.job = Some(JobKey { job: JobId(-1), attempt: 1 });
+        machine.job = Some(JobKey {
+            job: JobId(-1),
+            attempt: 1,
+        });
     }
     machine
 }
@@ -126,8 +134,14 @@ fn job(class: &Class, n: usize) -> JobRecord {
         name: None,
     };
     let since = ago(n % 900);
-    let key = JobKey { job: JobId(i64::try_from(n).unwrap_or(0)), attempt: 1 };
-    let evidence = JobEvidence::Queued { created_at: Some(since), approved_at: None };
+    let key = JobKey {
+        job: JobId(i64::try_from(n).unwrap_or(0)),
+        attempt: 1,
+    };
+    let evidence = JobEvidence::Queued {
+        created_at: Some(since),
+        approved_at: None,
+    };
     JobRecord::from_event(&JobEvent { key, about, evidence }, since)
 }
 
@@ -137,12 +151,20 @@ fn world(scale: &Scale, config: &FleetConfig) -> World {
     let snapshot = Snapshot {
         ledger: "bench".to_owned(),
         generation: Generation(1),
-        jobs: (0..scale.jobs).map(|n| job(at_work[n * 7 % at_work.len()], n)).collect(),
+        jobs: (0..scale.jobs)
+            .map(|n| job(at_work[n * 7 % at_work.len()], n))
+            .collect(),
         // Not spread as the jobs are: some classes have too much, some too little.
-        machines: (0..scale.runners).map(|n| machine(at_work[n / 10 * 13 % (at_work.len() * 2 / 3)], n)).collect(),
+        machines: (0..scale.runners)
+            .map(|n| machine(at_work[n / 10 * 13 % (at_work.len() * 2 / 3)], n))
+            .collect(),
         holds: shapes
             .map(|shape| Hold {
-                offering: Offering { shape: shape.id.clone(), zone: Zone::new("a"), market: shape.market },
+                offering: Offering {
+                    shape: shape.id.clone(),
+                    zone: Zone::new("a"),
+                    market: shape.market,
+                },
                 kind: LaunchErrorKind::Capacity,
                 until: NOW + Duration::from_secs(60),
                 strikes: 1,
@@ -155,26 +177,40 @@ fn world(scale: &Scale, config: &FleetConfig) -> World {
     world
 }
 
+fn machines_of(plan: &Plan) -> u32 {
+    let count = |step: &Step| {
+        if let Action::Launch(launch) = &step.action {
+            launch.count
+        } else {
+            0
+        }
+    };
+    plan.steps.iter().map(count).sum()
+}
+
 fn plan_and_check(c: &mut Criterion) {
     let mut group = c.benchmark_group("plan+check");
-    group.sample_size(20).measurement_time(Duration::from_secs(4)).warm_up_time(Duration::from_secs(1));
+    group
+        .sample_size(20)
+        .measurement_time(Duration::from_secs(4))
+        .warm_up_time(Duration::from_secs(1));
     for part in [100, 10, 1] {
-        let scale = Scale { classes: 1_000 / part, jobs: 100_000 / part, runners: 100_000 / part };
+        let scale = Scale {
+            classes: 1_000 / part,
+            jobs: 100_000 / part,
+            runners: 100_000 / part,
+        };
         for (name, cap) in [("uncapped", Cap::None), ("turns", Cap::Turns), ("full", Cap::Full)] {
             let config = configuration(&scale, cap);
             let world = world(&scale, &config);
             let first = plan(&world, &config, Policy::Target, NOW);
             assert!(check(&first, &world, &config, NOW).is_empty());
-            let launched: u32 = first
-                .steps
-                .iter()
-                .filter_map(|step| match &step.action {
-                    muster_core::plan::Action::Launch(launch) => Some(launch.count),
-                    _ => None,
-                })
-                .sum();
+            let launched = machines_of(&first);
             let waiting: u32 = first.waits.iter().map(|(_, count, _)| count).sum();
-            eprintln!("{name} at 1/{part}: {} steps, {launched} machines launched, {waiting} jobs wait", first.steps.len());
+            eprintln!(
+                "{name} at 1/{part}: {} steps, {launched} machines launched, {waiting} jobs wait",
+                first.steps.len()
+            );
             group.bench_with_input(BenchmarkId::new(name, format!("1/{part}")), &world, |b, world| {
                 b.iter(|| {
                     let plan = plan(black_box(world), &config, Policy::Target, NOW);

@@ -3,6 +3,8 @@
 //! `tests/scenarios/NAME.txt` is the situation (see `fixture/scenario.rs` for the words), `NAME.snap` beside it the plan, as
 //! reviewed. Every plan must also pass the checker, and be the same when it is made again.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod fixture;
 
 use std::collections::BTreeSet;
@@ -18,8 +20,12 @@ fn folder() -> PathBuf {
 }
 
 fn names(ending: &str) -> BTreeSet<String> {
-    let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    files.filter_map(|file| Some(file.strip_suffix(ending)?.to_owned())).collect()
+    let files = fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    files
+        .filter_map(|file| Some(file.strip_suffix(ending)?.to_owned()))
+        .collect()
 }
 
 #[test]
@@ -32,16 +38,21 @@ fn every_plan_is_as_reviewed() {
     for name in names(".txt") {
         let text = fs::read_to_string(folder().join(format!("{name}.txt"))).unwrap();
         let shared = |name: &str| fs::read_to_string(folder().join(format!("{name}.toml"))).unwrap();
-        let Scenario { title, config, policy, now, world } = Scenario::read(&text, shared);
+        let Scenario {
+            title,
+            config,
+            policy,
+            now,
+            world,
+        } = Scenario::read(&text, shared);
         let planned = plan(&world, &config, policy, now);
         assert_eq!(planned, plan(&world, &config, policy, now), "{name}");
         let violations = check(&planned, &world, &config, now);
         assert!(violations.is_empty(), "{name}: {violations:?}\n{planned}");
         settings.set_description(title);
         let shown = planned.to_string();
-        let seen = settings.bind(|| {
-            std::panic::catch_unwind(|| insta::assert_snapshot!(name.as_str(), shown.trim_end()))
-        });
+        let seen =
+            settings.bind(|| std::panic::catch_unwind(|| insta::assert_snapshot!(name.as_str(), shown.trim_end())));
         different.extend(seen.err().map(|_| name));
     }
     assert!(different.is_empty(), "plans that differ: {different:?}");

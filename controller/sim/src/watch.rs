@@ -35,7 +35,8 @@ pub struct Limits {
     pub budget: Option<HourlyPrice>,
     /// The same as `max_runners`, by pool.
     pub pools: BTreeMap<PoolName, u32>,
-    /// How many machines of a class may be booting or idle beyond demand and target. `None`: not checked.
+    /// How many machines of a class may be booting or idle beyond demand and target. `None`: not checked; neither is a
+    /// class whose target was never told.
     pub surplus: Option<u32>,
     /// A job that waits for so long is looked at. `None`: not checked.
     pub starved_after: Option<Duration>,
@@ -57,7 +58,8 @@ struct Level {
 struct ClassWatch {
     queued: u32,
     spare: u32,
-    target: u32,
+    /// Idle machines that the scaler is told to keep, if this class was told of by itself.
+    target: Option<u32>,
     /// When there was last a spare machine.
     spare_at: Option<Timestamp>,
     /// Jobs that left the queue without a machine of this class, lately and before.
@@ -77,6 +79,8 @@ pub struct Watch {
     dearest: HourlyPrice,
     budget_full_at: Option<Timestamp>,
     classes: Vec<ClassWatch>,
+    /// Idle machines to keep in classes that were not told of by themselves.
+    target: Option<u32>,
     kept: Vec<String>,
     counts: BTreeMap<Rule, u64>,
 }
@@ -230,8 +234,9 @@ impl Watch {
 
     /// A job left the queue. `served`: a machine of its own class took it.
     pub(crate) fn unqueued(&mut self, class: ClassNo, served: bool, now: Timestamp) {
-        let checked = self.limits.surplus.is_some();
+        let (checked, told) = (self.limits.surplus.is_some(), self.target);
         let class = self.class(class);
+        let checked = checked && class.target.or(told).is_some();
         class.queued = class.queued.saturating_sub(1);
         if !served && checked {
             class.unserved.push_back(now);
@@ -249,14 +254,20 @@ impl Watch {
         };
     }
 
+    pub(crate) fn set_target_of_all(&mut self, target: u32) {
+        self.target = Some(target);
+    }
+
     pub(crate) fn set_target(&mut self, class: ClassNo, target: u32) {
-        self.class(class).target = target;
+        self.class(class).target = Some(target);
     }
 
     /// Checks a class right after `count` of its machines were started; they are counted as spare already.
     fn check_surplus(&mut self, number: ClassNo, count: u32, now: Timestamp, launch: &Launch) {
         let Some(slack) = self.limits.surplus else { return };
+        let told = self.target;
         let class = self.class(number);
+        let Some(target) = class.target.or(told) else { return };
         while class
             .unserved
             .pop_front_if(|at| now.since(*at) > NEWS_AGE_MAX)
@@ -264,7 +275,7 @@ impl Watch {
         {
             class.forgiven += 1;
         }
-        let explained = class.queued + class.target;
+        let explained = class.queued.saturating_add(target);
         let before = class.spare.saturating_sub(count);
         class.forgiven = class.forgiven.min(before.saturating_sub(explained));
         let news = u32::try_from(class.unserved.len()).unwrap_or(u32::MAX);
@@ -273,7 +284,7 @@ impl Watch {
             .saturating_add(news)
             .saturating_add(slack);
         if class.spare > allowed {
-            let (spare, queued, target) = (class.spare, class.queued, class.target);
+            let (spare, queued) = (class.spare, class.queued);
             let id = &launch.purpose.class;
             self.broken(
                 Rule::Surplus,

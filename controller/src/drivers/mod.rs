@@ -10,6 +10,7 @@ pub mod pump;
 pub mod serve;
 pub mod service;
 pub mod simulate;
+pub mod witness;
 
 use rand::TryRng;
 use rand::rngs::SysRng;

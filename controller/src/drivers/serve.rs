@@ -117,7 +117,7 @@ pub async fn run(options: &Options, ready: impl FnOnce(SocketAddr) -> bool) -> a
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
     let door = parts.clone().door(listener, Arc::new(identity), Arc::new(HpkeSealer), stopping.clone());
     tasks.spawn(async { Ok(door.await?) });
-    let scaler = parts.clone().scaler(Policy::Target, telemetry, (), stopping.clone());
+    let scaler = parts.clone().scaler(Policy::Target, telemetry, (), (), stopping.clone());
     tasks.spawn(async { Ok(scaler.await) });
     let minting = parts.registrar(registrar, stopping.clone());
     tasks.spawn(async { Ok(minting.await) });

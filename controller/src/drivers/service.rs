@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
-use crate::reconcile::{Reconciler, TickReport};
+use crate::reconcile::{Probe, Reconciler, TickReport};
 use crate::registrar::{Minting, Registrar};
 use crate::telemetry::Telemetry;
 
@@ -125,6 +125,7 @@ where
         policy: Policy,
         mut telemetry: Option<Telemetry>,
         mut audience: impl Audience,
+        mut probe: impl Probe,
         stop: watch::Receiver<bool>,
     ) {
         let mut config = self.config.snapshot();
@@ -144,7 +145,7 @@ where
                 config = latest;
             }
             let began = Instant::now();
-            let wake_at = match reconciler.tick(&mut ()).await {
+            let wake_at = match reconciler.tick(&mut probe).await {
                 Ok(report) => {
                     let took = began.elapsed();
                     self.after_tick(&report);

@@ -49,9 +49,9 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
                 self.end(world, &endings, report, &mut batch).await;
                 self.remove(world, removals, report, &mut batch).await;
                 for (shape, size) in stocks {
-                    if let Err(error) = self.cloud.set_standby(&shape, size).await {
-                        report.troubles.push(format!("standby stock of {shape}: {error}"));
-                        world.set_stock_wanted(shape, u32::MAX);
+                    match self.cloud.set_standby(&shape, size).await {
+                        Ok(()) => world.set_stock_wanted(shape, size),
+                        Err(error) => report.troubles.push(format!("standby stock of {shape}: {error}")),
                     }
                 }
                 probe.reached(Step::AfterEffect)?;

@@ -44,6 +44,17 @@ impl Probe for () {
     }
 }
 
+/// A probe that is lent.
+impl<P: Probe> Probe for &mut P {
+    fn reached(&mut self, step: Step) -> Result<(), TickError> {
+        (**self).reached(step)
+    }
+
+    fn committed(&mut self, batch: &Batch) {
+        (**self).committed(batch);
+    }
+}
+
 /// Stops at the n-th point.
 #[derive(Clone, Copy, Debug)]
 pub struct StopAt {

@@ -173,6 +173,7 @@ pub(super) fn overdue(plan: &mut Plan, world: &World, config: &FleetConfig, now:
             {
                 let instance = machine.instance.clone();
                 plan.act(Action::Terminate { instance }, Reason::JobTooLong { hours });
+                plan.wake(now + AGAIN);
             }
         });
         due(&state.draining, DRAIN_ANSWER_MAX, &mut |plan, machine| {

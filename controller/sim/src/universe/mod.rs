@@ -224,7 +224,13 @@ impl Universe {
         self.watch.set_limits(limits);
     }
 
-    /// The idle machines that the scaler is told to keep in a class.
+    /// The idle machines that the scaler is told to keep in each class, but for those told of by themselves. Until a
+    /// target is told, the watch cannot know a surplus and does not look for one.
+    pub fn set_target_of_all(&mut self, idle: u32) {
+        self.watch.set_target_of_all(idle);
+    }
+
+    /// The same for one class.
     pub fn set_target(&mut self, class: &ClassId, idle: u32) {
         let class = self.classes.of_id(class);
         self.watch.set_target(class, idle);

@@ -78,6 +78,7 @@ fn the_watch_sees_every_bound() {
         starved_after: None,
     };
     world.universe.set_limits(limits);
+    world.universe.set_target_of_all(0);
     world.until(0.0);
     let count = |world: &World| {
         world

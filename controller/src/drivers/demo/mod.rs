@@ -43,6 +43,7 @@ use super::catalog::{ConfigCatalog, limits};
 use super::pump::{HttpCounts, Outside};
 use super::random_hex;
 use super::service::Parts;
+use super::witness::Witness;
 use crate::clock::ScaledClock;
 use crate::registrar::Registrar;
 use crate::telemetry::{self, Telemetry};
@@ -191,8 +192,12 @@ pub async fn run(options: &Options) -> anyhow::Result<Outcome> {
     let mut tasks = JoinSet::new();
     let registrar = Registrar::new(store.clone(), parts.github.clone(), clock.clone(), HpkeSealer);
     tasks.spawn(as_task(parts.clone().door(listener, Arc::new(identity), Arc::new(HpkeSealer), stopping.clone())));
-    let scaler = parts.clone().scaler(Policy::Target, Some(telemetry), scoreboard.clone(), stopping.clone());
-    tasks.spawn(async { Ok(scaler.await) });
+    let (scaling, board, watched) = (parts.clone(), scoreboard.clone(), universe.clone());
+    let stopping_scaler = stopping.clone();
+    tasks.spawn(async move {
+        scaling.scaler(Policy::Target, Some(telemetry), board, Witness::new(watched, ()), stopping_scaler).await;
+        Ok(())
+    });
     let minting = parts.clone().registrar(registrar, stopping.clone());
     tasks.spawn(async { Ok(minting.await) });
     tasks.spawn(as_task(outside.run(stopping)));

@@ -19,7 +19,7 @@ use muster_core::config::FleetConfig;
 use muster_core::fact::{Fact, FactBody};
 use muster_core::ids::InstanceId;
 use muster_core::plan::Policy;
-use muster_core::ports::{Batch, Put, Store, StoreError};
+use muster_core::ports::{Put, Store, StoreError};
 use muster_core::time::Timestamp;
 use muster_sim::trace::{Cut, Trace, TraceError};
 use muster_sim::{Claimed, Output, Profile, Settings, SharedUniverse, SimCloud, SimGithub, SimIdentity, Summary, Universe};
@@ -31,7 +31,8 @@ use thiserror::Error;
 
 use crate::clock::VirtualClock;
 use crate::drivers::catalog::{ConfigCatalog, limits};
-use crate::reconcile::{Probe, Reconciler, Step, TickError, TickReport};
+use crate::drivers::witness::Witness;
+use crate::reconcile::{Probe, Reconciler, TickError, TickReport};
 use crate::registrar::{MintError, Minting, Registrar};
 use agents::Agents;
 use plain::PlainSealer;
@@ -103,27 +104,6 @@ impl Flag {
 impl Bell for Flag {
     fn ring(&self) {
         self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Tells the universe of every committed launch, and lets another probe watch the steps.
-struct Witness<'a, P> {
-    universe: SharedUniverse,
-    inner: &'a mut P,
-}
-
-impl<P: Probe> Probe for Witness<'_, P> {
-    fn reached(&mut self, step: Step) -> Result<(), TickError> {
-        self.inner.reached(step)
-    }
-
-    fn committed(&mut self, batch: &Batch) {
-        let mut universe = self.universe.lock();
-        for launch in &batch.launches {
-            universe.committed(launch);
-        }
-        drop(universe);
-        self.inner.committed(batch);
     }
 }
 
@@ -394,7 +374,7 @@ impl<S: Store + 'static> Simulation<S> {
         self.tick_at = None;
         self.ticked_at = Some(now);
         self.bells.scaler.take();
-        let mut witness = Witness { universe: self.universe.clone(), inner: probe };
+        let mut witness = Witness::new(self.universe.clone(), probe);
         match at_once("the tick", self.scaler.tick(&mut witness))? {
             Ok(report) => self.follow_up(now, &report),
             Err(TickError::Stopped(_)) => {
