@@ -218,8 +218,12 @@ impl<S: Store, G: Github, K: Clock, L: Sealer> Registrar<S, G, K, L> {
             return Ok(None);
         }
         let at = self.clock.now();
-        let event =
-            MachineEvent { instance: row.instance.clone(), session: row.session, at, report: Report::Registered(registration) };
+        let event = MachineEvent {
+            instance: row.instance.clone(),
+            session: row.session,
+            at,
+            report: Report::Registered(registration),
+        };
         self.store.put_fact(&Fact { received_at: at, body: FactBody::Machine(event) }).await?;
         Ok(Some(row.instance))
     }

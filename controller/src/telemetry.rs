@@ -128,7 +128,8 @@ impl Telemetry {
         self.flushed_at = Some(now);
         let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
         let at = u64::try_from(now.unix_ms()).unwrap_or(0);
-        let told = self.recorder.flush(at, &mut *sink).map_err(|error| TelemetryError::Write(io::Error::other(error)))?;
+        let told =
+            self.recorder.flush(at, &mut *sink).map_err(|error| TelemetryError::Write(io::Error::other(error)))?;
         if !told.is_complete() {
             tracing::warn!(target: "muster::telemetry", ?told, "values were refused");
         }
@@ -176,13 +177,7 @@ impl Telemetry {
     }
 
     /// A line for each pool: when it is due, and whenever a pool becomes exhausted or recovers.
-    fn pools(
-        &mut self,
-        world: &World,
-        config: &FleetConfig,
-        now: Timestamp,
-        due: bool,
-    ) -> Result<(), TelemetryError> {
+    fn pools(&mut self, world: &World, config: &FleetConfig, now: Timestamp, due: bool) -> Result<(), TelemetryError> {
         let mut pools: BTreeMap<PoolName, PoolGauges> = BTreeMap::new();
         if due {
             for pool in config.pools() {

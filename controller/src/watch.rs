@@ -62,8 +62,7 @@ pub struct Loaded {
 /// [`ConfigFileError`].
 pub fn load(path: &Path) -> Result<Loaded, ConfigFileError> {
     let shown = path.display().to_string();
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigFileError::Read { path: shown.clone(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigFileError::Read { path: shown.clone(), source })?;
     let parsed = FleetConfig::parse(&shown, &text);
     let Some(config) = parsed.config else { return Err(ConfigFileError::Invalid(shown, parsed.errors)) };
     let secrets = secrets(&config, path)?;

@@ -37,11 +37,7 @@ pub struct Answer {
 impl Answer {
     /// A plain answer.
     pub fn new(status: StatusCode, body: Value) -> Answer {
-        Answer {
-            status,
-            body,
-            retry_after: None,
-        }
+        Answer { status, body, retry_after: None }
     }
 
     /// An error with its remedy.
@@ -58,11 +54,7 @@ impl Answer {
     /// A body that is longer than `limit` bytes.
     pub fn too_large(limit: usize) -> Answer {
         let remedy = "send less; a workflow_job delivery has some tens of kilobytes";
-        Answer::error(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body has more than {limit} bytes"),
-            remedy,
-        )
+        Answer::error(StatusCode::PAYLOAD_TOO_LARGE, format!("the body has more than {limit} bytes"), remedy)
     }
 
     /// A body that could not be read to its end.
@@ -79,11 +71,7 @@ impl Answer {
     /// A method that the path does not take.
     pub fn no_such_method() -> Answer {
         let remedy = "GET /healthz, POST everything else";
-        Answer::error(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "this path does not take this method",
-            remedy,
-        )
+        Answer::error(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method", remedy)
     }
 
     /// A body of an agent that is not what the protocol says. The parser's own text may quote the body: it is not used.
@@ -102,9 +90,7 @@ impl Answer {
 pub fn to_response(answer: Answer) -> Response {
     let mut response = (answer.status, Json(answer.body)).into_response();
     if let Some(after) = answer.retry_after {
-        response
-            .headers_mut()
-            .insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
     }
     response
 }
@@ -131,10 +117,9 @@ pub fn webhook(result: &Result<Outcome, WebhookError>) -> Answer {
             let (outcome, reason) = match ignored {
                 Ignored::Event(name) => ("event", format!("the event `{name}` is not about jobs")),
                 Ignored::Action(action) => ("action", format!("the action `{action}` is not known")),
-                Ignored::Foreign(foreign) => (
-                    foreign.kind(),
-                    "the delivery is not of this fleet's organization or installation".to_owned(),
-                ),
+                Ignored::Foreign(foreign) => {
+                    (foreign.kind(), "the delivery is not of this fleet's organization or installation".to_owned())
+                }
             };
             let body = json!({ "stored": false, "ignored": true, "outcome": outcome, "reason": reason });
             Answer::new(StatusCode::OK, body)
@@ -170,11 +155,9 @@ fn webhook_error(error: &WebhookError) -> Answer {
             text,
             "let nothing between GitHub and here drop the header X-GitHub-Event",
         ),
-        WebhookError::Payload(_) => Answer::error(
-            StatusCode::BAD_REQUEST,
-            text,
-            "send GitHub's workflow_job payload as it is",
-        ),
+        WebhookError::Payload(_) => {
+            Answer::error(StatusCode::BAD_REQUEST, text, "send GitHub's workflow_job payload as it is")
+        }
         WebhookError::NotStored(_) => store_failed(),
     }
 }
@@ -215,11 +198,8 @@ pub fn claim(result: &Result<impl Serialize, ClaimError>) -> Answer {
                 Over::Interrupted => "interrupted",
                 Over::Forgotten => "forgotten",
             };
-            let mut answer = Answer::error(
-                StatusCode::GONE,
-                over.to_string(),
-                "power off: this machine gets no more work",
-            );
+            let mut answer =
+                Answer::error(StatusCode::GONE, over.to_string(), "power off: this machine gets no more work");
             answer.body["over"] = code.into();
             answer
         }
@@ -250,11 +230,7 @@ fn bad_field(e: BadField) -> Answer {
 }
 
 fn not_proven() -> Answer {
-    Answer::error(
-        StatusCode::UNAUTHORIZED,
-        "not proven",
-        "a refused proof or token is final: power off",
-    )
+    Answer::error(StatusCode::UNAUTHORIZED, "not proven", "a refused proof or token is final: power off")
 }
 
 fn store_failed() -> Answer {

@@ -121,15 +121,7 @@ impl<S: Store, I: Identity, C: Clock> Claims<S, I, C> {
         registrar: Arc<dyn Bell>,
         wakers: Arc<Wakers>,
     ) -> Claims<S, I, C> {
-        Claims {
-            store,
-            identity,
-            clock,
-            sealer,
-            bell,
-            registrar,
-            wakers,
-        }
+        Claims { store, identity, clock, sealer, bell, registrar, wakers }
     }
 
     /// Takes in one claim, and waits up to `wait_s` for the configuration. Ready at once with `wait_s` 0 if the ports are.
@@ -147,13 +139,9 @@ impl<S: Store, I: Identity, C: Clock> Claims<S, I, C> {
         let row = self.store.claim(instance).await?;
         // A former session speaks first of itself, so that a stranger learns nothing about the machine.
         if let Speaker::Former(former) = &speaker
-            && !row
-                .as_ref()
-                .is_some_and(|row| is_repeat(row, request) || is_former(row, former))
+            && !row.as_ref().is_some_and(|row| is_repeat(row, request) || is_former(row, former))
         {
-            return Err(ClaimError::NotProven(format!(
-                "{instance}: not the latest session's token"
-            )));
+            return Err(ClaimError::NotProven(format!("{instance}: not the latest session's token")));
         }
         let Some(machine) = self.store.machine(instance).await? else {
             return Err(match row {
@@ -203,19 +191,11 @@ impl<S: Store, I: Identity, C: Clock> Claims<S, I, C> {
         let session = former.as_ref().map_or(1, |row| row.session.saturating_add(1));
         let instance = &machine.instance;
         let token = self.sealer.fresh_token().map_err(ClaimError::Seal)?;
-        let seal = Seal {
-            public_key: &request.public_key,
-            instance,
-            session,
-            purpose: SealPurpose::Session,
-        };
-        let sealed_session = self
-            .sealer
-            .seal(&seal, token.to_hex().as_bytes())
-            .map_err(|e| match e {
-                SealError::PublicKey => ClaimError::BadField(BadField::PUBLIC_KEY),
-                SealError::Open | SealError::Failed => ClaimError::Seal(e),
-            })?;
+        let seal = Seal { public_key: &request.public_key, instance, session, purpose: SealPurpose::Session };
+        let sealed_session = self.sealer.seal(&seal, token.to_hex().as_bytes()).map_err(|e| match e {
+            SealError::PublicKey => ClaimError::BadField(BadField::PUBLIC_KEY),
+            SealError::Open | SealError::Failed => ClaimError::Seal(e),
+        })?;
         let row = ClaimRow {
             instance: instance.clone(),
             session,
@@ -246,12 +226,7 @@ impl<S: Store, I: Identity, C: Clock> Claims<S, I, C> {
             at: row.claimed_at,
             report: Report::Claimed,
         };
-        self.store
-            .put_fact(&Fact {
-                received_at: row.claimed_at,
-                body: FactBody::Machine(event),
-            })
-            .await?;
+        self.store.put_fact(&Fact { received_at: row.claimed_at, body: FactBody::Machine(event) }).await?;
         self.bell.ring();
         if row.registration.is_none() {
             self.registrar.ring();
@@ -260,13 +235,7 @@ impl<S: Store, I: Identity, C: Clock> Claims<S, I, C> {
     }
 
     async fn answer(&self, row: ClaimRow, wait_s: u32) -> Result<ClaimAnswer, ClaimError> {
-        let ClaimRow {
-            instance,
-            session,
-            sealed_session,
-            mut sealed_config,
-            ..
-        } = row;
+        let ClaimRow { instance, session, sealed_session, mut sealed_config, .. } = row;
         let mut wait = Wait::begin(&*self.clock, &self.wakers, &instance, wait_s);
         while sealed_config.is_none() {
             let row = self.store.claim(&instance).await?.filter(|row| row.session == session);
@@ -276,22 +245,13 @@ impl<S: Store, I: Identity, C: Clock> Claims<S, I, C> {
             }
         }
         drop(wait);
-        Ok(ClaimAnswer {
-            instance,
-            session,
-            sealed_session,
-            sealed_config,
-        })
+        Ok(ClaimAnswer { instance, session, sealed_session, sealed_config })
     }
 }
 
 /// The row of a repeated claim, if the key is the same too.
 fn same(row: ClaimRow, request: &ClaimRequest) -> Result<ClaimRow, ClaimError> {
-    if row.public_key == request.public_key {
-        Ok(row)
-    } else {
-        Err(ClaimError::Taken)
-    }
+    if row.public_key == request.public_key { Ok(row) } else { Err(ClaimError::Taken) }
 }
 
 /// Whether this later claim was accepted already. The former token's hash is gone by then; the nonce and the key that
@@ -299,10 +259,7 @@ fn same(row: ClaimRow, request: &ClaimRequest) -> Result<ClaimRow, ClaimError> {
 fn is_repeat(row: &ClaimRow, request: &ClaimRequest) -> bool {
     row.nonce == request.nonce
         && row.public_key == request.public_key
-        && request
-            .former
-            .as_ref()
-            .is_some_and(|former| former.session.checked_add(1) == Some(row.session))
+        && request.former.as_ref().is_some_and(|former| former.session.checked_add(1) == Some(row.session))
 }
 
 fn is_former(row: &ClaimRow, former: &SessionProof) -> bool {

@@ -34,34 +34,15 @@ pub struct BadField {
 }
 
 impl BadField {
-    pub(crate) const PUBLIC_KEY: BadField = BadField {
-        field: "public_key",
-        must: "an X25519 public key, 64 lowercase hex digits",
-    };
-    const NONCE: BadField = BadField {
-        field: "nonce",
-        must: "32 to 64 lowercase hex digits",
-    };
-    const PROOF: BadField = BadField {
-        field: "proof",
-        must: "at most 16 texts of at most 4096 bytes",
-    };
-    const ONE: BadField = BadField {
-        field: "proof",
-        must: "given for a first claim, and `former` for a later one; not both",
-    };
-    const TOKEN: BadField = BadField {
-        field: "token",
-        must: "64 lowercase hex digits",
-    };
-    const INSTANCE: BadField = BadField {
-        field: "instance",
-        must: "an instance id",
-    };
-    const SESSION: BadField = BadField {
-        field: "session",
-        must: "the number of a session, from 1",
-    };
+    pub(crate) const PUBLIC_KEY: BadField =
+        BadField { field: "public_key", must: "an X25519 public key, 64 lowercase hex digits" };
+    const NONCE: BadField = BadField { field: "nonce", must: "32 to 64 lowercase hex digits" };
+    const PROOF: BadField = BadField { field: "proof", must: "at most 16 texts of at most 4096 bytes" };
+    const ONE: BadField =
+        BadField { field: "proof", must: "given for a first claim, and `former` for a later one; not both" };
+    const TOKEN: BadField = BadField { field: "token", must: "64 lowercase hex digits" };
+    const INSTANCE: BadField = BadField { field: "instance", must: "an instance id" };
+    const SESSION: BadField = BadField { field: "session", must: "the number of a session, from 1" };
 }
 
 pub(crate) fn claim(request: &ClaimRequest) -> Result<(), BadField> {
@@ -91,12 +72,7 @@ pub(crate) fn report(request: &ReportRequest) -> Result<(), BadField> {
 /// An agent's last words: so many characters of them, without line breaks or other control characters.
 pub(crate) fn last_words(state: &AgentState) -> Option<String> {
     let AgentState::Failed { why } = state else { return None };
-    Some(
-        why.chars()
-            .take(LAST_WORDS_CHARS_MAX)
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect(),
-    )
+    Some(why.chars().take(LAST_WORDS_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect())
 }
 
 fn session_proof(proof: &SessionProof) -> Result<(), BadField> {

@@ -16,10 +16,7 @@ pub struct LiveConfig {
 impl LiveConfig {
     /// Starts with a valid configuration.
     pub fn new(config: FleetConfig) -> LiveConfig {
-        LiveConfig {
-            current: ArcSwap::from_pointee(config),
-            problem: ArcSwapOption::empty(),
-        }
+        LiveConfig { current: ArcSwap::from_pointee(config), problem: ArcSwapOption::empty() }
     }
 
     /// Starts with a valid configuration that others hold too.

@@ -108,10 +108,7 @@ fn event(payload: Payload<'_>, received_at: Timestamp) -> Result<Delivery, Paylo
     let says = match evidence {
         None => Says::UnknownAction(action.to_owned()),
         Some(evidence) => Says::Job(JobEvent {
-            key: JobKey {
-                job: JobId(id),
-                attempt: job.run_attempt.filter(|n| *n > 0).unwrap_or(1),
-            },
+            key: JobKey { job: JobId(id), attempt: job.run_attempt.filter(|n| *n > 0).unwrap_or(1) },
             about: JobAbout {
                 run: RunId(run),
                 repository: Arc::from(&*full_name),
@@ -145,18 +142,13 @@ fn evidence(
     let started_at = instant(job.started_at.as_ref());
     match (action, status) {
         ("waiting", _) | ("queued", "waiting" | "pending" | "requested") => Some(JobEvidence::Waiting),
-        ("queued", _) => Some(JobEvidence::Queued {
-            created_at,
-            approved_at,
-        }),
+        ("queued", _) => Some(JobEvidence::Queued { created_at, approved_at }),
         ("in_progress", _) => Some(JobEvidence::InProgress(Started {
             started_at: started_at.or(created_at).unwrap_or(received_at),
             runner: runner(job),
         })),
         ("completed", _) => Some(JobEvidence::Completed(Completed {
-            completed_at: instant(job.completed_at.as_ref())
-                .or(created_at.max(started_at))
-                .unwrap_or(received_at),
+            completed_at: instant(job.completed_at.as_ref()).or(created_at.max(started_at)).unwrap_or(received_at),
             conclusion: Conclusion::from_word(job.conclusion.as_deref().unwrap_or("unknown")),
             started_at,
             runner: runner(job),
@@ -169,10 +161,7 @@ fn evidence(
 fn runner(job: &Job<'_>) -> Option<RunnerRef> {
     let id = job.runner_id.filter(|id| *id != 0).map(RunnerId);
     let name = job.runner_name.as_deref().unwrap_or_default();
-    (id.is_some() || !name.is_empty()).then(|| RunnerRef {
-        id,
-        name: RunnerName::new(name),
-    })
+    (id.is_some() || !name.is_empty()).then(|| RunnerRef { id, name: RunnerName::new(name) })
 }
 
 fn instant(text: Option<&Text<'_>>) -> Option<Timestamp> {

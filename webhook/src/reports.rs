@@ -47,12 +47,7 @@ pub struct Reports<S, C> {
 impl<S: Store, C: Clock> Reports<S, C> {
     /// The receiving end over these ports. `bell` wakes the scaler.
     pub fn new(store: Arc<S>, clock: Arc<C>, bell: Arc<dyn Bell>, wakers: Arc<Wakers>) -> Reports<S, C> {
-        Reports {
-            store,
-            clock,
-            bell,
-            wakers,
-        }
+        Reports { store, clock, bell, wakers }
     }
 
     /// Takes in one report. An idle machine's is held back up to `wait_s` until there is an order, or a configuration for
@@ -68,27 +63,13 @@ impl<S: Store, C: Clock> Reports<S, C> {
         let kept = row.as_ref().map_or("", |row| row.token_sha256.as_str());
         let proven = token::matches(&from.token, kept);
         let Some(row) = row.filter(|row| proven && row.session == from.session) else {
-            return Err(ReportError::NotProven(format!(
-                "{}: no such session, or another token",
-                from.instance
-            )));
+            return Err(ReportError::NotProven(format!("{}: no such session, or another token", from.instance)));
         };
 
         let now = self.clock.now();
         if let Some(report) = report(&request.state) {
-            let event = MachineEvent {
-                instance: row.instance.clone(),
-                session: row.session,
-                at: now,
-                report,
-            };
-            let put = self
-                .store
-                .put_fact(&Fact {
-                    received_at: now,
-                    body: FactBody::Machine(event),
-                })
-                .await?;
+            let event = MachineEvent { instance: row.instance.clone(), session: row.session, at: now, report };
+            let put = self.store.put_fact(&Fact { received_at: now, body: FactBody::Machine(event) }).await?;
             if put == Put::New {
                 self.bell.ring();
             }
@@ -112,18 +93,10 @@ impl<S: Store, C: Clock> Reports<S, C> {
 
     /// What there is to tell this machine.
     async fn news(&self, row: &ClaimRow, request: &ReportRequest) -> Result<Option<ReportAnswer>, StoreError> {
-        let order = self
-            .store
-            .order(&row.instance)
-            .await?
-            .filter(|order| order.seq > request.seen_order);
+        let order = self.store.order(&row.instance).await?.filter(|order| order.seq > request.seen_order);
         let sealed_config = match request.state {
             AgentState::Ready => {
-                let row = self
-                    .store
-                    .claim(&row.instance)
-                    .await?
-                    .filter(|now| now.session == row.session);
+                let row = self.store.claim(&row.instance).await?.filter(|now| now.session == row.session);
                 row.and_then(|row| row.sealed_config)
             }
             AgentState::Prewarmed
@@ -153,9 +126,7 @@ fn report(state: &AgentState) -> Option<Report> {
         AgentState::Thawed { number } => Report::Thawed { order: *number },
         AgentState::Drained => Report::Drained,
         AgentState::Interrupted => Report::Interrupted,
-        AgentState::Failed { .. } => Report::Failed {
-            why: format::last_words(state).unwrap_or_default().into(),
-        },
+        AgentState::Failed { .. } => Report::Failed { why: format::last_words(state).unwrap_or_default().into() },
     })
 }
 

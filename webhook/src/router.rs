@@ -81,17 +81,7 @@ where
 {
     /// A door of these parts.
     pub fn new(parts: DoorParts<S, I, C>) -> Door<S, I, C> {
-        let DoorParts {
-            store,
-            identity,
-            clock,
-            secrets,
-            config,
-            sealer,
-            bell,
-            registrar,
-            wakers,
-        } = parts;
+        let DoorParts { store, identity, clock, secrets, config, sealer, bell, registrar, wakers } = parts;
         Door {
             webhooks: Webhooks::new(store.clone(), clock.clone(), secrets, config.clone(), bell.clone()),
             claims: Claims::new(
@@ -246,9 +236,7 @@ where
 }
 
 async fn agent_body<T: DeserializeOwned>(body: Body) -> Result<T, Response> {
-    let body = body::read(body, RUNNER_BYTES_MAX)
-        .await
-        .map_err(|e| no_body(e, RUNNER_BYTES_MAX))?;
+    let body = body::read(body, RUNNER_BYTES_MAX).await.map_err(|e| no_body(e, RUNNER_BYTES_MAX))?;
     serde_json::from_slice(&body).map_err(|e| to_response(Answer::bad_body(&e)))
 }
 
@@ -269,10 +257,7 @@ where
         answer = door.store.generation() => answer.err().map(|e| e.to_string()),
         () = door.clock.sleep(HEALTH_WAIT) => Some("the ledger does not answer".to_owned()),
     };
-    let config = door
-        .config
-        .problem()
-        .map(|why| format!("the latest configuration was refused: {why}"));
+    let config = door.config.problem().map(|why| format!("the latest configuration was refused: {why}"));
     let wrong: Vec<String> = ledger.into_iter().chain(config).collect();
     to_response(match wrong.is_empty() {
         true => Answer::new(StatusCode::OK, json!({ "version": VERSION })),

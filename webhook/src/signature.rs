@@ -95,9 +95,7 @@ impl Secrets {
     /// # Errors
     /// [`SecretsError`] if there are none, too many, or an empty one.
     pub fn new<B: AsRef<[u8]>>(secrets: &[B]) -> Result<Secrets, SecretsError> {
-        Ok(Secrets {
-            keyed: ArcSwap::from_pointee(keyed(secrets)?),
-        })
+        Ok(Secrets { keyed: ArcSwap::from_pointee(keyed(secrets)?) })
     }
 
     /// Replaces them all. Deliveries that are being checked keep the ones they began with.
@@ -121,14 +119,8 @@ impl Secrets {
             SignatureHeader::Sha256(value) => tag(value).ok_or(SignatureError::Malformed)?,
         };
         let keyed = self.keyed.load();
-        let good = keyed
-            .iter()
-            .any(|key| key.clone().chain_update(body).verify_slice(&claimed).is_ok());
-        if good {
-            Ok(Signed { body })
-        } else {
-            Err(SignatureError::Wrong)
-        }
+        let good = keyed.iter().any(|key| key.clone().chain_update(body).verify_slice(&claimed).is_ok());
+        if good { Ok(Signed { body }) } else { Err(SignatureError::Wrong) }
     }
 }
 

@@ -23,11 +23,7 @@ impl<'a, C: Clock> Wait<'a, C> {
     /// A wait of `wait_s`, at most [`WAIT_S_MAX`], for what concerns one machine.
     pub(crate) fn begin(clock: &'a C, wakers: &'a Wakers, instance: &InstanceId, wait_s: u32) -> Wait<'a, C> {
         let until = clock.now() + Duration::from_secs(wait_s.min(WAIT_S_MAX).into());
-        Wait {
-            clock,
-            until,
-            waiter: (wait_s > 0).then(|| wakers.register(instance)),
-        }
+        Wait { clock, until, waiter: (wait_s > 0).then(|| wakers.register(instance)) }
     }
 
     /// Waits until it is worth asking again; `false` if the time is over.

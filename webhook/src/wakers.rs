@@ -28,18 +28,12 @@ pub struct Wakers {
 impl Wakers {
     /// For a process in which orders and configurations are also written: every change is rung here.
     pub fn in_process() -> Wakers {
-        Wakers {
-            waiting: Mutex::default(),
-            reread: REREAD_RELIABLE,
-        }
+        Wakers { waiting: Mutex::default(), reread: REREAD_RELIABLE }
     }
 
     /// For a door whose scaler and registrar run elsewhere: waiters read the store every second.
     pub fn across_processes() -> Wakers {
-        Wakers {
-            waiting: Mutex::default(),
-            reread: REREAD,
-        }
+        Wakers { waiting: Mutex::default(), reread: REREAD }
     }
 
     /// There is an order or a configuration for this machine.
@@ -67,12 +61,7 @@ impl Wakers {
                 bell
             }
         };
-        Waiter {
-            wakers: self,
-            instance: instance.clone(),
-            heard: bell.subscribe(),
-            bell,
-        }
+        Waiter { wakers: self, instance: instance.clone(), heard: bell.subscribe(), bell }
     }
 }
 
@@ -102,11 +91,7 @@ impl Drop for Waiter<'_> {
         let mut waiting = self.wakers.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         // Others come only under this lock: if we are the last to listen, nobody is about to.
         let last = self.bell.receiver_count() <= 1;
-        if last
-            && waiting
-                .get(&self.instance)
-                .is_some_and(|bell| bell.same_channel(&self.bell))
-        {
+        if last && waiting.get(&self.instance).is_some_and(|bell| bell.same_channel(&self.bell)) {
             waiting.remove(&self.instance);
         }
     }

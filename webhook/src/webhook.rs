@@ -112,13 +112,7 @@ impl<S: Store, C: Clock> Webhooks<S, C> {
         config: Arc<LiveConfig>,
         bell: Arc<dyn Bell>,
     ) -> Webhooks<S, C> {
-        Webhooks {
-            store,
-            clock,
-            secrets,
-            config,
-            bell,
-        }
+        Webhooks { store, clock, secrets, config, bell }
     }
 
     /// Takes in one delivery.
@@ -148,19 +142,9 @@ impl<S: Store, C: Clock> Webhooks<S, C> {
             let resolution = config.resolve(&event.about.labels, &event.about.repository, event.about.public);
             (event, resolution)
         };
-        let put = self
-            .store
-            .put_fact(&Fact {
-                received_at,
-                body: FactBody::Job(event.clone()),
-            })
-            .await?;
+        let put = self.store.put_fact(&Fact { received_at, body: FactBody::Job(event.clone()) }).await?;
         self.bell.ring();
-        let stored = Stored {
-            event,
-            duplicate: put == Put::Duplicate,
-            resolution,
-        };
+        let stored = Stored { event, duplicate: put == Put::Duplicate, resolution };
         log(&stored, headers.delivery, received_at);
         Ok(Outcome::Stored(stored))
     }
@@ -168,36 +152,17 @@ impl<S: Store, C: Clock> Webhooks<S, C> {
 
 /// The one line of an accepted event.
 fn log(stored: &Stored, delivery: Option<&str>, received_at: Timestamp) {
-    let Stored {
-        event,
-        duplicate,
-        resolution,
-    } = stored;
+    let Stored { event, duplicate, resolution } = stored;
     let about = &event.about;
     let (action, created_at, approved_at, started_at, completed_at, conclusion, runner) = match &event.evidence {
-        JobEvidence::Queued {
-            created_at,
-            approved_at,
-        } => ("queued", *created_at, *approved_at, None, None, None, None),
+        JobEvidence::Queued { created_at, approved_at } => {
+            ("queued", *created_at, *approved_at, None, None, None, None)
+        }
         JobEvidence::Waiting => ("waiting", None, None, None, None, None, None),
-        JobEvidence::InProgress(s) => (
-            "in_progress",
-            None,
-            None,
-            Some(s.started_at),
-            None,
-            None,
-            s.runner.as_ref(),
-        ),
-        JobEvidence::Completed(c) => (
-            "completed",
-            None,
-            None,
-            c.started_at,
-            Some(c.completed_at),
-            Some(&c.conclusion),
-            c.runner.as_ref(),
-        ),
+        JobEvidence::InProgress(s) => ("in_progress", None, None, Some(s.started_at), None, None, s.runner.as_ref()),
+        JobEvidence::Completed(c) => {
+            ("completed", None, None, c.started_at, Some(c.completed_at), Some(&c.conclusion), c.runner.as_ref())
+        }
     };
     let refusal = resolution.refusal();
     tracing::info!(

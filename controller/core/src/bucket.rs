@@ -18,12 +18,7 @@ pub struct TokenBucket {
 impl TokenBucket {
     /// A full bucket of `size` tokens that refills at `per_second`.
     pub fn full(size: f64, per_second: f64, now: Timestamp) -> TokenBucket {
-        TokenBucket {
-            size,
-            per_second,
-            tokens: size,
-            at: now,
-        }
+        TokenBucket { size, per_second, tokens: size, at: now }
     }
 
     /// Takes one token, or says when there will be one.

@@ -44,11 +44,7 @@ pub fn check(plan: &Plan, world: &World, config: &FleetConfig, now: Timestamp) -
     let mut violations = Vec::new();
     for (step, planned) in plan.steps.iter().enumerate() {
         if let Err(problem) = judge.judge(&planned.action) {
-            violations.push(Violation {
-                step,
-                action: planned.action.to_string(),
-                problem,
-            });
+            violations.push(Violation { step, action: planned.action.to_string(), problem });
         }
     }
     violations
@@ -92,23 +88,14 @@ impl<'a> Judge<'a> {
             Action::Launch(launch) => self.launch(launch),
             Action::Drain { instance, number } => {
                 let machine = self.machine(instance)?;
-                must(
-                    matches!(machine.phase(), MachinePhase::Idle(_)),
-                    "only an idle runner is drained",
-                )?;
-                must(
-                    *number == machine.next_drain_order(),
-                    "a drain's number must be the next one",
-                )
+                must(matches!(machine.phase(), MachinePhase::Idle(_)), "only an idle runner is drained")?;
+                must(*number == machine.next_drain_order(), "a drain's number must be the next one")
             }
             Action::Remove { instance, runner } => self.remove(instance, *runner),
             Action::Kill { instance, number } => {
                 let drain = self.machine(instance)?.open_drain().ok_or("there is no drain")?;
                 must(drain.order == *number, "the order belongs to another drain")?;
-                must(
-                    drain.removal == Some(Removal::Gone),
-                    "GitHub has not confirmed that the registration is gone",
-                )
+                must(drain.removal == Some(Removal::Gone), "GitHub has not confirmed that the registration is gone")
             }
             Action::Thaw { instance, number } => {
                 let drain = self.machine(instance)?.open_drain().ok_or("there is no drain")?;
@@ -116,102 +103,55 @@ impl<'a> Judge<'a> {
             }
             Action::CloseDrain { instance } => {
                 let drain = self.machine(instance)?.open_drain();
-                must(
-                    drain.is_some_and(|drain| drain.ordered_at < self.now),
-                    "there is no drain to give up",
-                )
+                must(drain.is_some_and(|drain| drain.ordered_at < self.now), "there is no drain to give up")
             }
             Action::Terminate { instance } => self.terminate(instance),
             Action::Register { instance } => {
                 let phase = self.machine(instance)?.phase();
-                must(
-                    matches!(phase, MachinePhase::Ready(_)),
-                    "only a ready machine registers",
-                )
+                must(matches!(phase, MachinePhase::Ready(_)), "only a ready machine registers")
             }
             Action::Forget { instance } => {
                 let phase = self.machine(instance)?.phase();
-                must(
-                    matches!(phase, MachinePhase::Gone(_)),
-                    "only a machine that is gone is forgotten",
-                )
+                must(matches!(phase, MachinePhase::Gone(_)), "only a machine that is gone is forgotten")
             }
-            Action::SetStandby { shape, size } => must(
-                *size == 0 || self.config.shape(shape).is_some(),
-                "the shape is not in the configuration",
-            ),
+            Action::SetStandby { shape, size } => {
+                must(*size == 0 || self.config.shape(shape).is_some(), "the shape is not in the configuration")
+            }
         }
     }
 
     fn machine(&mut self, instance: &InstanceId) -> Result<&'a Machine, &'static str> {
-        must(
-            self.touched.insert(instance.clone()),
-            "two steps of one plan for one machine",
-        )?;
+        must(self.touched.insert(instance.clone()), "two steps of one plan for one machine")?;
         self.world.machine(instance).ok_or("the machine is not in the ledger")
     }
 
     fn launch(&mut self, launch: &Launch) -> Verdict {
         must(self.world.switch() == Switch::Run, "the switch forbids launches")?;
-        must(
-            (1..=LAUNCH_MAX).contains(&launch.count),
-            "a launch is for 1 to 100 machines",
-        )?;
-        must(
-            self.launched.insert(launch.id.to_string()),
-            "two launches under one client token",
-        )?;
-        must(
-            self.world.launches().all(|known| known.id != launch.id),
-            "the client token was used before",
-        )?;
+        must((1..=LAUNCH_MAX).contains(&launch.count), "a launch is for 1 to 100 machines")?;
+        must(self.launched.insert(launch.id.to_string()), "two launches under one client token")?;
+        must(self.world.launches().all(|known| known.id != launch.id), "the client token was used before")?;
         let purpose = &launch.purpose;
-        let class = self
-            .config
-            .class(&purpose.class)
-            .ok_or("the class is not in the configuration")?;
+        let class = self.config.class(&purpose.class).ok_or("the class is not in the configuration")?;
         must(class.pool == purpose.pool, "the class belongs to another pool")?;
-        let shape = class
-            .shapes
-            .iter()
-            .find(|shape| shape.id == purpose.shape)
-            .ok_or("not a shape of that class")?;
+        let shape = class.shapes.iter().find(|shape| shape.id == purpose.shape).ok_or("not a shape of that class")?;
         must(shape.market == purpose.market, "not the market of that shape")?;
         let price = HourlyPrice::from_usd(shape.usd_per_hour.unwrap_or(0.0));
         must(price == purpose.price, "not the price of that shape")?;
-        let offering = Offering {
-            shape: purpose.shape.clone(),
-            zone: purpose.zone.clone(),
-            market: purpose.market,
-        };
+        let offering = Offering { shape: purpose.shape.clone(), zone: purpose.zone.clone(), market: purpose.market };
         let cold = purpose.origin == crate::machine::Origin::Cold;
-        must(
-            !cold || self.world.hold(&offering, self.now).is_none(),
-            "the offering is on hold",
-        )?;
+        must(!cold || self.world.hold(&offering, self.now).is_none(), "the offering is on hold")?;
 
         self.machines += launch.count;
         self.price = self.price + purpose.price.times(launch.count);
-        let in_pool = self
-            .pools
-            .entry(purpose.pool.clone())
-            .or_insert_with(|| self.world.pool_totals(&purpose.pool).machines);
+        let in_pool =
+            self.pools.entry(purpose.pool.clone()).or_insert_with(|| self.world.pool_totals(&purpose.pool).machines);
         *in_pool += launch.count;
         let fleet = &self.config.fleet;
-        must(
-            fleet.max_runners.is_none_or(|max| self.machines <= max),
-            "above fleet.max_runners",
-        )?;
+        must(fleet.max_runners.is_none_or(|max| self.machines <= max), "above fleet.max_runners")?;
         let budget = fleet.budget_usd_per_hour.map(HourlyPrice::from_usd);
-        must(
-            budget.is_none_or(|budget| self.price <= budget),
-            "above fleet.budget_usd_per_hour",
-        )?;
+        must(budget.is_none_or(|budget| self.price <= budget), "above fleet.budget_usd_per_hour")?;
         let pool_max = self.config.pool(&purpose.pool).and_then(|pool| pool.max_runners);
-        must(
-            pool_max.is_none_or(|max| *in_pool <= max),
-            "above the pool's max_runners",
-        )
+        must(pool_max.is_none_or(|max| *in_pool <= max), "above the pool's max_runners")
     }
 
     fn remove(&mut self, instance: &InstanceId, runner: crate::ids::RunnerId) -> Verdict {
@@ -220,10 +160,7 @@ impl<'a> Judge<'a> {
         must(registration.id == runner, "the registration is another one")?;
         match machine.phase() {
             MachinePhase::Frozen(since) => {
-                must(
-                    machine.open_drain().is_some_and(|drain| drain.removal.is_none()),
-                    "GitHub was asked before",
-                )?;
+                must(machine.open_drain().is_some_and(|drain| drain.removal.is_none()), "GitHub was asked before")?;
                 must(self.now.since(since) <= REMOVE_WITHIN, "its agent has thawed it by now")
             }
             MachinePhase::Registering(_) => Ok(()),
@@ -240,10 +177,7 @@ impl<'a> Judge<'a> {
 
     fn terminate(&mut self, instance: &InstanceId) -> Verdict {
         let machine = self.machine(instance)?;
-        let removed = machine
-            .drain
-            .as_ref()
-            .filter(|drain| drain.removal == Some(Removal::Gone));
+        let removed = machine.drain.as_ref().filter(|drain| drain.removal == Some(Removal::Gone));
         let over = |since: Timestamp| {
             let class = self.config.class(&machine.purpose.class);
             let hours = class.map_or(JOB_HOURS_MAX, |class| class.max_job_hours);
@@ -258,10 +192,7 @@ impl<'a> Judge<'a> {
             MachinePhase::Idle(_) => Err("it may be getting a job: an idle runner is drained first"),
             MachinePhase::Draining(_) | MachinePhase::Frozen(_) => {
                 let drain = removed.ok_or("it may be getting a job: GitHub has not removed its registration")?;
-                must(
-                    self.now.since(drain.ordered_at) > DRAIN_ANSWER_MAX,
-                    "its agent has time to answer",
-                )
+                must(self.now.since(drain.ordered_at) > DRAIN_ANSWER_MAX, "its agent has time to answer")
             }
             MachinePhase::Gone(_) => Err("it is gone"),
         }

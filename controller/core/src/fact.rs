@@ -58,10 +58,7 @@ impl Fact {
         match &self.body {
             FactBody::Job(event) => {
                 let says = match &event.evidence {
-                    JobEvidence::Queued {
-                        created_at,
-                        approved_at,
-                    } => {
+                    JobEvidence::Queued { created_at, approved_at } => {
                         format!("queued:{}:{}", ms(*created_at), ms(*approved_at))
                     }
                     JobEvidence::Waiting => "waiting".to_owned(),

@@ -236,15 +236,8 @@ impl JobRecord {
             completed: None,
         };
         match &event.evidence {
-            JobEvidence::Queued {
-                created_at,
-                approved_at,
-            } => {
-                record.queued = Some(Queued {
-                    created_at: *created_at,
-                    approved_at: *approved_at,
-                    received_at,
-                });
+            JobEvidence::Queued { created_at, approved_at } => {
+                record.queued = Some(Queued { created_at: *created_at, approved_at: *approved_at, received_at });
             }
             JobEvidence::Waiting => record.waiting = Some(received_at),
             JobEvidence::InProgress(started) => record.started = Some(started.clone()),
@@ -270,22 +263,16 @@ impl JobRecord {
         };
         self.waiting = earliest(self.waiting, other.waiting);
         self.started = match (self.started.take(), other.started.clone()) {
-            (Some(a), Some(b)) => Some(Started {
-                started_at: a.started_at.max(b.started_at),
-                runner: a.runner.max(b.runner),
-            }),
+            (Some(a), Some(b)) => {
+                Some(Started { started_at: a.started_at.max(b.started_at), runner: a.runner.max(b.runner) })
+            }
             (one, other) => one.or(other),
         };
         self.completed = match (self.completed.take(), other.completed.clone()) {
             (Some(a), Some(b)) => {
                 let (completed_at, conclusion) = (a.completed_at, a.conclusion).max((b.completed_at, b.conclusion));
                 let (started_at, runner) = (a.started_at.max(b.started_at), a.runner.max(b.runner));
-                Some(Completed {
-                    completed_at,
-                    conclusion,
-                    started_at,
-                    runner,
-                })
+                Some(Completed { completed_at, conclusion, started_at, runner })
             }
             (one, other) => one.or(other),
         };
@@ -317,20 +304,13 @@ impl JobRecord {
             return Some(queued.received_at);
         }
         let believable = queued.received_at - WEBHOOK_DELAY_MAX;
-        Some(
-            queued
-                .created_at
-                .map_or(queued.received_at, |created| created.max(believable)),
-        )
+        Some(queued.created_at.map_or(queued.received_at, |created| created.max(believable)))
     }
 
     /// When a runner took it, as far as is known.
     pub fn started_at(&self) -> Option<Timestamp> {
         let completed = self.completed.as_ref().filter(|c| c.runner.is_some());
-        self.started
-            .as_ref()
-            .map(|s| s.started_at)
-            .or_else(|| completed.and_then(|c| c.started_at))
+        self.started.as_ref().map(|s| s.started_at).or_else(|| completed.and_then(|c| c.started_at))
     }
 
     /// The runner that has or had it.
@@ -343,9 +323,7 @@ impl JobRecord {
     pub fn runners(&self) -> impl Iterator<Item = &RunnerRef> {
         let started = self.started.as_ref().and_then(|started| started.runner.as_ref());
         let completed = self.completed.as_ref().and_then(|completed| completed.runner.as_ref());
-        started
-            .into_iter()
-            .chain(completed.filter(|runner| started != Some(*runner)))
+        started.into_iter().chain(completed.filter(|runner| started != Some(*runner)))
     }
 
     /// From demand to start; `None` unless both are known. GitHub's clock ticks in seconds, so never below zero.

@@ -397,11 +397,7 @@ impl Machine {
     /// When its agent said that it has or had a job, if GitHub has not named that job yet.
     pub fn unmatched_since(&self) -> Option<Timestamp> {
         let ran = self.told.done.and_then(|(at, ran)| ran.then_some(at));
-        if self.job.is_some() {
-            None
-        } else {
-            self.told.busy_at.or(ran)
-        }
+        if self.job.is_some() { None } else { self.told.busy_at.or(ran) }
     }
 
     /// Whether it counts as launched and not terminated.
@@ -421,12 +417,7 @@ const POOL_IN_NAME_MAX: usize = 24;
 
 /// A fresh runner name: pool, instance and a suffix that differs for every attempt to mint.
 pub fn runner_name(pool: &PoolName, instance: &InstanceId, suffix: &str) -> RunnerName {
-    let pool: String = pool
-        .as_str()
-        .chars()
-        .filter(char::is_ascii)
-        .take(POOL_IN_NAME_MAX)
-        .collect();
+    let pool: String = pool.as_str().chars().filter(char::is_ascii).take(POOL_IN_NAME_MAX).collect();
     let mut name = format!("{pool}-{instance}-{suffix}");
     name.truncate(RUNNER_NAME_MAX);
     RunnerName::new(name)

@@ -34,9 +34,7 @@ impl HourlyPrice {
 
     /// How many machines at this price fit into `self` as a budget; `u32::MAX` for free machines.
     pub fn fits(self, price: HourlyPrice) -> u32 {
-        self.0
-            .checked_div(price.0)
-            .map_or(u32::MAX, |n| u32::try_from(n).unwrap_or(u32::MAX))
+        self.0.checked_div(price.0).map_or(u32::MAX, |n| u32::try_from(n).unwrap_or(u32::MAX))
     }
 }
 

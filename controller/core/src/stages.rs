@@ -30,10 +30,7 @@ pub struct Stages {
 impl Stages {
     /// The stages of a job and the machine that it started on, if that is one of ours.
     pub fn of(job: &JobRecord, machine: Option<&Machine>) -> Stages {
-        let mut stages = Stages {
-            queue_time: job.queue_time(),
-            ..Stages::default()
-        };
+        let mut stages = Stages { queue_time: job.queue_time(), ..Stages::default() };
         let (Some(demanded), Some(queued)) = (job.demanded_at(), &job.queued) else {
             return stages;
         };
@@ -42,10 +39,7 @@ impl Stages {
         stages.decision = Some(machine.intended_at.since(queued.received_at));
         if machine.intended_at >= queued.received_at {
             stages.launch = Some(machine.launched_at.since(machine.intended_at));
-            stages.boot = machine
-                .told
-                .claimed_at
-                .map(|claimed| claimed.since(machine.launched_at));
+            stages.boot = machine.told.claimed_at.map(|claimed| claimed.since(machine.launched_at));
             let claimed = machine.told.claimed_at;
             stages.register = claimed.and_then(|claimed| Some(machine.told.listening_at?.since(claimed)));
         }

@@ -34,29 +34,21 @@ impl Timestamp {
 
     /// Reads an RFC 3339 instant such as `2026-11-22T10:00:00Z`. `None` if it is none.
     pub fn parse(text: &str) -> Option<Timestamp> {
-        text.parse::<jiff::Timestamp>()
-            .ok()
-            .map(|t| Timestamp(t.as_millisecond()))
+        text.parse::<jiff::Timestamp>().ok().map(|t| Timestamp(t.as_millisecond()))
     }
 }
 
 impl Add<Duration> for Timestamp {
     type Output = Timestamp;
     fn add(self, span: Duration) -> Timestamp {
-        Timestamp(
-            self.0
-                .saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
-        )
+        Timestamp(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
     }
 }
 
 impl Sub<Duration> for Timestamp {
     type Output = Timestamp;
     fn sub(self, span: Duration) -> Timestamp {
-        Timestamp(
-            self.0
-                .saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
-        )
+        Timestamp(self.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
     }
 }
 

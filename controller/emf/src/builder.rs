@@ -59,13 +59,7 @@ pub struct EmfRecorderBuilder {
 
 impl EmfRecorderBuilder {
     pub(crate) fn new(namespace: String) -> Self {
-        Self {
-            layout: Layout {
-                namespace,
-                allowed: Vec::new(),
-                sets: BTreeMap::new(),
-            },
-        }
+        Self { layout: Layout { namespace, allowed: Vec::new(), sets: BTreeMap::new() } }
     }
 
     /// Allows labels to become dimensions, in this order. Labels that are not allowed are written as properties.
@@ -86,10 +80,7 @@ impl EmfRecorderBuilder {
         S: IntoIterator<Item = K>,
         K: Into<String>,
     {
-        let sets = sets
-            .into_iter()
-            .map(|set| set.into_iter().map(Into::into).collect())
-            .collect();
+        let sets = sets.into_iter().map(|set| set.into_iter().map(Into::into).collect()).collect();
         self.layout.sets.insert(metric.into(), sets);
         self
     }
@@ -131,25 +122,17 @@ impl Layout {
         }
         check_unique(&self.allowed)?;
         if self.allowed.len() > DIMENSIONS_PER_SET_MAX {
-            return Err(ConfigError::TooManyDimensions {
-                dimensions: self.allowed.len(),
-            });
+            return Err(ConfigError::TooManyDimensions { dimensions: self.allowed.len() });
         }
         for (metric, sets) in &self.sets {
             name::check(NameKind::Metric, metric)?;
             if sets.is_empty() || sets.len() > SETS_PER_METRIC_MAX {
-                return Err(ConfigError::SetCount {
-                    metric: metric.clone(),
-                    sets: sets.len(),
-                });
+                return Err(ConfigError::SetCount { metric: metric.clone(), sets: sets.len() });
             }
             for set in sets {
                 check_unique(set)?;
                 if let Some(dimension) = set.iter().find(|it| !self.allowed.contains(it)) {
-                    return Err(ConfigError::NotAllowed {
-                        metric: metric.clone(),
-                        dimension: dimension.clone(),
-                    });
+                    return Err(ConfigError::NotAllowed { metric: metric.clone(), dimension: dimension.clone() });
                 }
             }
         }
@@ -169,31 +152,14 @@ impl Layout {
         }
         labels.retain(|name, _| !dimensions.contains_key(name));
         let sets = self.sets_of(key.name(), &dimensions);
-        Place {
-            sets,
-            dimensions,
-            labels,
-        }
+        Place { sets, dimensions, labels }
     }
 
     fn sets_of(&self, metric: &str, dimensions: &BTreeMap<String, String>) -> Vec<Vec<String>> {
         let complete = |set: &&Vec<String>| set.iter().all(|name| dimensions.contains_key(name));
-        let chosen: Vec<_> = self
-            .sets
-            .get(metric)
-            .into_iter()
-            .flatten()
-            .filter(complete)
-            .cloned()
-            .collect();
+        let chosen: Vec<_> = self.sets.get(metric).into_iter().flatten().filter(complete).cloned().collect();
         if chosen.is_empty() {
-            return vec![
-                self.allowed
-                    .iter()
-                    .filter(|name| dimensions.contains_key(*name))
-                    .cloned()
-                    .collect(),
-            ];
+            return vec![self.allowed.iter().filter(|name| dimensions.contains_key(*name)).cloned().collect()];
         }
         chosen
     }
@@ -202,9 +168,7 @@ impl Layout {
 fn check_unique(names: &[String]) -> Result<(), ConfigError> {
     let mut seen = BTreeSet::new();
     match names.iter().find(|name| !seen.insert(*name)) {
-        Some(name) => Err(ConfigError::RepeatedDimension {
-            dimension: name.clone(),
-        }),
+        Some(name) => Err(ConfigError::RepeatedDimension { dimension: name.clone() }),
         None => Ok(()),
     }
 }

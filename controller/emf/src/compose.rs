@@ -76,11 +76,7 @@ fn group_lines(
         let conversion = units.get(name).copied().unwrap_or(Conversion::same(Unit::None));
         let converted = values.iter().map(|value| conversion.apply(*value));
         if let Err(error) = document.metric(name, conversion.unit, converted) {
-            report.refusals.push(Refusal {
-                metrics: vec![name.clone()],
-                values: values.len(),
-                error,
-            });
+            report.refusals.push(Refusal { metrics: vec![name.clone()], values: values.len(), error });
         }
     }
     for (name, value) in &place.labels {
@@ -100,11 +96,7 @@ fn group_lines(
     report.values += rendered.values;
     report.values_refused += rendered.values_refused;
     // A document of which nothing could be written says nothing.
-    let lines = if rendered.values == 0 {
-        Vec::new()
-    } else {
-        rendered.lines
-    };
+    let lines = if rendered.values == 0 { Vec::new() } else { rendered.lines };
     report.lines += lines.len();
     Ok(lines)
 }

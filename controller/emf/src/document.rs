@@ -163,9 +163,7 @@ impl Document {
             return Err(DocumentError::UnknownDimension { name: name.clone() });
         }
         if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(DocumentError::RepeatedDimension {
-                name: pair[0].to_owned(),
-            });
+            return Err(DocumentError::RepeatedDimension { name: pair[0].to_owned() });
         }
         check_set_size(keys.len())?;
         if !self.dimension_sets.iter().any(|known| self::sorted(known) == sorted) {
@@ -189,19 +187,12 @@ impl Document {
         let mut name = name.into();
         match self.metrics.get(&name) {
             Some(known) if known.unit != unit => {
-                return Err(DocumentError::Unit {
-                    metric: name,
-                    first: known.unit,
-                    second: unit,
-                });
+                return Err(DocumentError::Unit { metric: name, first: known.unit, second: unit });
             }
             Some(_) => {}
             None => name = self.free_name(NameKind::Metric, name)?,
         }
-        let metric = self.metrics.entry(name).or_insert_with(|| Metric {
-            unit,
-            values: Vec::new(),
-        });
+        let metric = self.metrics.entry(name).or_insert_with(|| Metric { unit, values: Vec::new() });
         for value in values {
             if value.abs() <= VALUE_MAGNITUDE_MAX {
                 metric.values.push(value);
@@ -284,11 +275,7 @@ impl Document {
 }
 
 fn check_set_size(keys: usize) -> Result<(), DocumentError> {
-    if keys > DIMENSIONS_PER_SET_MAX {
-        Err(DocumentError::LargeSet { keys })
-    } else {
-        Ok(())
-    }
+    if keys > DIMENSIONS_PER_SET_MAX { Err(DocumentError::LargeSet { keys }) } else { Ok(()) }
 }
 
 fn sorted(keys: &[String]) -> Vec<&str> {

@@ -49,11 +49,7 @@ pub(crate) fn pack(frame: &Frame<'_>, metrics: &BTreeMap<String, Metric>) -> Res
         let mut round = Vec::new();
         left.retain_mut(|(name, unit, chunks)| match chunks.next() {
             Some(values) => {
-                round.push(Portion {
-                    name,
-                    unit: *unit,
-                    values,
-                });
+                round.push(Portion { name, unit: *unit, values });
                 true
             }
             None => false,
@@ -72,16 +68,9 @@ pub(crate) fn pack(frame: &Frame<'_>, metrics: &BTreeMap<String, Metric>) -> Res
 /// Writes portions of different metrics as few lines as the limits allow.
 fn pack_round(frame: &Frame<'_>, round: &[Portion<'_>], lines: &mut Vec<String>) -> Result<(), DocumentError> {
     let Some(first) = round.first() else { return Ok(()) };
-    let frame_bytes = json_bytes(&Line {
-        frame,
-        portions: &round[..1],
-    })? - first.bytes()?;
+    let frame_bytes = json_bytes(&Line { frame, portions: &round[..1] })? - first.bytes()?;
     // A frame that is large by itself is repeated as seldom as possible.
-    let bytes_max = if frame_bytes > LINE_BYTES_AIM / 2 {
-        LINE_BYTES_MAX
-    } else {
-        LINE_BYTES_AIM
-    };
+    let bytes_max = if frame_bytes > LINE_BYTES_AIM / 2 { LINE_BYTES_MAX } else { LINE_BYTES_AIM };
     let (mut start, mut bytes) = (0, frame_bytes);
     for (at, portion) in round.iter().enumerate() {
         let more = portion.bytes()?;
@@ -107,10 +96,7 @@ fn write_line(frame: &Frame<'_>, portions: &[Portion<'_>]) -> Result<String, Doc
 impl Portion<'_> {
     /// The bytes by which the portion lengthens a line that has another one: definition, member, colon and two commas.
     fn bytes(&self) -> Result<usize, serde_json::Error> {
-        let definition = json_bytes(&Definition {
-            name: self.name,
-            unit: self.unit,
-        })?;
+        let definition = json_bytes(&Definition { name: self.name, unit: self.unit })?;
         Ok(definition + json_bytes(self.name)? + json_bytes(&Values(self.values))? + ":,,".len())
     }
 }
@@ -150,19 +136,9 @@ impl<'a> Metadata<'a> {
         let directive = (!line.portions.is_empty()).then(|| Directive {
             namespace: line.frame.namespace,
             dimensions: line.frame.dimension_sets,
-            metrics: line
-                .portions
-                .iter()
-                .map(|it| Definition {
-                    name: it.name,
-                    unit: it.unit,
-                })
-                .collect(),
+            metrics: line.portions.iter().map(|it| Definition { name: it.name, unit: it.unit }).collect(),
         });
-        Self {
-            timestamp: line.frame.timestamp_unix_ms,
-            directives: directive.into_iter().collect(),
-        }
+        Self { timestamp: line.frame.timestamp_unix_ms, directives: directive.into_iter().collect() }
     }
 }
 

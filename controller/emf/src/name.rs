@@ -107,17 +107,10 @@ pub(crate) fn check(kind: NameKind, name: &str) -> Result<(), NameError> {
         return Ok(());
     }
     if let Some(character) = name.chars().find(|c| !is_printable(*c)) {
-        return Err(NameError::Character {
-            kind,
-            name: name.to_owned(),
-            character,
-        });
+        return Err(NameError::Character { kind, name: name.to_owned(), character });
     }
     if name.starts_with(':') {
-        return Err(NameError::Colon {
-            kind,
-            name: name.to_owned(),
-        });
+        return Err(NameError::Colon { kind, name: name.to_owned() });
     }
     Ok(())
 }

@@ -47,9 +47,7 @@ struct Shared {
 
 impl std::fmt::Debug for EmfRecorder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EmfRecorder")
-            .field("layout", &self.shared.layout)
-            .finish_non_exhaustive()
+        f.debug_struct("EmfRecorder").field("layout", &self.shared.layout).finish_non_exhaustive()
     }
 }
 
@@ -60,15 +58,9 @@ impl EmfRecorder {
     }
 
     pub(crate) fn new(layout: Layout) -> Self {
-        let shared = Shared {
-            layout,
-            series: Series::new(SeriesStorage),
-            units: RwLock::default(),
-            outbox: Mutex::default(),
-        };
-        Self {
-            shared: Arc::new(shared),
-        }
+        let shared =
+            Shared { layout, series: Series::new(SeriesStorage), units: RwLock::default(), outbox: Mutex::default() };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Writes everything recorded since the last flush, as of `now_unix_ms` (milliseconds since 1970), one line after
@@ -112,20 +104,14 @@ impl Recorder for EmfRecorder {
     }
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        self.shared
-            .series
-            .get_or_create_counter(key, |series| Counter::from_arc(Arc::clone(series)))
+        self.shared.series.get_or_create_counter(key, |series| Counter::from_arc(Arc::clone(series)))
     }
 
     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-        self.shared
-            .series
-            .get_or_create_gauge(key, |series| Gauge::from_arc(Arc::clone(series)))
+        self.shared.series.get_or_create_gauge(key, |series| Gauge::from_arc(Arc::clone(series)))
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-        self.shared
-            .series
-            .get_or_create_histogram(key, |series| Histogram::from_arc(Arc::clone(series)))
+        self.shared.series.get_or_create_histogram(key, |series| Histogram::from_arc(Arc::clone(series)))
     }
 }

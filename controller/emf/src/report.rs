@@ -36,13 +36,7 @@ impl FlushReport {
 
     /// Adds what another flush did.
     pub fn merge(&mut self, other: Self) {
-        let Self {
-            lines,
-            values,
-            values_refused,
-            labels_left_out,
-            refusals,
-        } = other;
+        let Self { lines, values, values_refused, labels_left_out, refusals } = other;
         self.lines += lines;
         self.values += values;
         self.values_refused += values_refused;

@@ -102,9 +102,7 @@ impl CounterSeries {
     }
 
     fn untaken(&self) -> u64 {
-        self.total
-            .load(Ordering::Acquire)
-            .wrapping_sub(self.taken.load(Ordering::Relaxed))
+        self.total.load(Ordering::Acquire).wrapping_sub(self.taken.load(Ordering::Relaxed))
     }
 
     fn must_stay(&self) -> bool {
@@ -202,11 +200,7 @@ mod tests {
         let series = Series::new(SeriesStorage);
         let running = AtomicUsize::new(THREADS as usize);
         let mut found: Vec<f64> = Vec::new();
-        let mut take = || {
-            drain(&series)
-                .into_iter()
-                .for_each(|(_, samples)| found.extend(samples))
-        };
+        let mut take = || drain(&series).into_iter().for_each(|(_, samples)| found.extend(samples));
         thread::scope(|scope| {
             for number in 0..THREADS {
                 let histogram = series.get_or_create_histogram(&Key::from_name("H"), |it| it.clone());

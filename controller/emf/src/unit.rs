@@ -116,11 +116,7 @@ impl Conversion {
     /// The conversion that changes nothing but the unit's name.
     #[must_use]
     pub fn same(unit: Unit) -> Self {
-        Self {
-            unit,
-            times: 1.0,
-            over: 1.0,
-        }
+        Self { unit, times: 1.0, over: 1.0 }
     }
 
     /// The value in [`Conversion::unit`].
@@ -134,22 +130,14 @@ impl From<metrics::Unit> for Conversion {
     /// CloudWatch has no nanoseconds: they become microseconds. It has no binary multiples either: they become plain
     /// bytes, because a power of two scales an `f64` without rounding and a kilobyte's 1,000 would not.
     fn from(unit: metrics::Unit) -> Self {
-        let bytes = |times: f64| Self {
-            unit: Unit::Bytes,
-            times,
-            over: 1.0,
-        };
+        let bytes = |times: f64| Self { unit: Unit::Bytes, times, over: 1.0 };
         match unit {
             metrics::Unit::Count => Self::same(Unit::Count),
             metrics::Unit::Percent => Self::same(Unit::Percent),
             metrics::Unit::Seconds => Self::same(Unit::Seconds),
             metrics::Unit::Milliseconds => Self::same(Unit::Milliseconds),
             metrics::Unit::Microseconds => Self::same(Unit::Microseconds),
-            metrics::Unit::Nanoseconds => Self {
-                unit: Unit::Microseconds,
-                times: 1.0,
-                over: 1_000.0,
-            },
+            metrics::Unit::Nanoseconds => Self { unit: Unit::Microseconds, times: 1.0, over: 1_000.0 },
             metrics::Unit::Tebibytes => bytes(KIBI * KIBI * KIBI * KIBI),
             metrics::Unit::Gibibytes => bytes(KIBI * KIBI * KIBI),
             metrics::Unit::Mebibytes => bytes(KIBI * KIBI),

@@ -6,8 +6,8 @@ use anyhow::Context;
 use muster_core::config::FleetConfig;
 use serde_json::json;
 
-use super::output::{self, Failure};
 use super::Found;
+use super::output::{self, Failure};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

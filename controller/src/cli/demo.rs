@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::output::{self, Failure};
 use super::Found;
+use super::output::{self, Failure};
 use crate::drivers::demo::{self, Options, Outcome};
 
 #[derive(Debug, clap::Args)]
@@ -33,12 +33,15 @@ fn parse_speed(text: &str) -> Result<f64, String> {
 }
 
 pub(super) fn run(args: Args) -> Result<Found, Failure> {
-    let options =
-        Options { trace: args.trace, speed: args.speed, port: args.port, emf: args.emf, quiet: false };
+    let options = Options { trace: args.trace, speed: args.speed, port: args.port, emf: args.emf, quiet: false };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(demo::run(&options))?;
     runtime.shutdown_background();
-    if args.json { output::json(&outcome)? } else { tell(&outcome)? }
+    if args.json {
+        output::json(&outcome)?
+    } else {
+        tell(&outcome)?
+    }
     let summary = &outcome.summary;
     let bad = summary.jobs.lost > 0
         || summary.jobs.killed > 0
@@ -87,9 +90,13 @@ fn tell(outcome: &Outcome) -> Result<(), Failure> {
         output::line(format_args!("    {violation}"))?;
     }
     if outcome.slowed {
-        output::line(format_args!("  this host could not keep up at the speed asked for, so the clock was slowed down"))?;
+        output::line(format_args!(
+            "  this host could not keep up at the speed asked for, so the clock was slowed down"
+        ))?;
     }
-    output::line(format_args!("Cloud, GitHub and agents were simulated; door, ledger, planner and metrics were the real ones."))?;
+    output::line(format_args!(
+        "Cloud, GitHub and agents were simulated; door, ledger, planner and metrics were the real ones."
+    ))?;
     output::line(format_args!("Look closer:"))?;
     output::line(format_args!("  muster ledger --db {}", outcome.ledger.display()))?;
     output::line(format_args!("  muster explain --db {} --job ID", outcome.ledger.display()))?;

@@ -8,8 +8,8 @@ use muster_store::SqliteStore;
 use muster_webhook::clock::{Clock, SystemClock};
 use serde_json::json;
 
-use super::output::{self, Failure};
 use super::Found;
+use super::output::{self, Failure};
 use crate::story;
 
 #[derive(Debug, clap::Args)]

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use muster_store::{SqliteStore, Upkeep};
 use serde_json::json;
 
-use super::output::{self, Failure};
 use super::Found;
+use super::output::{self, Failure};
 use crate::story::{LedgerEntry, kept_config};
 
 /// How many facts that were set aside are listed at most.
@@ -28,9 +28,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<Found, Failure> {
     let store = SqliteStore::open_read_only(&args.db)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        if args.set_aside { set_aside(args, &store).await } else { jobs(args, &store).await }
-    })
+    runtime.block_on(async { if args.set_aside { set_aside(args, &store).await } else { jobs(args, &store).await } })
 }
 
 async fn jobs(args: &Args, store: &SqliteStore) -> Result<Found, Failure> {

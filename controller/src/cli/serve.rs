@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use super::output::{self, Failure};
 use super::Found;
+use super::output::{self, Failure};
 use crate::drivers::serve::{self, Options};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -14,15 +14,17 @@ use muster_sim::{Cut, Profile, Summary, Trace, Universe};
 use muster_store::{MemoryOptions, MemoryStore};
 use serde_json::json;
 
-use super::output::{self, Failure};
 use super::Found;
+use super::output::{self, Failure};
 use crate::drivers::simulate::{Scenario, SimulateError, Simulation, Watcher};
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Policies:\n  cold     nothing idle, launch for queued jobs only (default without --config)\n  \
+#[command(
+    after_help = "Policies:\n  cold     nothing idle, launch for queued jobs only (default without --config)\n  \
                         fixed:K  K idle in each class from its first queued job on\n  \
                         target   the configuration's bounds (default with --config)\n\n\
-                        Example: muster simulate --trace tests/traces/acme-four-weeks.jsonl.gz --policy fixed:8 --json")]
+                        Example: muster simulate --trace tests/traces/acme-four-weeks.jsonl.gz --policy fixed:8 --json"
+)]
 pub(super) struct Args {
     /// The workload: .jsonl or .jsonl.gz
     #[arg(long, value_name = "FILE")]
@@ -170,7 +172,11 @@ fn one(scenario: &Scenario, json: bool) -> Result<Found, Failure> {
         summary.jobs.queued,
         summary.jobs.queued as f64 * 60.0 / wall.max(1e-3)
     ));
-    if json { output::json(&summary)? } else { table(&summary)? }
+    if json {
+        output::json(&summary)?
+    } else {
+        table(&summary)?
+    }
     Ok(if bad(&summary) { Found::Bad } else { Found::Good })
 }
 
@@ -217,7 +223,11 @@ fn many(scenario: &Scenario, from: u64, to: u64, json: bool) -> Result<Found, Fa
     output::note(format_args!("{jobs} jobs in {wall:.1} s: {:.0} simulated jobs a minute", jobs as f64 * 60.0 / wall));
     let worst = worst.map(|(longest, seed)| json!({ "queue_time_s": longest, "seed": seed }));
     let total = json!({ "seeds": count, "failed": failed, "worst": worst });
-    if json { output::json(&total)? } else { output::line(format_args!("{total}"))? }
+    if json {
+        output::json(&total)?
+    } else {
+        output::line(format_args!("{total}"))?
+    }
     Ok(if failed.is_empty() { Found::Good } else { Found::Bad })
 }
 

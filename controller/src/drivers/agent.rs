@@ -6,9 +6,7 @@
 use std::time::Duration;
 
 use muster_core::ids::InstanceId;
-use muster_core::protocol::{
-    AgentState, ClaimAnswer, ClaimRequest, ReportAnswer, ReportRequest, SessionProof,
-};
+use muster_core::protocol::{AgentState, ClaimAnswer, ClaimRequest, ReportAnswer, ReportRequest, SessionProof};
 use muster_sim::Claimed;
 use muster_webhook::clock::Clock;
 use muster_webhook::seal::{KeyPair, SealPurpose};

@@ -118,13 +118,22 @@ pub async fn run(options: &Options, ready: impl FnOnce(SocketAddr) -> bool) -> a
     let door = parts.clone().door(listener, Arc::new(identity), Arc::new(HpkeSealer), stopping.clone());
     tasks.spawn(async { Ok(door.await?) });
     let scaler = parts.clone().scaler(Policy::Target, telemetry, (), (), stopping.clone());
-    tasks.spawn(async { Ok(scaler.await) });
+    tasks.spawn(async {
+        scaler.await;
+        Ok(())
+    });
     let minting = parts.registrar(registrar, stopping.clone());
-    tasks.spawn(async { Ok(minting.await) });
+    tasks.spawn(async {
+        minting.await;
+        Ok(())
+    });
     let carrying = outside.run(stopping.clone());
     tasks.spawn(async { Ok(carrying.await?) });
     let (upkeep, stopping_upkeep) = (store.clone(), stopping.clone());
-    tasks.spawn(async move { Ok(prune(&*upkeep, stopping_upkeep).await) });
+    tasks.spawn(async move {
+        prune(&*upkeep, stopping_upkeep).await;
+        Ok(())
+    });
     tasks.spawn(async move {
         while !*stopping.borrow() {
             if let Err(error) = config_watch.look(&live, &secrets, &*store).await {

@@ -2,7 +2,6 @@
 //!
 //! Invariant: a task that fails logs it once and goes on at its next turn; only the store's end or a shutdown ends it.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -238,8 +237,6 @@ where
 }
 
 /// Ready once the watch says stop, or its sender is gone.
-pub fn stopped(mut stop: watch::Receiver<bool>) -> impl Future<Output = ()> + Send {
-    async move {
-        let _ = stop.wait_for(|stop| *stop).await;
-    }
+pub async fn stopped(mut stop: watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }

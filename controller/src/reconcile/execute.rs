@@ -66,13 +66,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         Ok(())
     }
 
-    async fn launch(
-        &mut self,
-        world: &mut World,
-        launches: Vec<Launch>,
-        report: &mut TickReport,
-        batch: &mut Batch,
-    ) {
+    async fn launch(&mut self, world: &mut World, launches: Vec<Launch>, report: &mut TickReport, batch: &mut Batch) {
         let replies = join_all(launches.iter().map(|launch| self.cloud.launch(launch))).await;
         let answered_at = self.clock.now();
         for (launch, reply) in launches.into_iter().zip(replies) {
@@ -96,13 +90,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         }
     }
 
-    async fn end(
-        &mut self,
-        world: &mut World,
-        endings: &[InstanceId],
-        report: &mut TickReport,
-        batch: &mut Batch,
-    ) {
+    async fn end(&mut self, world: &mut World, endings: &[InstanceId], report: &mut TickReport, batch: &mut Batch) {
         for instances in endings.chunks(TERMINATE_MAX) {
             match self.cloud.terminate(instances).await {
                 Ok(gone) => {

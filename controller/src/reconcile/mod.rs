@@ -67,7 +67,14 @@ pub struct Reconciler<S, C, G, K> {
 
 impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
     /// A scaler that has seen nothing yet: its first tick loads the ledger.
-    pub fn new(store: Arc<S>, cloud: Arc<C>, github: Arc<G>, clock: K, config: Arc<FleetConfig>, policy: Policy) -> Self {
+    pub fn new(
+        store: Arc<S>,
+        cloud: Arc<C>,
+        github: Arc<G>,
+        clock: K,
+        config: Arc<FleetConfig>,
+        policy: Policy,
+    ) -> Self {
         Reconciler {
             store,
             cloud,
@@ -107,11 +114,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         })
     }
 
-    async fn steps(
-        &mut self,
-        world: Option<World>,
-        probe: &mut impl Probe,
-    ) -> Result<(World, TickReport), TickError> {
+    async fn steps(&mut self, world: Option<World>, probe: &mut impl Probe) -> Result<(World, TickReport), TickError> {
         let now = self.clock.now();
         let mut report = TickReport::at(now);
         let mut world = match world {

@@ -83,7 +83,8 @@ impl Observer {
         for machine in world.machines().filter(|machine| machine.is_live() && !live.contains(&machine.instance)) {
             let (reads, since) = self.absent.get(&machine.instance).copied().unwrap_or((0, now));
             let reads = reads + 1;
-            let long = reads >= GONE_READS && now.since(since) >= GONE_AFTER && now.since(machine.launched_at) >= NEWBORN;
+            let long =
+                reads >= GONE_READS && now.since(since) >= GONE_AFTER && now.since(machine.launched_at) >= NEWBORN;
             if ended.contains(&machine.instance) || long {
                 gone.push(machine.instance.clone());
             } else {

@@ -10,14 +10,8 @@ type Is = fn(&Value) -> bool;
 const TEXT: (Is, &str) = (Value::is_string, "a string");
 const WHOLE: (Is, &str) = (Value::is_i64, "a whole number");
 const OBJECT: (Is, &str) = (Value::is_object, "an object");
-const ATTEMPT: (Is, &str) = (
-    |v| v.as_u64().is_some_and(|n| u32::try_from(n).is_ok()),
-    "a whole number from 1",
-);
-const TEXTS: (Is, &str) = (
-    |v| v.as_array().is_some_and(|a| a.iter().all(Value::is_string)),
-    "a list of strings",
-);
+const ATTEMPT: (Is, &str) = (|v| v.as_u64().is_some_and(|n| u32::try_from(n).is_ok()), "a whole number from 1");
+const TEXTS: (Is, &str) = (|v| v.as_array().is_some_and(|a| a.iter().all(Value::is_string)), "a list of strings");
 const TRUTH: (Is, &str) = (Value::is_boolean, "true or false");
 
 /// Every field that is read, outer ones first, with what it must be.
@@ -49,19 +43,13 @@ const FIELDS: [(&str, (Is, &str)); 23] = [
 
 /// What is wrong with a text that serde refused with `error`.
 pub(super) fn blame(text: &str, error: &serde_json::Error) -> PayloadError {
-    let not_json = |e: &serde_json::Error| PayloadError::NotJson {
-        line: e.line(),
-        column: e.column(),
-    };
+    let not_json = |e: &serde_json::Error| PayloadError::NotJson { line: e.line(), column: e.column() };
     let value: Value = match serde_json::from_str(text) {
         Ok(value) => value,
         Err(e) => return not_json(&e),
     };
     if !value.is_object() {
-        return PayloadError::WrongType {
-            field: "(the whole body)",
-            must: "an object",
-        };
+        return PayloadError::WrongType { field: "(the whole body)", must: "an object" };
     }
     let wrong = FIELDS.iter().find(|(path, (is, _))| {
         let found = path.split('.').try_fold(&value, |v, name| v.get(name));

@@ -24,17 +24,10 @@ pub(super) fn give(config: &FleetConfig, findings: &mut Findings) {
         warn_of_rivals(config, i, pool, &path, findings);
         warn_of_numbers(config, pool, &path, findings);
         warn_of_schedules(pool, &path, findings);
-        pool.sizes
-            .iter()
-            .enumerate()
-            .for_each(|(n, _)| warn_of_hardware(config, pool, n, &path, findings));
+        pool.sizes.iter().enumerate().for_each(|(n, _)| warn_of_hardware(config, pool, n, &path, findings));
         if pool.os == Os::Macos {
             let message = "a Mac is a dedicated host: EC2 bills at least 24 hours of it, whatever runs on it";
-            findings.warn(
-                format!("{path}.os"),
-                message,
-                "count on 24 hours a host; cost figures here leave that out",
-            );
+            findings.warn(format!("{path}.os"), message, "count on 24 hours a host; cost figures here leave that out");
         }
     }
     warn_of_sums(config, findings);
@@ -51,16 +44,8 @@ fn warn_of_access(config: &FleetConfig, pool: &Pool, path: &str, findings: &mut 
     };
     for (i, pattern) in pool.repositories.iter().enumerate() {
         if !own.covers(pattern) && !pattern.covers(&own) && !pattern.matches(own.as_str()) {
-            let message = format!(
-                "{} is not of {}: it never matches",
-                quote(pattern.as_str()),
-                quote(own.as_str())
-            );
-            findings.warn(
-                format!("{path}.repositories[{i}]"),
-                message,
-                "correct the name, or remove it",
-            );
+            let message = format!("{} is not of {}: it never matches", quote(pattern.as_str()), quote(own.as_str()));
+            findings.warn(format!("{path}.repositories[{i}]"), message, "correct the name, or remove it");
         }
     }
 }
@@ -68,33 +53,13 @@ fn warn_of_access(config: &FleetConfig, pool: &Pool, path: &str, findings: &mut 
 /// Pools that have the same labels, and pools that no job ever gets to.
 fn warn_of_rivals(config: &FleetConfig, index: usize, pool: &Pool, path: &str, findings: &mut Findings) {
     let judged = config.catalog.entries.iter().map(|entry| entry.pool);
-    let earlier: Vec<&Pool> = judged
-        .take_while(|other| *other != index)
-        .map(|other| &config.pools[other])
-        .collect();
-    let winners: Vec<&Pool> = earlier
-        .iter()
-        .copied()
-        .filter(|other| takes_all_of(other, pool))
-        .collect();
-    let classes = |pool: &Pool| {
-        config
-            .classes()
-            .iter()
-            .filter(|c| c.pool == pool.name)
-            .cloned()
-            .collect::<Vec<_>>()
-    };
+    let earlier: Vec<&Pool> = judged.take_while(|other| *other != index).map(|other| &config.pools[other]).collect();
+    let winners: Vec<&Pool> = earlier.iter().copied().filter(|other| takes_all_of(other, pool)).collect();
+    let classes = |pool: &Pool| config.classes().iter().filter(|c| c.pool == pool.name).cloned().collect::<Vec<_>>();
     let rivals: Vec<Arc<Class>> = winners.iter().flat_map(|winner| classes(winner)).collect();
-    if classes(pool)
-        .iter()
-        .all(|class| rivals.iter().any(|rival| covers(rival, class)))
-    {
+    if classes(pool).iter().all(|class| rivals.iter().any(|rival| covers(rival, class))) {
         let names = list(winners.iter().map(|winner| winner.name.as_str()));
-        let message = format!(
-            "no job reaches pool {}: {names} wins all that it serves",
-            quote(pool.name.as_str())
-        );
+        let message = format!("no job reaches pool {}: {names} wins all that it serves", quote(pool.name.as_str()));
         let remedy = "give it a higher priority, a label of its own, or other repositories";
         findings.warn(format!("{path}.labels"), message, remedy);
         return;
@@ -104,27 +69,16 @@ fn warn_of_rivals(config: &FleetConfig, index: usize, pool: &Pool, path: &str, f
         has_all(other, pool) && has_all(pool, other)
     };
     let meet = |other: &&&Pool| {
-        let pairs = other
-            .repositories
-            .iter()
-            .flat_map(|a| pool.repositories.iter().map(move |b| (a, b)));
+        let pairs = other.repositories.iter().flat_map(|a| pool.repositories.iter().map(move |b| (a, b)));
         pairs.into_iter().any(|(a, b)| a.covers(b) || b.covers(a))
     };
     if let Some(winner) = earlier.iter().filter(same_labels).find(meet) {
-        let why = if winner.priority > pool.priority {
-            "its priority is higher"
-        } else {
-            "it stands first"
-        };
+        let why = if winner.priority > pool.priority { "its priority is higher" } else { "it stands first" };
         let message = format!(
             "pool {} has the same labels, and a job that both could serve goes there: {why}",
             quote(winner.name.as_str())
         );
-        findings.warn(
-            format!("{path}.labels"),
-            message,
-            "give one of them a label or a priority of its own",
-        );
+        findings.warn(format!("{path}.labels"), message, "give one of them a label or a priority of its own");
     }
 }
 
@@ -147,10 +101,7 @@ fn has_label(labels: &[Arc<str>], label: &str) -> bool {
 }
 
 fn warn_of_numbers(config: &FleetConfig, pool: &Pool, path: &str, findings: &mut Findings) {
-    let caps = [
-        ("the pool's", pool.max_runners),
-        ("the fleet's", config.fleet.max_runners),
-    ];
+    let caps = [("the pool's", pool.max_runners), ("the fleet's", config.fleet.max_runners)];
     let mut mins = vec![(format!("{path}.idle.min"), pool.idle.min)];
     for size in &pool.sizes {
         let key = join(&format!("{path}.sizes"), &size.name);
@@ -160,10 +111,7 @@ fn warn_of_numbers(config: &FleetConfig, pool: &Pool, path: &str, findings: &mut
         mins.push((format!("{path}.schedule[{i}].idle.min"), schedule.idle.min.unwrap_or(0)));
     }
     for (key, min) in mins {
-        if let Some((whose, max)) = caps
-            .iter()
-            .find_map(|(whose, cap)| cap.filter(|c| min > *c).map(|c| (whose, c)))
-        {
+        if let Some((whose, max)) = caps.iter().find_map(|(whose, cap)| cap.filter(|c| min > *c).map(|c| (whose, c))) {
             let message = format!("{min} idle runners are more than {whose} max_runners, {max}");
             findings.warn(key, message, "lower it, or raise max_runners");
         }
@@ -180,11 +128,7 @@ fn warn_of_numbers(config: &FleetConfig, pool: &Pool, path: &str, findings: &mut
     }
     if pool.max_job_hours > JOB_HOURS_MAX {
         let message = format!("GitHub ends a self-hosted job after {JOB_HOURS_MAX} hours (5 days)");
-        findings.warn(
-            format!("{path}.max_job_hours"),
-            message,
-            format!("write {JOB_HOURS_MAX} or less"),
-        );
+        findings.warn(format!("{path}.max_job_hours"), message, format!("write {JOB_HOURS_MAX} or less"));
     }
 }
 
@@ -193,24 +137,14 @@ fn warn_of_schedules(pool: &Pool, path: &str, findings: &mut Findings) {
     for (i, schedule) in pool.schedules.iter().enumerate() {
         let key = format!("{path}.schedule[{i}]");
         if schedule.when.is_empty() {
-            let message = format!(
-                "{} never applies: it ends when it begins",
-                quote(schedule.when.as_str())
-            );
+            let message = format!("{} never applies: it ends when it begins", quote(schedule.when.as_str()));
             findings.warn(format!("{key}.when"), message, "write 00:00-24:00 for a whole day");
         } else if schedule.idle.is_none() && schedule.standby.is_none() {
             let message = "the schedule changes nothing: it has neither idle nor standby";
             findings.warn(key, message, "add idle = { min = 4 }");
         } else if is_overruled(schedule, &pool.schedules[i + 1..]) {
-            let message = format!(
-                "{} never applies: later schedules overrule it",
-                quote(schedule.when.as_str())
-            );
-            findings.warn(
-                format!("{key}.when"),
-                message,
-                "put the general schedule first, exceptions behind it",
-            );
+            let message = format!("{} never applies: later schedules overrule it", quote(schedule.when.as_str()));
+            findings.warn(format!("{key}.when"), message, "put the general schedule first, exceptions behind it");
         }
     }
 }
@@ -234,11 +168,7 @@ fn warn_of_hardware(config: &FleetConfig, pool: &Pool, index: usize, path: &str,
     let key = join(&format!("{path}.sizes"), &size.name);
     if size.instance_types.len() == 1 && pool.buys(Market::Spot) {
         let message = "a single instance type on spot is often out of capacity and often interrupted";
-        findings.warn(
-            format!("{key}.instance_types"),
-            message,
-            "name several types of the same size",
-        );
+        findings.warn(format!("{key}.instance_types"), message, "name several types of the same size");
     }
     for (i, name) in size.instance_types.iter().enumerate() {
         if !instance_type::suits(name, pool.os, pool.arch) {
@@ -250,44 +180,25 @@ fn warn_of_hardware(config: &FleetConfig, pool: &Pool, index: usize, path: &str,
     if let (Some(spot), Some(on_demand)) = (size.usd_per_hour.spot, size.usd_per_hour.on_demand)
         && spot > on_demand
     {
-        findings.warn(
-            format!("{key}.usd_per_hour"),
-            "spot costs more than on-demand",
-            "are the two swapped?",
-        );
+        findings.warn(format!("{key}.usd_per_hour"), "spot costs more than on-demand", "are the two swapped?");
     }
-    let dearest = Market::ALL
-        .iter()
-        .filter(|m| pool.buys(**m))
-        .filter_map(|m| size.usd_per_hour.of(*m));
+    let dearest = Market::ALL.iter().filter(|m| pool.buys(**m)).filter_map(|m| size.usd_per_hour.of(*m));
     if let (Some(budget), Some(price)) = (config.fleet.budget_usd_per_hour, dearest.max_by(f64::total_cmp))
         && price > budget
     {
         let message = format!("one machine costs {price} US dollars an hour, and the whole budget is {budget}");
-        findings.warn(
-            format!("{key}.usd_per_hour"),
-            message,
-            "raise the budget, or remove the size",
-        );
+        findings.warn(format!("{key}.usd_per_hour"), message, "raise the budget, or remove the size");
     }
     if index == pool.default_size && pool.standby.bounds.max > 0 && size.usd_per_hour.standby.is_none() {
         let message = "the pool keeps this size on standby, and its standby price is not known";
-        findings.warn(
-            format!("{key}.usd_per_hour"),
-            message,
-            "add standby, or its cost is not counted",
-        );
+        findings.warn(format!("{key}.usd_per_hour"), message, "add standby, or its cost is not counted");
     }
 }
 
 fn warn_of_sums(config: &FleetConfig, findings: &mut Findings) {
     let Some(max) = config.fleet.max_runners else { return };
     if max == 0 {
-        findings.warn(
-            "fleet.max_runners",
-            "with max_runners = 0 no job ever starts",
-            "raise it",
-        );
+        findings.warn("fleet.max_runners", "with max_runners = 0 no job ever starts", "raise it");
         return;
     }
     let sum: u64 = config.classes().iter().map(|class| u64::from(class.idle.min)).sum();

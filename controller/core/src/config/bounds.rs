@@ -48,10 +48,7 @@ pub struct Standby {
 
 impl Standby {
     /// No warm pool.
-    pub const NONE: Standby = Standby {
-        bounds: Bounds::NONE,
-        state: StandbyState::Stopped,
-    };
+    pub const NONE: Standby = Standby { bounds: Bounds::NONE, state: StandbyState::Stopped };
 }
 
 /// Every bound at one instant, and how long it stays so. Compute it with [`super::FleetConfig::bounds_at`], keep it
@@ -74,11 +71,7 @@ impl BoundsAt {
 
     /// Bounds of idle runners of `class`.
     pub fn idle(&self, class: &Class) -> Bounds {
-        if self.idle.is_empty() {
-            class.idle
-        } else {
-            self.idle.get(&class.id).copied().unwrap_or(class.idle)
-        }
+        if self.idle.is_empty() { class.idle } else { self.idle.get(&class.id).copied().unwrap_or(class.idle) }
     }
 
     /// Machines to keep on standby for `shape`. Pools with the same shape add up.
@@ -115,12 +108,7 @@ struct ScheduledPool {
 
 impl Timetable {
     pub(super) fn new(zone: TimeZone) -> Timetable {
-        Timetable {
-            zone,
-            standby: Vec::new(),
-            pools: Vec::new(),
-            unscheduled: BTreeMap::new(),
-        }
+        Timetable { zone, standby: Vec::new(), pools: Vec::new(), unscheduled: BTreeMap::new() }
     }
 
     /// Adds a pool: its default class, and the shape it keeps on standby.
@@ -132,12 +120,7 @@ impl Timetable {
         self.unscheduled = sum(&self.standby);
         if !schedules.is_empty() {
             let schedules = schedules.to_vec();
-            self.pools.push(ScheduledPool {
-                class: class.id.clone(),
-                idle: class.idle,
-                standby: place,
-                schedules,
-            });
+            self.pools.push(ScheduledPool { class: class.id.clone(), idle: class.idle, standby: place, schedules });
         }
     }
 
@@ -145,12 +128,7 @@ impl Timetable {
         let mut idle = BTreeMap::new();
         let mut until = Timestamp::MAX;
         if self.pools.is_empty() {
-            return BoundsAt {
-                from: now,
-                until,
-                idle,
-                standby: self.unscheduled.clone(),
-            };
+            return BoundsAt { from: now, until, idle, standby: self.unscheduled.clone() };
         }
         let mut standby = self.standby.clone();
         for pool in &self.pools {
@@ -175,12 +153,7 @@ impl Timetable {
                 idle.insert(pool.class.clone(), bounds);
             }
         }
-        BoundsAt {
-            from: now,
-            until,
-            idle,
-            standby: sum(&standby),
-        }
+        BoundsAt { from: now, until, idle, standby: sum(&standby) }
     }
 }
 
@@ -188,10 +161,7 @@ impl Bounds {
     /// These bounds with what a schedule changes. A lower bound above the upper one lifts it.
     pub(super) fn changed(self, change: BoundsChange) -> Bounds {
         let min = change.min.unwrap_or(self.min);
-        Bounds {
-            min,
-            max: change.max.unwrap_or(self.max).max(min),
-        }
+        Bounds { min, max: change.max.unwrap_or(self.max).max(min) }
     }
 }
 
@@ -199,10 +169,7 @@ impl Bounds {
 fn sum(parts: &[(ShapeId, Standby)]) -> BTreeMap<ShapeId, Standby> {
     let mut sums: BTreeMap<ShapeId, Standby> = BTreeMap::new();
     for (shape, part) in parts.iter().filter(|(_, part)| part.bounds.max > 0) {
-        let entry = sums.entry(shape.clone()).or_insert(Standby {
-            bounds: Bounds::NONE,
-            state: part.state,
-        });
+        let entry = sums.entry(shape.clone()).or_insert(Standby { bounds: Bounds::NONE, state: part.state });
         entry.bounds.min = entry.bounds.min.saturating_add(part.bounds.min);
         entry.bounds.max = entry.bounds.max.saturating_add(part.bounds.max);
     }

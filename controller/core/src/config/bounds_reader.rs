@@ -49,10 +49,7 @@ pub(super) fn read_standby(section: &mut Section<'_>, pool: &mut Pool, findings:
     let state = table.word("state", StandbyState::WORDS, StandbyState::parse, findings);
     table.finish(findings);
     let min = change.min.unwrap_or(0);
-    pool.standby.bounds = Bounds {
-        min,
-        max: change.max.unwrap_or(min),
-    };
+    pool.standby.bounds = Bounds { min, max: change.max.unwrap_or(min) };
     pool.standby.state = state.unwrap_or(StandbyState::Stopped);
     if pool.standby.bounds.max > 0 {
         check_standby(&key, pool, findings);
@@ -66,11 +63,7 @@ fn check_standby(key: &str, pool: &Pool, findings: &mut Findings) {
         findings.error(key, message, "remove it");
     } else if !pool.buys(Market::OnDemand) {
         let remedy = "add \"on-demand\" or \"spot-then-on-demand\" to `markets`, or remove `standby`";
-        findings.error(
-            key,
-            "standby needs on-demand machines: EC2 warm pools hold no spot instances",
-            remedy,
-        );
+        findings.error(key, "standby needs on-demand machines: EC2 warm pools hold no spot instances", remedy);
     }
 }
 
@@ -79,11 +72,7 @@ pub(super) fn read_schedules(section: &mut Section<'_>, pool: &Pool, findings: &
     let tables = section.tables("schedule", findings);
     if tables.len() > SCHEDULES_MAX {
         let message = format!("{} schedules in one pool; at most {SCHEDULES_MAX}", tables.len());
-        findings.error(
-            section.key("schedule"),
-            message,
-            "join days with commas: mon,wed 07:00-19:00",
-        );
+        findings.error(section.key("schedule"), message, "join days with commas: mon,wed 07:00-19:00");
     }
     let mut schedules = Vec::new();
     for mut table in tables {
@@ -91,11 +80,7 @@ pub(super) fn read_schedules(section: &mut Section<'_>, pool: &Pool, findings: &
         let window = text.map(Window::parse);
         if let (Some(text), Some(Err(problem))) = (text, &window) {
             let remedy = "write days and a span: mon-fri 07:00-19:00, sat,sun 22:00-06:00, daily 08:00-24:00";
-            findings.error(
-                table.key("when"),
-                format!("{} is not a time: {problem}", quote(text)),
-                remedy,
-            );
+            findings.error(table.key("when"), format!("{} is not a time: {problem}", quote(text)), remedy);
         }
         let idle = read_bounds(&mut table, "idle", findings).unwrap_or_default();
         let standby = read_bounds(&mut table, "standby", findings).unwrap_or_default();

@@ -57,11 +57,7 @@ impl Catalog {
             classes: Vec::new(),
             by_class: BTreeMap::new(),
             by_shape,
-            by_pool: pools
-                .iter()
-                .enumerate()
-                .map(|(i, pool)| (pool.name.clone(), i))
-                .collect(),
+            by_pool: pools.iter().enumerate().map(|(i, pool)| (pool.name.clone(), i)).collect(),
             timetable: Timetable::new(zone),
             labels: Vec::new(),
             entries: Vec::new(),
@@ -71,22 +67,14 @@ impl Catalog {
             first_classes.push(catalog.classes.len());
             catalog.add_classes(pool);
         }
-        catalog.by_class = catalog
-            .classes
-            .iter()
-            .map(|class| (class.id.clone(), class.clone()))
-            .collect();
+        catalog.by_class = catalog.classes.iter().map(|class| (class.id.clone(), class.clone())).collect();
         let labels = catalog.classes.iter().flat_map(|class| class.labels.iter());
         catalog.labels = labels.map(|label| label.to_lowercase().into()).collect();
         catalog.labels.sort_unstable();
         catalog.labels.dedup();
         let entries = pools.iter().zip(first_classes).enumerate();
-        catalog.entries = entries
-            .map(|(i, (pool, first))| catalog.entry(i, pool, first))
-            .collect();
-        catalog
-            .entries
-            .sort_by_key(|entry| std::cmp::Reverse(pools[entry.pool].priority));
+        catalog.entries = entries.map(|(i, (pool, first))| catalog.entry(i, pool, first)).collect();
+        catalog.entries.sort_by_key(|entry| std::cmp::Reverse(pools[entry.pool].priority));
         catalog
     }
 

@@ -60,9 +60,7 @@ pub(super) struct Findings {
 
 impl Findings {
     pub(super) fn new(file: &str, text: &str) -> Findings {
-        let line_starts = std::iter::once(0)
-            .chain(text.match_indices('\n').map(|(i, _)| i + 1))
-            .collect();
+        let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(i, _)| i + 1)).collect();
         Findings {
             file: file.to_owned(),
             line_starts,
@@ -99,9 +97,7 @@ impl Findings {
 
     /// Line, from 1, of a byte of the text.
     pub(super) fn line_of(&self, offset: usize) -> u32 {
-        u32::try_from(self.line_starts.partition_point(|start| *start <= offset))
-            .unwrap_or(u32::MAX)
-            .max(1)
+        u32::try_from(self.line_starts.partition_point(|start| *start <= offset)).unwrap_or(u32::MAX).max(1)
     }
 
     /// Line of a key, or of the nearest one above it; 1 if there is none.
@@ -138,26 +134,14 @@ impl Findings {
     ) {
         let file = self.file.clone();
         let (key, message, remedy) = (key.into(), message.into(), remedy.into());
-        self.errors.push(Diagnostic {
-            file,
-            line,
-            key,
-            message,
-            remedy,
-        });
+        self.errors.push(Diagnostic { file, line, key, message, remedy });
     }
 
     pub(super) fn warn(&mut self, key: impl Into<String>, message: impl Into<String>, remedy: impl Into<String>) {
         let (file, key) = (self.file.clone(), key.into());
         let line = self.line_of_key(&key);
         let (message, remedy) = (message.into(), remedy.into());
-        self.warnings.push(Diagnostic {
-            file,
-            line,
-            key,
-            message,
-            remedy,
-        });
+        self.warnings.push(Diagnostic { file, line, key, message, remedy });
     }
 
     pub(super) fn has_errors(&self) -> bool {
@@ -169,11 +153,7 @@ impl Findings {
         self.errors.sort_by_key(|told| told.line);
         self.warnings.sort_by_key(|told| told.line);
         let config = if self.errors.is_empty() { config } else { None };
-        Parsed {
-            config,
-            errors: self.errors,
-            warnings: self.warnings,
-        }
+        Parsed { config, errors: self.errors, warnings: self.warnings }
     }
 }
 
@@ -181,9 +161,5 @@ impl Findings {
 pub(super) fn join(path: &str, name: &str) -> String {
     let bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
     let name = if bare { name.to_owned() } else { format!("{name:?}") };
-    if path.is_empty() {
-        name
-    } else {
-        format!("{path}.{name}")
-    }
+    if path.is_empty() { name } else { format!("{path}.{name}") }
 }

@@ -72,10 +72,7 @@ impl QueueTimeTarget {
         };
         let ms = number.parse::<u64>().ok()?.checked_mul(ms_per_unit)?;
         let good = (1..=99).contains(&percentile) && (1..=WITHIN_MS_MAX).contains(&ms);
-        good.then(|| QueueTimeTarget {
-            percentile,
-            within: Duration::from_millis(ms),
-        })
+        good.then(|| QueueTimeTarget { percentile, within: Duration::from_millis(ms) })
     }
 }
 
@@ -95,24 +92,14 @@ pub(super) fn read(section: Option<Section<'_>>, owner: Option<&Owner>, findings
     let mut name = owner.map_or_else(|| "fleet".to_owned(), Owner::slug);
     name.truncate(NAME_CHARS_MAX);
     let time_zone = "UTC".to_owned();
-    let mut fleet = Fleet {
-        name,
-        max_runners: None,
-        budget_usd_per_hour: None,
-        queue_time_target: None,
-        time_zone,
-    };
+    let mut fleet = Fleet { name, max_runners: None, budget_usd_per_hour: None, queue_time_target: None, time_zone };
     let mut zone = TimeZone::UTC;
     let Some(mut section) = section else {
         return (fleet, zone);
     };
     if let Some(name) = section.text("name", findings) {
         if !is_name(name) {
-            findings.error(
-                section.key("name"),
-                format!("{} cannot be a fleet's name", quote(name)),
-                NAME_REMEDY,
-            );
+            findings.error(section.key("name"), format!("{} cannot be a fleet's name", quote(name)), NAME_REMEDY);
         }
         fleet.name = name.to_owned();
     }
@@ -134,11 +121,7 @@ pub(super) fn read(section: Option<Section<'_>>, owner: Option<&Owner>, findings
                 let names: Vec<_> = zones.available().collect();
                 let fallback = "write an IANA name such as Europe/Berlin or UTC".to_owned();
                 let remedy = did_you_mean(name, names.iter().map(TimeZoneName::as_str), fallback);
-                findings.error(
-                    section.key("time_zone"),
-                    format!("{} is not a time zone", quote(name)),
-                    remedy,
-                );
+                findings.error(section.key("time_zone"), format!("{} is not a time zone", quote(name)), remedy);
             }
         }
         fleet.time_zone = name.to_owned();
@@ -152,19 +135,13 @@ pub(super) fn read_metrics(section: Option<Section<'_>>, findings: &mut Findings
     let Some(mut section) = section else {
         return Metrics::default();
     };
-    let dimensions = section
-        .words("dimensions", Dimension::WORDS, Dimension::parse, findings)
-        .unwrap_or_default();
+    let dimensions = section.words("dimensions", Dimension::WORDS, Dimension::parse, findings).unwrap_or_default();
     let key = section.key("dimensions");
     for dimension in &dimensions {
         match dimension {
             Dimension::Repository | Dimension::Workflow | Dimension::JobName => {
                 let message = format!("every {dimension} becomes a CloudWatch metric of its own, billed by the month");
-                findings.warn(
-                    &key,
-                    message,
-                    "leave it out unless you chart by it; log lines have it for free",
-                );
+                findings.warn(&key, message, "leave it out unless you chart by it; log lines have it for free");
             }
             Dimension::Status | Dimension::Event => {}
         }

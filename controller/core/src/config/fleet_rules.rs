@@ -40,16 +40,9 @@ fn check_names(pools: &[ReadPool], findings: &mut Findings) {
 
 fn check_counts(pools: &[ReadPool], findings: &mut Findings) {
     if pools.len() > POOLS_MAX {
-        findings.error(
-            "pool",
-            format!("{} pools; at most {POOLS_MAX}", pools.len()),
-            "join pools that differ by size",
-        );
+        findings.error("pool", format!("{} pools; at most {POOLS_MAX}", pools.len()), "join pools that differ by size");
     }
-    let classes: usize = pools
-        .iter()
-        .map(|read| read.pool.sizes.len() * read.pool.markets.len())
-        .sum();
+    let classes: usize = pools.iter().map(|read| read.pool.sizes.len() * read.pool.markets.len()).sum();
     if classes > CLASSES_MAX {
         let message = format!("{classes} classes (pool x size x market); at most {CLASSES_MAX}");
         findings.error("pool", message, "remove sizes or markets that nobody asks for");
@@ -64,11 +57,7 @@ fn check_standby_states(pools: &[ReadPool], findings: &mut Findings) {
         let (state, first) = states.entry(shape).or_insert((pool.standby.state, path));
         if *state != pool.standby.state {
             let message = format!("{first} keeps the same machines {state}, and they share one warm pool");
-            findings.error(
-                format!("{path}.standby.state"),
-                message,
-                format!("write state = \"{state}\" in both"),
-            );
+            findings.error(format!("{path}.standby.state"), message, format!("write state = \"{state}\" in both"));
         }
     }
 }
@@ -77,16 +66,9 @@ fn check_standby_states(pools: &[ReadPool], findings: &mut Findings) {
 /// possible, with a warning: spot by on-demand, a size by the dearest vCPU of its pool.
 fn complete_prices(read: &mut ReadPool, findings: &mut Findings) {
     let estimates: Vec<_> = read.pool.sizes.iter().map(|size| read.pool.estimate(size)).collect();
-    let wanted: Vec<Market> = Market::ALL
-        .iter()
-        .copied()
-        .filter(|market| read.pool.buys(*market))
-        .collect();
+    let wanted: Vec<Market> = Market::ALL.iter().copied().filter(|market| read.pool.buys(*market)).collect();
     for (size, estimate) in read.pool.sizes.iter_mut().zip(estimates) {
-        let key = format!(
-            "{}.usd_per_hour",
-            super::diagnostic::join(&format!("{}.sizes", read.path), &size.name)
-        );
+        let key = format!("{}.usd_per_hour", super::diagnostic::join(&format!("{}.sizes", read.path), &size.name));
         let mut guessed = Vec::new();
         let mut missing = Vec::new();
         for market in &wanted {

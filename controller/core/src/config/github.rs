@@ -82,32 +82,19 @@ impl SecretRef {
         const CLEAR: &str = "looks like a secret in clear text (not shown)";
         const BAD_NAME: &str = "refers to a secret by a name that cannot be one (not shown)";
         let (scheme, name) = text.split_once(':').unwrap_or(("", text));
-        if SECRET_MARKS
-            .iter()
-            .any(|mark| text.starts_with(mark) || name.starts_with(mark))
-        {
+        if SECRET_MARKS.iter().any(|mark| text.starts_with(mark) || name.starts_with(mark)) {
             return Err(CLEAR);
         }
         let made_of =
             |extra: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || extra.contains(c));
         let (good, reference): (bool, fn(String) -> SecretRef) = match scheme {
-            "env" => (
-                made_of("_") && !name.starts_with(|c: char| c.is_ascii_digit()),
-                SecretRef::Env,
-            ),
-            "file" => (
-                !name.trim().is_empty() && !name.contains(char::is_control),
-                SecretRef::File,
-            ),
+            "env" => (made_of("_") && !name.starts_with(|c: char| c.is_ascii_digit()), SecretRef::Env),
+            "file" => (!name.trim().is_empty() && !name.contains(char::is_control), SecretRef::File),
             "ssm" => (made_of("_.-/:"), SecretRef::Ssm),
             "secretsmanager" => (made_of("_.-/:+=@!"), SecretRef::SecretsManager),
             _ => return Err(NO_REFERENCE),
         };
-        if good {
-            Ok(reference(name.to_owned()))
-        } else {
-            Err(BAD_NAME)
-        }
+        if good { Ok(reference(name.to_owned())) } else { Err(BAD_NAME) }
     }
 }
 

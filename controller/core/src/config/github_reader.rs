@@ -17,18 +17,12 @@ const REFERENCE_REMEDY: &str = "write env:NAME, file:PATH, ssm:NAME or secretsma
 /// Reads `[github]`. `None` if it has no usable owner.
 pub(super) fn read(section: Option<Section<'_>>, findings: &mut Findings) -> Option<GitHub> {
     let Some(mut section) = section else {
-        findings.error(
-            "github",
-            "the section [github] is missing",
-            "add [github] with organization = \"...\"",
-        );
+        findings.error("github", "the section [github] is missing", "add [github] with organization = \"...\"");
         return None;
     };
     let owner = read_owner(&mut section, findings);
     let id = |section: &mut Section<'_>, name, findings: &mut Findings| {
-        section
-            .whole(name, 1, i64::MAX, findings)
-            .and_then(|n| u64::try_from(n).ok())
+        section.whole(name, 1, i64::MAX, findings).and_then(|n| u64::try_from(n).ok())
     };
     let organization_id = id(&mut section, "organization_id", findings);
     let api_url = match section.text("api_url", findings) {
@@ -49,44 +43,21 @@ pub(super) fn read(section: Option<Section<'_>>, findings: &mut Findings) -> Opt
         let app_id = id(&mut app, "id", findings);
         let installation_id = id(&mut app, "installation_id", findings);
         let key = app.key("private_key");
-        let private_key = app
-            .text("private_key", findings)
-            .and_then(|text| read_secret(text, &key, findings));
+        let private_key = app.text("private_key", findings).and_then(|text| read_secret(text, &key, findings));
         if let (Some(id), Some(private_key)) = (app_id, private_key) {
-            if apps
-                .iter()
-                .any(|other| other.id == id && other.installation_id == installation_id)
-            {
-                findings.error(
-                    app.key("id"),
-                    "the same App twice",
-                    "a second App must be another one: remove this",
-                );
+            if apps.iter().any(|other| other.id == id && other.installation_id == installation_id) {
+                findings.error(app.key("id"), "the same App twice", "a second App must be another one: remove this");
             }
-            apps.push(App {
-                id,
-                installation_id,
-                private_key,
-            });
+            apps.push(App { id, installation_id, private_key });
         }
         app.finish(findings);
     }
     if none {
         let remedy = "add [[github.app]] with id and private_key; only the simulator does without";
-        findings.warn(
-            section.key("app"),
-            "there is no GitHub App, so no runner can be registered",
-            remedy,
-        );
+        findings.warn(section.key("app"), "there is no GitHub App, so no runner can be registered", remedy);
     }
     section.finish(findings);
-    Some(GitHub {
-        owner: owner?,
-        organization_id,
-        api_url,
-        webhook_secrets,
-        apps,
-    })
+    Some(GitHub { owner: owner?, organization_id, api_url, webhook_secrets, apps })
 }
 
 fn read_owner(section: &mut Section<'_>, findings: &mut Findings) -> Option<Owner> {
@@ -94,18 +65,10 @@ fn read_owner(section: &mut Section<'_>, findings: &mut Findings) -> Option<Owne
     let enterprise = section.text("enterprise", findings);
     let repository = section.text("repository", findings);
     let present = ["organization", "enterprise", "repository"].map(|name| (name, section.has(name)));
-    let names: Vec<&str> = present
-        .iter()
-        .filter(|(_, there)| *there)
-        .map(|(name, _)| *name)
-        .collect();
+    let names: Vec<&str> = present.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect();
     let remedy = "keep exactly one of organization, enterprise and repository";
     if names.is_empty() {
-        findings.error(
-            section.path.clone(),
-            "no organization, enterprise or repository is named",
-            remedy,
-        );
+        findings.error(section.path.clone(), "no organization, enterprise or repository is named", remedy);
     }
     for extra in names.iter().skip(1) {
         let message = format!("{} is named besides {}", quote(extra), quote(names[0]));
@@ -113,32 +76,18 @@ fn read_owner(section: &mut Section<'_>, findings: &mut Findings) -> Option<Owne
     }
     let mut check = |name: &str, good: bool, remedy: &str| {
         if !good {
-            findings.error(
-                section.key(name),
-                format!("this cannot be a name of a GitHub {name}"),
-                remedy,
-            );
+            findings.error(section.key(name), format!("this cannot be a name of a GitHub {name}"), remedy);
         }
         good
     };
     if let Some(name) = organization {
-        let good = check(
-            "organization",
-            is_login(name),
-            "write its login, as in github.com/LOGIN",
-        );
+        let good = check("organization", is_login(name), "write its login, as in github.com/LOGIN");
         good.then(|| Owner::Organization(name.to_owned()))
     } else if let Some(name) = enterprise {
-        let good = check(
-            "enterprise",
-            is_login(name),
-            "write its slug, as in github.com/enterprises/SLUG",
-        );
+        let good = check("enterprise", is_login(name), "write its slug, as in github.com/enterprises/SLUG");
         good.then(|| Owner::Enterprise(name.to_owned()))
     } else if let Some(name) = repository {
-        let good = name
-            .split_once('/')
-            .is_some_and(|(owner, name)| is_login(owner) && is_login(name));
+        let good = name.split_once('/').is_some_and(|(owner, name)| is_login(owner) && is_login(name));
         check("repository", good, "write OWNER/NAME").then(|| Owner::Repository(name.to_owned()))
     } else {
         None
@@ -150,31 +99,16 @@ fn read_webhook_secrets(section: &mut Section<'_>, findings: &mut Findings) -> V
     let Some(texts) = section.texts("webhook_secrets", findings) else {
         if !section.has("webhook_secrets") {
             let remedy = "add webhook_secrets = [\"env:MUSTER_WEBHOOK_SECRET\"]";
-            findings.error(
-                key,
-                "`webhook_secrets` is missing: no webhook could be believed",
-                remedy,
-            );
+            findings.error(key, "`webhook_secrets` is missing: no webhook could be believed", remedy);
         }
         return Vec::new();
     };
     if texts.is_empty() {
-        findings.error(
-            &key,
-            "there is no webhook secret: no webhook could be believed",
-            "name one, or two to rotate",
-        );
+        findings.error(&key, "there is no webhook secret: no webhook could be believed", "name one, or two to rotate");
     }
     if texts.len() > WEBHOOK_SECRETS_MAX {
-        let message = format!(
-            "{} webhook secrets; at most {WEBHOOK_SECRETS_MAX} are live at a time",
-            texts.len()
-        );
-        findings.error(
-            &key,
-            message,
-            "keep the present one, and the former or next one during a rotation",
-        );
+        let message = format!("{} webhook secrets; at most {WEBHOOK_SECRETS_MAX} are live at a time", texts.len());
+        findings.error(&key, message, "keep the present one, and the former or next one during a rotation");
     }
     let mut secrets = Vec::new();
     for (key, text) in texts {

@@ -46,11 +46,7 @@ pub(super) fn arch_of(name: &str) -> Arch {
         attributes.contains('g')
     });
     let apple = family.starts_with("mac") && family != "mac1";
-    if graviton || apple || family == "a1" {
-        Arch::Arm64
-    } else {
-        Arch::X64
-    }
+    if graviton || apple || family == "a1" { Arch::Arm64 } else { Arch::X64 }
 }
 
 fn is_metal(size: &str) -> bool {
@@ -67,11 +63,7 @@ fn steps(size: &str) -> Option<u32> {
         size => {
             let number = size.strip_suffix("xlarge")?;
             let digits = number.chars().all(|c| c.is_ascii_digit());
-            if digits {
-                number.parse::<u32>().ok()?.checked_mul(4)
-            } else {
-                None
-            }
+            if digits { number.parse::<u32>().ok()?.checked_mul(4) } else { None }
         }
     }
 }
@@ -82,27 +74,14 @@ mod tests {
 
     #[test]
     fn tells_types_from_other_labels() {
-        for good in [
-            "c7i.large",
-            "m7i-flex.2xlarge",
-            "u-6tb1.metal",
-            "mac2-m2pro.metal",
-            "C7I.48XLARGE",
-            "c7g.metal-24xl",
-        ] {
+        for good in
+            ["c7i.large", "m7i-flex.2xlarge", "u-6tb1.metal", "mac2-m2pro.metal", "C7I.48XLARGE", "c7g.metal-24xl"]
+        {
             assert!(is_like(good), "{good}");
         }
-        for bad in [
-            "ubuntu-24.04",
-            "node.js",
-            "c7i",
-            "large",
-            "python3.12",
-            ".large",
-            "7a.large",
-            "v1.2",
-            "c7i.+2xlarge",
-        ] {
+        for bad in
+            ["ubuntu-24.04", "node.js", "c7i", "large", "python3.12", ".large", "7a.large", "v1.2", "c7i.+2xlarge"]
+        {
             assert!(!is_like(bad), "{bad}");
         }
     }
@@ -129,14 +108,7 @@ mod tests {
         ] {
             assert_eq!(arch_of(arm), Arch::Arm64, "{arm}");
         }
-        for x64 in [
-            "c7i.large",
-            "g5.xlarge",
-            "g4dn.xlarge",
-            "m7i-flex.large",
-            "mac1.metal",
-            "gr6.4xlarge",
-        ] {
+        for x64 in ["c7i.large", "g5.xlarge", "g4dn.xlarge", "m7i-flex.large", "mac1.metal", "gr6.4xlarge"] {
             assert_eq!(arch_of(x64), Arch::X64, "{x64}");
         }
     }

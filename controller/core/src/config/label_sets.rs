@@ -20,31 +20,11 @@ use super::pool::{Pool, Prices, Size};
 use super::{FleetConfig, catalog::Catalog};
 use crate::ids::PoolName;
 
-const CPU_2: Prices = Prices {
-    on_demand: Some(0.09),
-    spot: Some(0.035),
-    standby: Some(0.004),
-};
-const CPU_8: Prices = Prices {
-    on_demand: Some(0.36),
-    spot: Some(0.14),
-    standby: Some(0.012),
-};
-const CPU_16: Prices = Prices {
-    on_demand: Some(0.72),
-    spot: Some(0.28),
-    standby: Some(0.02),
-};
-const WINDOWS: Prices = Prices {
-    on_demand: Some(0.18),
-    spot: Some(0.07),
-    standby: Some(0.008),
-};
-const MACOS: Prices = Prices {
-    on_demand: Some(1.10),
-    spot: None,
-    standby: None,
-};
+const CPU_2: Prices = Prices { on_demand: Some(0.09), spot: Some(0.035), standby: Some(0.004) };
+const CPU_8: Prices = Prices { on_demand: Some(0.36), spot: Some(0.14), standby: Some(0.012) };
+const CPU_16: Prices = Prices { on_demand: Some(0.72), spot: Some(0.28), standby: Some(0.02) };
+const WINDOWS: Prices = Prices { on_demand: Some(0.18), spot: Some(0.07), standby: Some(0.008) };
+const MACOS: Prices = Prices { on_demand: Some(1.10), spot: None, standby: None };
 /// vCPUs of a machine whose size no label names.
 const VCPUS_DEFAULT: u32 = 2;
 /// vCPUs above which a `cpu-N` is no size.
@@ -66,12 +46,7 @@ impl FleetConfig {
         for set in sets {
             if seen.insert(set.iter().map(|label| label.to_lowercase()).collect::<BTreeSet<_>>()) {
                 let mut labels = BTreeSet::new();
-                distinct.push(
-                    set.iter()
-                        .map(String::as_str)
-                        .filter(|l| labels.insert(l.to_lowercase()))
-                        .collect(),
-                );
+                distinct.push(set.iter().map(String::as_str).filter(|l| labels.insert(l.to_lowercase())).collect());
             }
         }
         distinct.sort_by_key(Vec::len);
@@ -103,26 +78,15 @@ impl FleetConfig {
 fn pool_of(labels: &[&str], names: &mut BTreeSet<String>) -> Pool {
     let lower: Vec<String> = labels.iter().map(|label| label.to_lowercase()).collect();
     let find = |word: &str| lower.iter().any(|label| label == word);
-    let os = Os::ALL
-        .iter()
-        .copied()
-        .find(|os| find(os.as_str()))
-        .unwrap_or(Os::Linux);
+    let os = Os::ALL.iter().copied().find(|os| find(os.as_str())).unwrap_or(Os::Linux);
     let by_default = if os == Os::Macos { Arch::Arm64 } else { Arch::X64 };
-    let arch = Arch::ALL
-        .iter()
-        .copied()
-        .find(|arch| find(arch.as_str()))
-        .unwrap_or(by_default);
+    let arch = Arch::ALL.iter().copied().find(|arch| find(arch.as_str())).unwrap_or(by_default);
     let named = MarketPolicy::ALL.iter().copied().find(|market| find(market.as_str()));
     let market = named.filter(|_| os != Os::Macos).unwrap_or(MarketPolicy::OnDemand);
     let cpus = lower.iter().find_map(|label| {
         let number = label.strip_prefix("cpu-")?;
         let good = number.chars().all(|c| c.is_ascii_digit());
-        number
-            .parse::<u32>()
-            .ok()
-            .filter(|n| good && (1..=VCPUS_MAX).contains(n))
+        number.parse::<u32>().ok().filter(|n| good && (1..=VCPUS_MAX).contains(n))
     });
     let vcpus = cpus.unwrap_or(VCPUS_DEFAULT);
     let size = Size {
@@ -135,16 +99,8 @@ fn pool_of(labels: &[&str], names: &mut BTreeSet<String>) -> Pool {
         usd_per_hour: prices(os, vcpus),
         idle: None,
     };
-    let telling: Vec<&str> = lower
-        .iter()
-        .map(String::as_str)
-        .filter(|label| *label != "self-hosted")
-        .collect();
-    let name = if telling.is_empty() {
-        "any".to_owned()
-    } else {
-        telling.join("-")
-    };
+    let telling: Vec<&str> = lower.iter().map(String::as_str).filter(|label| *label != "self-hosted").collect();
+    let name = if telling.is_empty() { "any".to_owned() } else { telling.join("-") };
     Pool {
         name: PoolName::new(free_name(&name, names)),
         os,
@@ -172,11 +128,7 @@ fn pool_of(labels: &[&str], names: &mut BTreeSet<String>) -> Pool {
 fn prices(os: Os, vcpus: u32) -> Prices {
     let scaled = |prices: Prices| {
         let times = |price: Option<f64>| price.map(|price| price * f64::from(vcpus) / f64::from(VCPUS_DEFAULT));
-        Prices {
-            on_demand: times(prices.on_demand),
-            spot: times(prices.spot),
-            standby: times(prices.standby),
-        }
+        Prices { on_demand: times(prices.on_demand), spot: times(prices.spot), standby: times(prices.standby) }
     };
     match (os, vcpus) {
         (Os::Linux, 8) => CPU_8,
@@ -190,11 +142,7 @@ fn prices(os: Os, vcpus: u32) -> Prices {
 /// A pool's name that fits and that no other pool has.
 fn free_name(wanted: &str, names: &mut BTreeSet<String>) -> String {
     let fit = |c: char| {
-        if c.is_ascii_alphanumeric() || c == '-' || c == '_' || c == '.' {
-            c
-        } else {
-            '-'
-        }
+        if c.is_ascii_alphanumeric() || c == '-' || c == '_' || c == '.' { c } else { '-' }
     };
     let wanted: String = wanted.chars().map(fit).take(NAME_CHARS_MAX).collect();
     let numbered = (2..).map(|n: u64| format!("{wanted}-{n}"));

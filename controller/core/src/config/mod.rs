@@ -73,11 +73,7 @@ impl FleetConfig {
     pub fn parse(file: &str, text: &str) -> Parsed {
         let mut findings = Findings::new(file, text);
         if text.len() > limits::CONFIG_BYTES_MAX {
-            let message = format!(
-                "the file has {} bytes; at most {}",
-                text.len(),
-                limits::CONFIG_BYTES_MAX
-            );
+            let message = format!("the file has {} bytes; at most {}", text.len(), limits::CONFIG_BYTES_MAX);
             findings.error("", message, "is this the right file?");
             return findings.into_parsed(None);
         }
@@ -105,9 +101,7 @@ impl FleetConfig {
         let mut parts = id.as_str().split('/');
         let (pool, name, market) = (parts.next()?, parts.next()?, MarketPolicy::parse(parts.next()?)?);
         let pool = &self.pools[*self.catalog.by_pool.get(pool)?];
-        let class = self
-            .raw_class(pool, name, market)
-            .filter(|_| pool.markets.contains(&market))?;
+        let class = self.raw_class(pool, name, market).filter(|_| pool.markets.contains(&market))?;
         (class.id == *id).then_some(class)
     }
 
@@ -132,20 +126,14 @@ impl FleetConfig {
             return Some(shape.clone());
         }
         // A raw shape's id holds its type: os-arch-market-TYPE-hash, and only bare-metal and flex types have a dash.
-        self.pools
-            .iter()
-            .filter(|pool| !pool.instance_type_labels.is_empty())
-            .find_map(|pool| {
-                pool.markets
-                    .iter()
-                    .flat_map(|policy| policy.markets())
-                    .find_map(|market| {
-                        let start = format!("{}-{}-{market}-", pool.os, pool.arch);
-                        let (name, _) = id.as_str().strip_prefix(&start)?.rsplit_once('-')?;
-                        let shape = Shape::of(pool.os, pool.arch, &self.raw_size(pool, name)?, *market);
-                        (shape.id == *id).then(|| Arc::new(shape))
-                    })
+        self.pools.iter().filter(|pool| !pool.instance_type_labels.is_empty()).find_map(|pool| {
+            pool.markets.iter().flat_map(|policy| policy.markets()).find_map(|market| {
+                let start = format!("{}-{}-{market}-", pool.os, pool.arch);
+                let (name, _) = id.as_str().strip_prefix(&start)?.rsplit_once('-')?;
+                let shape = Shape::of(pool.os, pool.arch, &self.raw_size(pool, name)?, *market);
+                (shape.id == *id).then(|| Arc::new(shape))
             })
+        })
     }
 
     /// Every bound at `now`, and how long it stays so. Cheap without schedules: no time zone is touched.
@@ -155,8 +143,7 @@ impl FleetConfig {
 
     /// Bounds of idle runners of a class at `now`. For many classes use [`FleetConfig::bounds_at`].
     pub fn idle_bounds(&self, class: &ClassId, now: Timestamp) -> Bounds {
-        self.class(class)
-            .map_or(Bounds::NONE, |class| self.bounds_at(now).idle(&class))
+        self.class(class).map_or(Bounds::NONE, |class| self.bounds_at(now).idle(&class))
     }
 
     /// Machines to keep on standby for a shape at `now`. For many shapes use [`FleetConfig::bounds_at`].
@@ -174,11 +161,8 @@ impl FleetConfig {
 /// Reads the whole document. `None` if too little of it is usable; then there are errors.
 fn read(mut document: Section<'_>, findings: &mut Findings) -> Option<FleetConfig> {
     let section = document.table("github", findings);
-    let github = if section.is_some() || !document.has("github") {
-        github_reader::read(section, findings)
-    } else {
-        None
-    };
+    let github =
+        if section.is_some() || !document.has("github") { github_reader::read(section, findings) } else { None };
     let owner = github.as_ref().map(|github| &github.owner);
     let (fleet, zone) = fleet::read(document.table("fleet", findings), owner, findings);
     let metrics = fleet::read_metrics(document.table("metrics", findings), findings);
@@ -199,11 +183,5 @@ fn read(mut document: Section<'_>, findings: &mut Findings) -> Option<FleetConfi
     }
     let pools: Vec<Pool> = pools.into_iter().map(|read| read.pool).collect();
     let catalog = Catalog::new(&pools, zone);
-    Some(FleetConfig {
-        github: github?,
-        fleet,
-        metrics,
-        pools,
-        catalog,
-    })
+    Some(FleetConfig { github: github?, fleet, metrics, pools, catalog })
 }

@@ -100,10 +100,7 @@ impl Pool {
 
     /// Index of its default market in `markets`.
     pub(super) fn default_market(&self) -> usize {
-        self.markets
-            .iter()
-            .position(|market| *market == self.default_market)
-            .unwrap_or(0)
+        self.markets.iter().position(|market| *market == self.default_market).unwrap_or(0)
     }
 
     /// Whether any of its classes has machines of this market.

@@ -24,11 +24,7 @@ use crate::ids::PoolName;
 pub(super) fn read(mut section: Section<'_>, owner: Option<&Owner>, findings: &mut Findings) -> Option<Pool> {
     let name = section.required_text("name", "give the pool a name", findings);
     if let Some(name) = name.filter(|name| !is_name(name)) {
-        findings.error(
-            section.key("name"),
-            format!("{} cannot be a pool's name", quote(name)),
-            NAME_REMEDY,
-        );
+        findings.error(section.key("name"), format!("{} cannot be a pool's name", quote(name)), NAME_REMEDY);
     }
     let os_remedy = "add os = \"linux\", \"windows\" or \"macos\"";
     let os = section.required_text("os", os_remedy, findings);
@@ -37,20 +33,12 @@ pub(super) fn read(mut section: Section<'_>, owner: Option<&Owner>, findings: &m
     let arch = arch.and_then(|_| section.word("arch", Arch::WORDS, Arch::parse, findings));
     let runner_group = section.text("runner_group", findings).unwrap_or("default");
     if runner_group.trim().is_empty() {
-        findings.error(
-            section.key("runner_group"),
-            "the name of the group is empty",
-            "leave it out for `default`",
-        );
+        findings.error(section.key("runner_group"), "the name of the group is empty", "leave it out for `default`");
     }
     let public_repositories = section.flag("public_repositories", findings).unwrap_or(false);
-    let priority = section
-        .whole("priority", i64::from(i32::MIN), i64::from(i32::MAX), findings)
-        .unwrap_or(0);
+    let priority = section.whole("priority", i64::from(i32::MIN), i64::from(i32::MAX), findings).unwrap_or(0);
     let max_runners = section.count("max_runners", 0, RUNNERS_MAX, findings);
-    let max_job_hours = section
-        .count("max_job_hours", 1, 10_000, findings)
-        .unwrap_or(JOB_HOURS_DEFAULT);
+    let max_job_hours = section.count("max_job_hours", 1, 10_000, findings).unwrap_or(JOB_HOURS_DEFAULT);
     let serves_group_jobs = section.flag("serves_group_jobs", findings).unwrap_or(false);
     let idle = read_bounds(&mut section, "idle", findings);
     let mut pool = Pool {
@@ -96,20 +84,12 @@ fn read_repositories(
         let all = owner.and_then(Owner::repositories);
         if all.is_none() && owner.is_some() && !section.has("repositories") {
             let remedy = "add repositories = [\"ORG/*\"], or [\"*\"] for the whole enterprise";
-            findings.error(
-                key,
-                "`repositories` is missing, and an enterprise has no default",
-                remedy,
-            );
+            findings.error(key, "`repositories` is missing, and an enterprise has no default", remedy);
         }
         return all.into_iter().collect();
     };
     if texts.is_empty() {
-        findings.error(
-            key,
-            "a pool that is open to no repository serves no job",
-            "name one, such as \"acme/*\"",
-        );
+        findings.error(key, "a pool that is open to no repository serves no job", "name one, such as \"acme/*\"");
     }
     for (key, text) in &texts {
         let part = |part: &str| is_login(&part.replace('*', "x"));
@@ -141,15 +121,9 @@ fn read_markets(section: &mut Section<'_>, pool: &mut Pool, os_known: bool, find
     let key = section.key("markets");
     let markets = section.words("markets", MarketPolicy::WORDS, MarketPolicy::parse, findings);
     if section.is_empty("markets") {
-        findings.error(
-            &key,
-            "a pool without a market has no machines",
-            "name one, such as \"spot\"",
-        );
+        findings.error(&key, "a pool without a market has no machines", "name one, such as \"spot\"");
     }
-    pool.markets = markets
-        .filter(|markets| !markets.is_empty())
-        .unwrap_or_else(|| vec![MarketPolicy::OnDemand]);
+    pool.markets = markets.filter(|markets| !markets.is_empty()).unwrap_or_else(|| vec![MarketPolicy::OnDemand]);
     if os_known && pool.os == Os::Macos && pool.markets.iter().any(|market| *market != MarketPolicy::OnDemand) {
         let message = "EC2 has no spot market for macOS: Macs are dedicated hosts";
         findings.error(&key, message, "write markets = [\"on-demand\"], or leave it out");
@@ -193,42 +167,22 @@ fn read_default_size(section: &mut Section<'_>, sizes: &[Size], findings: &mut F
 
 fn read_labels(section: &mut Section<'_>, pool: &Pool, findings: &mut Findings) -> Vec<Arc<str>> {
     let Some(texts) = section.texts("labels", findings) else {
-        return ["self-hosted", pool.os.as_str(), pool.arch.as_str()]
-            .map(Arc::from)
-            .to_vec();
+        return ["self-hosted", pool.os.as_str(), pool.arch.as_str()].map(Arc::from).to_vec();
     };
     let key = section.key("labels");
     if texts.is_empty() {
         let remedy = "name some, such as [\"self-hosted\", \"linux\", \"x64\"], or leave `labels` out for these";
-        findings.error(
-            &key,
-            "a pool without labels would take every job that names only a size",
-            remedy,
-        );
+        findings.error(&key, "a pool without labels would take every job that names only a size", remedy);
     }
     if texts.len() + LABELS_ADDED > LABELS_MAX {
-        let message = format!(
-            "{} labels, and the size and market make it more than {LABELS_MAX}",
-            texts.len()
-        );
-        findings.error(
-            &key,
-            message,
-            format!("keep at most {}: GitHub takes no more", LABELS_MAX - LABELS_ADDED),
-        );
+        let message = format!("{} labels, and the size and market make it more than {LABELS_MAX}", texts.len());
+        findings.error(&key, message, format!("keep at most {}: GitHub takes no more", LABELS_MAX - LABELS_ADDED));
     }
     for (i, (key, text)) in texts.iter().enumerate() {
         if let Some((message, remedy)) = label_problem(text) {
             findings.error(key, format!("the label {} {message}", quote(text)), remedy);
-        } else if texts[..i]
-            .iter()
-            .any(|(_, other)| other.to_lowercase() == text.to_lowercase())
-        {
-            findings.error(
-                key,
-                format!("the label {} is there twice", quote(text)),
-                "remove one of the two",
-            );
+        } else if texts[..i].iter().any(|(_, other)| other.to_lowercase() == text.to_lowercase()) {
+            findings.error(key, format!("the label {} is there twice", quote(text)), "remove one of the two");
         } else if MarketPolicy::parse(&text.to_lowercase()).is_some() {
             let message = format!("the label {} is the name of a market", quote(text));
             findings.error(key, message, "remove it: the class adds its market to the labels");
@@ -244,10 +198,7 @@ pub(super) fn label_problem(text: &str) -> Option<(&'static str, &'static str)> 
     } else if text.chars().nth(LABEL_CHARS_MAX).is_some() {
         Some(("has more than 256 characters", "shorten it: GitHub takes no more"))
     } else if text.contains(',') {
-        Some((
-            "holds a comma",
-            "write two labels: GitHub's runner separates labels by commas",
-        ))
+        Some(("holds a comma", "write two labels: GitHub's runner separates labels by commas"))
     } else if text.trim() != text || text.contains("  ") || text.chars().any(|c| c.is_whitespace() && c != ' ') {
         Some(("has spaces where they cannot be seen", "remove them"))
     } else if text.chars().any(char::is_control) {
@@ -259,11 +210,7 @@ pub(super) fn label_problem(text: &str) -> Option<(&'static str, &'static str)> 
 
 fn check_label_names(section: &Section<'_>, pool: &Pool, findings: &mut Findings) {
     for (i, label) in pool.labels.iter().enumerate() {
-        if let Some(size) = pool
-            .sizes
-            .iter()
-            .find(|size| size.name.to_lowercase() == label.to_lowercase())
-        {
+        if let Some(size) = pool.sizes.iter().find(|size| size.name.to_lowercase() == label.to_lowercase()) {
             let message = format!("the label {} is the name of a size", quote(&size.name));
             let remedy = "remove it: the class adds its size to the labels";
             findings.error(format!("{}[{i}]", section.key("labels")), message, remedy);

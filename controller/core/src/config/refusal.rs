@@ -97,14 +97,8 @@ impl Judge<'_> {
         let judged = entries.map(|entry| (self.kind(entry), entry));
         let furthest = judged.reduce(|best, next| if next.0 > best.0 { next } else { best });
         match furthest {
-            Some((kind, entry)) => Refusal {
-                kind,
-                why: self.sentence(kind, entry),
-            },
-            None => Refusal {
-                kind: RefusalKind::NoPool,
-                why: "the configuration has no pool".to_owned(),
-            },
+            Some((kind, entry)) => Refusal { kind, why: self.sentence(kind, entry) },
+            None => Refusal { kind: RefusalKind::NoPool, why: "the configuration has no pool".to_owned() },
         }
     }
 
@@ -116,11 +110,7 @@ impl Judge<'_> {
             RefusalKind::PublicRepository
         } else if self.tokens.is_empty() {
             RefusalKind::NoLabels
-        } else if self
-            .tokens
-            .iter()
-            .all(|token| HOSTED.iter().any(|start| token.lower.starts_with(start)))
-        {
+        } else if self.tokens.iter().all(|token| HOSTED.iter().any(|start| token.lower.starts_with(start))) {
             RefusalKind::GithubHosted
         } else if self.tokens.iter().any(|token| self.sort(entry, token) == Sort::Foreign) {
             RefusalKind::NoPool
@@ -145,26 +135,14 @@ impl Judge<'_> {
             Sort::Size
         } else if known && entry.markets.contains(&token.number) {
             Sort::Market
-        } else if known
-            && config
-                .catalog
-                .entries
-                .iter()
-                .any(|other| other.sizes.contains(&token.number))
-        {
+        } else if known && config.catalog.entries.iter().any(|other| other.sizes.contains(&token.number)) {
             Sort::ForeignSize
         } else if MarketPolicy::parse(&token.lower).is_some() {
             Sort::ForeignMarket
         } else if token.is_type {
             let allowed = config.raw_size(&config.pools[entry.pool], &token.lower).is_some();
             if allowed { Sort::Type } else { Sort::ForeignType }
-        } else if known
-            && config
-                .catalog
-                .entries
-                .iter()
-                .any(|other| other.base.contains(&token.number))
-        {
+        } else if known && config.catalog.entries.iter().any(|other| other.base.contains(&token.number)) {
             Sort::Foreign
         } else if self.has_stem_of_a_size(&token.lower) {
             Sort::ForeignSize
@@ -176,30 +154,18 @@ impl Judge<'_> {
     /// Whether a size is called the same but for its numbers, as `cpu-64` beside `cpu-2`.
     fn has_stem_of_a_size(&self, label: &str) -> bool {
         let stem = stem(label);
-        let sizes = || {
-            self.config
-                .pools
-                .iter()
-                .filter(|pool| pool.adds_labels)
-                .flat_map(|pool| &pool.sizes)
-        };
+        let sizes = || self.config.pools.iter().filter(|pool| pool.adds_labels).flat_map(|pool| &pool.sizes);
         stem.contains('#') && stem != "#" && sizes().any(|size| self::stem(&size.name.to_lowercase()) == stem)
     }
 
     fn named(&self, entry: &Entry, sort: Sort) -> impl Iterator<Item = &str> {
-        self.tokens
-            .iter()
-            .filter(move |token| self.sort(entry, token) == sort)
-            .map(|token| token.text)
+        self.tokens.iter().filter(move |token| self.sort(entry, token) == sort).map(|token| token.text)
     }
 
     /// How many different labels of this sort the job names.
     fn distinct(&self, entry: &Entry, sort: Sort) -> usize {
         let named = self.tokens.iter().filter(|token| self.sort(entry, token) == sort);
-        named
-            .map(|token| &token.lower)
-            .collect::<std::collections::BTreeSet<_>>()
-            .len()
+        named.map(|token| &token.lower).collect::<std::collections::BTreeSet<_>>().len()
     }
 
     fn sentence(&self, kind: RefusalKind, entry: &Entry) -> String {
@@ -268,9 +234,7 @@ impl Judge<'_> {
             return format!("no open pool has all of the labels {labels}: name labels of one pool, or add such a pool");
         };
         let near = nearest(&odd.lower, catalog.labels.iter().map(|label| &**label));
-        let near = near
-            .map(|near| format!("; did you mean {}?", quote(near)))
-            .unwrap_or_default();
+        let near = near.map(|near| format!("; did you mean {}?", quote(near))).unwrap_or_default();
         format!(
             "no open pool has all of the labels {labels}, and none has {}: correct `runs-on`, or add a pool{near}",
             quote(odd.text)

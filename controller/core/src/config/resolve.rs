@@ -93,15 +93,7 @@ impl FleetConfig {
             };
             return Resolution::Class(class);
         }
-        Resolution::Refused(
-            Judge {
-                config: self,
-                tokens: &tokens,
-                repository,
-                public,
-            }
-            .refusal(),
-        )
+        Resolution::Refused(Judge { config: self, tokens: &tokens, repository, public }.refusal())
     }
 
     /// The other classes whose labels cover the job, in pools that are open to it: GitHub may hand the job to any of
@@ -115,10 +107,7 @@ impl FleetConfig {
         let mut also = Vec::new();
         for entry in &self.catalog.entries {
             let pool = &self.pools[entry.pool];
-            let Some(fit) = self
-                .fit(entry, &tokens)
-                .filter(|_| self.is_open(pool, repository, public))
-            else {
+            let Some(fit) = self.fit(entry, &tokens).filter(|_| self.is_open(pool, repository, public)) else {
                 continue;
             };
             let markets = (0..pool.markets.len()).filter(|market| fit.market.is_none_or(|named| named == *market));
@@ -130,11 +119,7 @@ impl FleetConfig {
                     also.extend(sizes.flat_map(|s| markets.iter().map(move |m| self.configured(entry, s, *m))));
                 }
                 Some(Named::Type(name)) => {
-                    also.extend(
-                        markets
-                            .iter()
-                            .filter_map(|m| self.raw_class(pool, name, pool.markets[*m])),
-                    );
+                    also.extend(markets.iter().filter_map(|m| self.raw_class(pool, name, pool.markets[*m])));
                 }
             }
         }
@@ -155,29 +140,17 @@ impl FleetConfig {
         labels
             .map(|text| {
                 let plain = text.bytes().all(|b| b.is_ascii() && !b.is_ascii_uppercase());
-                let lower = if plain {
-                    Cow::Borrowed(text)
-                } else {
-                    Cow::Owned(text.to_lowercase())
-                };
+                let lower = if plain { Cow::Borrowed(text) } else { Cow::Owned(text.to_lowercase()) };
                 let number = self.catalog.label_no(&lower);
                 let is_type = lower.contains('.') && instance_type::is_like(&lower);
-                Token {
-                    text,
-                    lower,
-                    number,
-                    is_type,
-                }
+                Token { text, lower, number, is_type }
             })
             .collect()
     }
 
     /// How the pool covers the labels, if it does.
     fn fit<'a>(&self, entry: &Entry, tokens: &'a [Token<'_>]) -> Option<Fit<'a>> {
-        let mut fit = Fit {
-            size: None,
-            market: None,
-        };
+        let mut fit = Fit { size: None, market: None };
         if tokens.is_empty() && !self.pools[entry.pool].serves_group_jobs {
             return None;
         }
@@ -193,10 +166,7 @@ impl FleetConfig {
                     continue;
                 }
             }
-            let configured = entry
-                .sizes
-                .iter()
-                .position(|label| *label == token.number && *label != UNKNOWN);
+            let configured = entry.sizes.iter().position(|label| *label == token.number && *label != UNKNOWN);
             let named = match configured {
                 Some(size) => Named::Size(size),
                 None if token.is_type && self.raw_size(&self.pools[entry.pool], &token.lower).is_some() => {

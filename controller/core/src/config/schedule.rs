@@ -71,12 +71,7 @@ impl Window {
         }
         let (start, end) = parse_span(span)?;
         let end = if end < start { end + DAY } else { end };
-        Ok(Window {
-            text: text.to_owned(),
-            days: parse_days(days)?,
-            start,
-            end,
-        })
+        Ok(Window { text: text.to_owned(), days: parse_days(days)?, start, end })
     }
 
     /// As written.
@@ -114,9 +109,7 @@ impl Window {
             return (Vec::new(), Timestamp::MAX);
         };
         let day_after = |n: i64| today.checked_add(n.days()).ok();
-        let on_days = (-1..=NEAR_DAYS)
-            .filter_map(day_after)
-            .filter(|day| self.days[weekday(day.weekday())]);
+        let on_days = (-1..=NEAR_DAYS).filter_map(day_after).filter(|day| self.days[weekday(day.weekday())]);
         let spans = on_days.filter_map(|day| Some((moment(day, self.start, zone)?, moment(day, self.end, zone)?)));
         let horizon = day_after(NEAR_DAYS).and_then(|day| moment(day, 0, zone));
         (spans.collect(), horizon.unwrap_or(Timestamp::MAX))
@@ -132,9 +125,7 @@ fn weekday(day: Weekday) -> usize {
 fn moment(day: Date, minutes: u16, zone: &TimeZone) -> Option<Timestamp> {
     let day = if minutes >= DAY { day.tomorrow().ok()? } else { day };
     let midnight = day.at(0, 0, 0, 0);
-    let wall = midnight
-        .checked_add(SignedDuration::from_mins(i64::from(minutes % DAY)))
-        .ok()?;
+    let wall = midnight.checked_add(SignedDuration::from_mins(i64::from(minutes % DAY))).ok()?;
     let zoned = zone.to_ambiguous_zoned(wall).compatible().ok()?;
     Some(Timestamp::from_unix_ms(zoned.timestamp().as_millisecond()))
 }
@@ -163,11 +154,7 @@ fn parse_span(text: &str) -> Result<(u16, u16), String> {
     let bad = || format!("{} is no span of time", super::wording::quote(text));
     let (start, end) = text.split_once('-').ok_or_else(bad)?;
     let (start, end) = (parse_time(start).ok_or_else(bad)?, parse_time(end).ok_or_else(bad)?);
-    if start == DAY {
-        Err("a day ends at 24:00, nothing begins then".to_owned())
-    } else {
-        Ok((start, end))
-    }
+    if start == DAY { Err("a day ends at 24:00, nothing begins then".to_owned()) } else { Ok((start, end)) }
 }
 
 /// `HH:MM`, to 24:00.

@@ -21,11 +21,7 @@ pub(super) struct Section<'t> {
 
 impl<'t> Section<'t> {
     pub(super) fn new(path: impl Into<String>, table: &'t DeTable<'t>) -> Section<'t> {
-        Section {
-            path: path.into(),
-            table,
-            known: BTreeSet::new(),
-        }
+        Section { path: path.into(), table, known: BTreeSet::new() }
     }
 
     /// The dotted path of one of its keys.
@@ -106,13 +102,7 @@ impl<'t> Section<'t> {
         let value = self.value(name)?;
         let flag = value.as_bool();
         if flag.is_none() {
-            wrong_type(
-                &self.key(name),
-                "true or false",
-                value,
-                "write true or false, without quotes",
-                findings,
-            );
+            wrong_type(&self.key(name), "true or false", value, "write true or false, without quotes", findings);
         }
         flag
     }
@@ -122,13 +112,7 @@ impl<'t> Section<'t> {
         let value = self.value(name)?;
         let key = self.key(name);
         let Some(integer) = value.as_integer() else {
-            wrong_type(
-                &key,
-                "a whole number",
-                value,
-                "write a whole number, without quotes or a point",
-                findings,
-            );
+            wrong_type(&key, "a whole number", value, "write a whole number, without quotes or a point", findings);
             return None;
         };
         match i64::from_str_radix(integer.as_str(), integer.radix()) {
@@ -143,8 +127,7 @@ impl<'t> Section<'t> {
 
     /// A count from `min` to `max`.
     pub(super) fn count(&mut self, name: &'static str, min: u32, max: u32, findings: &mut Findings) -> Option<u32> {
-        self.whole(name, i64::from(min), i64::from(max), findings)
-            .and_then(|n| u32::try_from(n).ok())
+        self.whole(name, i64::from(min), i64::from(max), findings).and_then(|n| u32::try_from(n).ok())
     }
 
     /// A number from 0 to `max`, whole or not.
@@ -155,13 +138,7 @@ impl<'t> Section<'t> {
             (Some(integer), _) if integer.radix() == 10 => integer.as_str(),
             (_, Some(float)) => float.as_str(),
             _ => {
-                wrong_type(
-                    &key,
-                    "a number",
-                    value,
-                    "write a number such as 0.09, without quotes",
-                    findings,
-                );
+                wrong_type(&key, "a number", value, "write a number such as 0.09, without quotes", findings);
                 return None;
             }
         };
@@ -180,24 +157,11 @@ impl<'t> Section<'t> {
         let value = self.value(name)?;
         let key = self.key(name);
         let Some(array) = value.as_array() else {
-            wrong_type(
-                &key,
-                "a list of texts",
-                value,
-                "write a list such as [\"a\", \"b\"]",
-                findings,
-            );
+            wrong_type(&key, "a list of texts", value, "write a list such as [\"a\", \"b\"]", findings);
             return None;
         };
-        let elements = array
-            .iter()
-            .enumerate()
-            .map(|(i, element)| (format!("{key}[{i}]"), element.get_ref()));
-        Some(
-            elements
-                .filter_map(|(key, value)| as_text(value, &key, findings).map(|text| (key, text)))
-                .collect(),
-        )
+        let elements = array.iter().enumerate().map(|(i, element)| (format!("{key}[{i}]"), element.get_ref()));
+        Some(elements.filter_map(|(key, value)| as_text(value, &key, findings).map(|text| (key, text))).collect())
     }
 
     /// A table below this one.
@@ -218,23 +182,15 @@ impl<'t> Section<'t> {
             return Vec::new();
         };
         let elements = array.iter().enumerate();
-        elements
-            .filter_map(|(i, e)| as_section(e.get_ref(), format!("{key}[{i}]"), findings))
-            .collect()
+        elements.filter_map(|(i, e)| as_section(e.get_ref(), format!("{key}[{i}]"), findings)).collect()
     }
 
     /// All tables in this one, whatever their names, in the order of the file.
     pub(super) fn named_tables(&self, findings: &mut Findings) -> Vec<(&'t str, Section<'t>)> {
-        let mut names: Vec<_> = self
-            .table
-            .iter()
-            .map(|(name, value)| (name.get_ref(), value.get_ref()))
-            .collect();
+        let mut names: Vec<_> = self.table.iter().map(|(name, value)| (name.get_ref(), value.get_ref())).collect();
         names.sort_by_key(|(name, _)| findings.offset_of(&self.key(name)));
         let found = names.into_iter();
-        found
-            .filter_map(|(n, v)| as_section(v, self.key(n), findings).map(|s| (n.as_ref(), s)))
-            .collect()
+        found.filter_map(|(n, v)| as_section(v, self.key(n), findings).map(|s| (n.as_ref(), s))).collect()
     }
 
     /// Reports the keys that nobody asked for.
@@ -276,13 +232,7 @@ fn as_section<'t>(value: &'t DeValue<'t>, path: String, findings: &mut Findings)
     match value.as_table() {
         Some(table) => Some(Section::new(path, table)),
         None => {
-            wrong_type(
-                &path,
-                "a table",
-                value,
-                "write a table: `[header]` or { key = value }",
-                findings,
-            );
+            wrong_type(&path, "a table", value, "write a table: `[header]` or { key = value }", findings);
             None
         }
     }

@@ -27,10 +27,7 @@ const MEMORY_GIB_MAX: f64 = 100_000.0;
 pub(super) fn read(section: &mut Section<'_>, findings: &mut Findings) -> Vec<Size> {
     let key = section.key("sizes");
     let none = !section.has("sizes") || section.is_empty("sizes");
-    let tables = section
-        .table("sizes", findings)
-        .map(|sizes| sizes.named_tables(findings))
-        .unwrap_or_default();
+    let tables = section.table("sizes", findings).map(|sizes| sizes.named_tables(findings)).unwrap_or_default();
     if none {
         let remedy = "add [pool.sizes.NAME] with instance_types = [\"c7i.large\"]";
         findings.error(key, "the pool has no size, so there is nothing to launch", remedy);
@@ -68,26 +65,13 @@ fn read_size(name: &str, mut section: Section<'_>, findings: &mut Findings) -> S
     }
     let image = section.text("image", findings);
     if image.is_some_and(|image| image.trim().is_empty()) {
-        findings.error(
-            section.key("image"),
-            "the image is empty",
-            "leave it out for the stack's own image",
-        );
+        findings.error(section.key("image"), "the image is empty", "leave it out for the stack's own image");
     }
     let usd_per_hour = read_prices(&mut section, findings);
     let idle = read_bounds(&mut section, "idle", findings).map(|change| Bounds::ANY.changed(change));
     section.finish(findings);
     let (name, image) = (name.into(), image.map(Arc::from));
-    Size {
-        name,
-        instance_types,
-        vcpus,
-        memory_gib,
-        gpus,
-        image,
-        usd_per_hour,
-        idle,
-    }
+    Size { name, instance_types, vcpus, memory_gib, gpus, image, usd_per_hour, idle }
 }
 
 fn read_instance_types(section: &mut Section<'_>, findings: &mut Findings) -> Vec<Arc<str>> {
@@ -96,17 +80,10 @@ fn read_instance_types(section: &mut Section<'_>, findings: &mut Findings) -> Ve
         return Vec::new();
     };
     if texts.is_empty() {
-        findings.error(
-            &key,
-            "no instance type is named",
-            "name some, or leave the key out and say vcpus",
-        );
+        findings.error(&key, "no instance type is named", "name some, or leave the key out and say vcpus");
     }
     if texts.len() > INSTANCE_TYPES_MAX {
-        let message = format!(
-            "{} instance types; an Auto Scaling group takes {INSTANCE_TYPES_MAX}",
-            texts.len()
-        );
+        let message = format!("{} instance types; an Auto Scaling group takes {INSTANCE_TYPES_MAX}", texts.len());
         findings.error(&key, message, "keep the best");
     }
     for (i, (key, text)) in texts.iter().enumerate() {
@@ -125,11 +102,7 @@ fn read_prices(section: &mut Section<'_>, findings: &mut Findings) -> Prices {
         return Prices::default();
     };
     let mut price = |name| table.number(name, PRICE_USD_MAX, findings);
-    let prices = Prices {
-        on_demand: price("on-demand"),
-        spot: price("spot"),
-        standby: price("standby"),
-    };
+    let prices = Prices { on_demand: price("on-demand"), spot: price("spot"), standby: price("standby") };
     table.finish(findings);
     prices
 }

@@ -15,10 +15,8 @@ use super::limits::SYNTAX_ERRORS_MAX;
 /// Parses the text. `None` if it is too broken to judge further.
 pub(super) fn read<'t>(text: &'t str, findings: &mut Findings) -> Option<Spanned<DeTable<'t>>> {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let mut places: Vec<_> = errors
-        .iter()
-        .map(|error| (error.span().map_or(0, |s| s.start), error.message()))
-        .collect();
+    let mut places: Vec<_> =
+        errors.iter().map(|error| (error.span().map_or(0, |s| s.start), error.message())).collect();
     places.sort_by_key(|(start, _)| *start);
     let mut broken = false;
     let mut told = 0;
@@ -42,10 +40,7 @@ pub(super) fn read<'t>(text: &'t str, findings: &mut Findings) -> Option<Spanned
         if twice {
             findings.error_at(line, key, "this key or table is there twice", "keep one of the two");
         } else {
-            let message = format!(
-                "this is not TOML: {}",
-                text_of_error.lines().next().unwrap_or("bad syntax")
-            );
+            let message = format!("this is not TOML: {}", text_of_error.lines().next().unwrap_or("bad syntax"));
             findings.error_at(line, key, message, "correct the line; see toml.io for the syntax");
         }
     }
@@ -89,12 +84,7 @@ fn indexed(name: &str, lists: &[(String, usize)]) -> String {
         let rest = name.strip_prefix(list.as_str())?;
         (rest.is_empty() || rest.starts_with('.')).then_some((list, last, rest))
     });
-    let found = within
-        .min_by_key(|(list, ..)| list.len())
-        .map(|(list, last, rest)| format!("{list}[{last}]{rest}"));
+    let found = within.min_by_key(|(list, ..)| list.len()).map(|(list, last, rest)| format!("{list}[{last}]{rest}"));
     let name = found.unwrap_or_else(|| name.to_owned());
-    name.chars()
-        .filter(|c| !c.is_control())
-        .take(super::limits::SHOWN_CHARS_MAX)
-        .collect()
+    name.chars().filter(|c| !c.is_control()).take(super::limits::SHOWN_CHARS_MAX).collect()
 }

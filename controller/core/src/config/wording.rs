@@ -49,10 +49,7 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     let word = word.to_lowercase();
     let reach = (word.chars().count() / 3).max(1);
     let scored = known.into_iter().map(|k| (distance(&word, &k.to_lowercase()), k));
-    scored
-        .filter(|(d, _)| *d <= reach)
-        .min_by_key(|(d, _)| *d)
-        .map(|(_, k)| k)
+    scored.filter(|(d, _)| *d <= reach).min_by_key(|(d, _)| *d).map(|(_, k)| k)
 }
 
 /// "did you mean `x`?", or `otherwise`.

@@ -66,14 +66,7 @@ pub(super) fn wants(world: &World, config: &FleetConfig, policy: Policy, bounds:
         if seen.is_some() || target > 0 {
             let queued = count(state.queued.len());
             let taken = count(state.unmatched.len()).min(queued);
-            all.push(Wants {
-                class: class.clone(),
-                queued,
-                taken,
-                supply: state.supply(),
-                target,
-                idle_max,
-            });
+            all.push(Wants { class: class.clone(), queued, taken, supply: state.supply(), target, idle_max });
         }
     };
     for class in config.classes() {

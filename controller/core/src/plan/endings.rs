@@ -30,22 +30,12 @@ pub const END_REPEAT: Duration = Duration::from_secs(60);
 /// Ends what is over and forgets what is gone.
 pub(super) fn finish(plan: &mut Plan, world: &World, now: Timestamp) {
     for machine in world.ended() {
-        plan.act(
-            Action::Terminate {
-                instance: machine.instance.clone(),
-            },
-            over_because(machine),
-        );
+        plan.act(Action::Terminate { instance: machine.instance.clone() }, over_because(machine));
     }
     for machine in world.ending() {
         let Some(asked) = machine.terminate_at else { continue };
         if now.since(asked) > END_REPEAT {
-            plan.act(
-                Action::Terminate {
-                    instance: machine.instance.clone(),
-                },
-                Reason::StillThere,
-            );
+            plan.act(Action::Terminate { instance: machine.instance.clone() }, Reason::StillThere);
         } else {
             plan.wake_after(asked, END_REPEAT);
             break; // They come by age: the rest is younger.
@@ -54,12 +44,7 @@ pub(super) fn finish(plan: &mut Plan, world: &World, now: Timestamp) {
     for machine in world.gone() {
         match machine.unmatched_since() {
             Some(at) if now.since(at) <= UNMATCHED_MAX => plan.wake_after(at, UNMATCHED_MAX),
-            Some(_) | None => plan.act(
-                Action::Forget {
-                    instance: machine.instance.clone(),
-                },
-                Reason::Over,
-            ),
+            Some(_) | None => plan.act(Action::Forget { instance: machine.instance.clone() }, Reason::Over),
         }
     }
 }
@@ -81,11 +66,7 @@ pub(super) fn answer_drains(plan: &mut Plan, world: &World, now: Timestamp) {
         let (Some(drain), Some((frozen_order, frozen_at))) = (machine.open_drain(), machine.told.frozen) else {
             continue;
         };
-        let registration = machine
-            .told
-            .registered
-            .as_ref()
-            .map(|(_, registration)| registration.id);
+        let registration = machine.told.registered.as_ref().map(|(_, registration)| registration.id);
         let instance = machine.instance.clone();
         let number = frozen_order;
         match (drain.removal, registration) {
@@ -108,11 +89,7 @@ pub(super) fn answer_drains(plan: &mut Plan, world: &World, now: Timestamp) {
 /// ends; with one it is idle again.
 fn unanswered(plan: &mut Plan, machine: &Machine, now: Timestamp) {
     let instance = machine.instance.clone();
-    if machine
-        .drain
-        .as_ref()
-        .is_some_and(|drain| drain.removal == Some(Removal::Gone))
-    {
+    if machine.drain.as_ref().is_some_and(|drain| drain.removal == Some(Removal::Gone)) {
         plan.act(Action::Terminate { instance }, Reason::NoAnswer);
     } else {
         plan.act(Action::CloseDrain { instance }, Reason::NoAnswer);
@@ -124,10 +101,7 @@ fn unanswered(plan: &mut Plan, machine: &Machine, now: Timestamp) {
 pub(super) fn overdue(plan: &mut Plan, world: &World, config: &FleetConfig, now: Timestamp) {
     for (id, state) in world.classes() {
         let class = config.class(id);
-        let os = class
-            .as_ref()
-            .and_then(|class| class.shapes.first())
-            .map_or(Os::Linux, |shape| shape.os);
+        let os = class.as_ref().and_then(|class| class.shapes.first()).map_or(Os::Linux, |shape| shape.os);
         let boot_max = match os {
             Os::Linux => BOOT_MAX,
             Os::Windows | Os::Macos => OTHER_BOOT_MAX,
@@ -148,12 +122,7 @@ pub(super) fn overdue(plan: &mut Plan, world: &World, config: &FleetConfig, now:
             };
         let end = |reason: Reason| {
             move |plan: &mut Plan, machine: &Machine| {
-                plan.act(
-                    Action::Terminate {
-                        instance: machine.instance.clone(),
-                    },
-                    reason.clone(),
-                );
+                plan.act(Action::Terminate { instance: machine.instance.clone() }, reason.clone());
             }
         };
         due(&state.booting, boot_max, &mut |plan, machine| {
@@ -166,19 +135,13 @@ pub(super) fn overdue(plan: &mut Plan, world: &World, config: &FleetConfig, now:
         });
         // GitHub says that a job runs there, so it gets a job's time.
         due(&state.registering, job_max, &mut |plan, machine| {
-            if machine
-                .drain
-                .as_ref()
-                .is_some_and(|drain| drain.removal == Some(Removal::Busy))
-            {
+            if machine.drain.as_ref().is_some_and(|drain| drain.removal == Some(Removal::Busy)) {
                 let instance = machine.instance.clone();
                 plan.act(Action::Terminate { instance }, Reason::JobTooLong { hours });
                 plan.wake(now + AGAIN);
             }
         });
-        due(&state.draining, DRAIN_ANSWER_MAX, &mut |plan, machine| {
-            unanswered(plan, machine, now)
-        });
+        due(&state.draining, DRAIN_ANSWER_MAX, &mut |plan, machine| unanswered(plan, machine, now));
         for (_, instance) in &state.doomed {
             if let Some(machine) = world.machine(instance) {
                 doomed(plan, machine, now);
@@ -191,13 +154,7 @@ pub(super) fn overdue(plan: &mut Plan, world: &World, config: &FleetConfig, now:
 fn doomed(plan: &mut Plan, machine: &Machine, now: Timestamp) {
     let instance = machine.instance.clone();
     if machine.told.listening_at.is_some() {
-        plan.act(
-            Action::Drain {
-                instance,
-                number: machine.next_drain_order(),
-            },
-            Reason::Interrupted,
-        );
+        plan.act(Action::Drain { instance, number: machine.next_drain_order() }, Reason::Interrupted);
     } else {
         write_off(plan, machine, Reason::Interrupted, now);
     }
@@ -207,18 +164,9 @@ fn doomed(plan: &mut Plan, machine: &Machine, now: Timestamp) {
 /// reach a machine that is being ended.
 fn write_off(plan: &mut Plan, machine: &Machine, reason: Reason, now: Timestamp) {
     let instance = machine.instance.clone();
-    match (
-        &machine.told.registered,
-        machine.drain.as_ref().and_then(|drain| drain.removal),
-    ) {
+    match (&machine.told.registered, machine.drain.as_ref().and_then(|drain| drain.removal)) {
         (Some((_, registration)), None) => {
-            plan.act(
-                Action::Remove {
-                    instance,
-                    runner: registration.id,
-                },
-                reason,
-            );
+            plan.act(Action::Remove { instance, runner: registration.id }, reason);
         }
         (Some(_), Some(Removal::Busy)) => {}
         (Some(_), Some(Removal::Gone)) | (None, _) => {

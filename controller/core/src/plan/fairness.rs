@@ -16,11 +16,7 @@ pub(super) fn turns(world: &World, wants: &[Wants]) -> Vec<usize> {
     let mut from = 0;
     while from < wants.len() {
         let priority = wants[from].class.priority;
-        let until = from
-            + wants[from..]
-                .iter()
-                .take_while(|w| w.class.priority == priority)
-                .count();
+        let until = from + wants[from..].iter().take_while(|w| w.class.priority == priority).count();
         order.extend(round_robin(waiting(world, wants, from..until)));
         from = until;
     }
@@ -44,10 +40,7 @@ fn waiting(world: &World, wants: &[Wants], range: std::ops::Range<usize>) -> Vec
         queue.sort();
     }
     queues.sort_by_key(|queue| queue.first().copied());
-    queues
-        .into_iter()
-        .map(|queue| queue.into_iter().map(|(_, index)| index).collect())
-        .collect()
+    queues.into_iter().map(|queue| queue.into_iter().map(|(_, index)| index).collect()).collect()
 }
 
 fn round_robin(mut queues: Vec<VecDeque<usize>>) -> Vec<usize> {

@@ -101,8 +101,7 @@ pub(super) fn launch(
     let short: u32 = wants.iter().map(Wants::short).sum();
     if world.switch() == Switch::NoLaunch {
         let waiting = wants.iter().filter(|w| w.short() > 0);
-        plan.waits
-            .extend(waiting.map(|w| (w.class.id.clone(), w.short(), Wait::NoLaunch)));
+        plan.waits.extend(waiting.map(|w| (w.class.id.clone(), w.short(), Wait::NoLaunch)));
         return Vec::new();
     }
     if short > 0 {
@@ -117,9 +116,8 @@ pub(super) fn launch(
         }
     }
     let waits = launcher.waits.iter();
-    let unmet: Vec<Unmet> = waits
-        .filter_map(|(index, (count, wait))| unmet(&wants[*index].class, *count, wait))
-        .collect();
+    let unmet: Vec<Unmet> =
+        waits.filter_map(|(index, (count, wait))| unmet(&wants[*index].class, *count, wait)).collect();
     // Queued demand outranks every idle target. A pool's cap is the matter of that pool alone, and it is full.
     if unmet.iter().all(|unmet| unmet.pool.is_some()) {
         for (index, want) in wants.iter().enumerate() {
@@ -137,11 +135,7 @@ fn unmet(class: &Class, count: u32, wait: &Wait) -> Option<Unmet> {
         Wait::PoolCap { .. } => Some(class.pool.clone()),
         Wait::Held { .. } | Wait::NoLaunch | Wait::NoZones => return None,
     };
-    Some(Unmet {
-        class: class.id.clone(),
-        pool,
-        count,
-    })
+    Some(Unmet { class: class.id.clone(), pool, count })
 }
 
 impl<'a> Launcher<'a> {
@@ -196,11 +190,7 @@ impl<'a> Launcher<'a> {
         if let Some(pool) = self.pool_by_name.get(name) {
             return *pool;
         }
-        let max = self
-            .config
-            .pool(name)
-            .and_then(|pool| pool.max_runners)
-            .unwrap_or(u32::MAX);
+        let max = self.config.pool(name).and_then(|pool| pool.max_runners).unwrap_or(u32::MAX);
         let left = max.saturating_sub(self.world.pool_totals(name).machines);
         self.pools.push(PoolRoom { left, max });
         self.pool_by_name.insert(name.clone(), self.pools.len() - 1);
@@ -213,11 +203,7 @@ impl<'a> Launcher<'a> {
         }
         let world = self.world;
         let zones = world.zones().iter().map(|zone| {
-            let offering = Offering {
-                shape: shape.id.clone(),
-                zone: zone.clone(),
-                market: shape.market,
-            };
+            let offering = Offering { shape: shape.id.clone(), zone: zone.clone(), market: shape.market };
             let hold = world.hold(&offering, self.now).map(|hold| hold.until);
             (zone.clone(), world.zone_load(&shape.id, zone), hold)
         });
@@ -230,23 +216,14 @@ impl<'a> Launcher<'a> {
             stock => stock.saturating_sub(promised.map(|launch| launch.count).sum()),
         };
         let price = HourlyPrice::from_usd(shape.usd_per_hour.unwrap_or(0.0));
-        self.sources.push(Source {
-            shape: shape.clone(),
-            price,
-            standby,
-            zones: zones.collect(),
-        });
+        self.sources.push(Source { shape: shape.clone(), price, standby, zones: zones.collect() });
         self.source_by_shape.insert(shape.id.clone(), self.sources.len() - 1);
         self.sources.len() - 1
     }
 
     /// Launches `count` machines for queued jobs of a class, or notes why they wait.
     fn serve(&mut self, index: usize, want: &Wants, count: u32) {
-        let reason = Reason::Demand {
-            queued: want.queued,
-            taken: want.taken,
-            supply: want.supply,
-        };
+        let reason = Reason::Demand { queued: want.queued, taken: want.taken, supply: want.supply };
         if let Some((left, wait)) = self.take(index, want, count, &reason) {
             self.waits.entry(index).or_insert((0, wait)).0 += left;
         }
@@ -254,10 +231,7 @@ impl<'a> Launcher<'a> {
 
     /// Launches `count` machines for the idle target; what does not fit is no one's loss.
     fn keep_idle(&mut self, index: usize, want: &Wants, count: u32) {
-        let reason = Reason::IdleTarget {
-            target: want.target,
-            spare: want.spare(),
-        };
+        let reason = Reason::IdleTarget { target: want.target, spare: want.spare() };
         let _ = self.take(index, want, count, &reason);
     }
 
@@ -269,23 +243,14 @@ impl<'a> Launcher<'a> {
         let site = self.site(index, want);
         // A burst is spread over the zones in equal parts rather than sent to one.
         let zones = u32::try_from(self.world.zones().len().max(1)).unwrap_or(1);
-        let part = if count > SPREAD_ABOVE {
-            count.div_ceil(zones)
-        } else {
-            count
-        };
+        let part = if count > SPREAD_ABOVE { count.div_ceil(zones) } else { count };
         while count > 0 {
             let PoolRoom { left, max } = self.pools[site.pool];
             if left == 0 {
                 return Some((count, Wait::PoolCap { max }));
             }
             if self.fleet_room == 0 {
-                return Some((
-                    count,
-                    Wait::FleetCap {
-                        max: self.config.fleet.max_runners.unwrap_or(u32::MAX),
-                    },
-                ));
+                return Some((count, Wait::FleetCap { max: self.config.fleet.max_runners.unwrap_or(u32::MAX) }));
             }
             let place = match self.place(&site) {
                 Ok(place) => place,
@@ -300,12 +265,7 @@ impl<'a> Launcher<'a> {
                 Origin::Cold => u32::MAX,
                 Origin::Standby => source.standby,
             };
-            let now = part
-                .min(count)
-                .min(left)
-                .min(self.fleet_room)
-                .min(affordable)
-                .min(stocked);
+            let now = part.min(count).min(left).min(self.fleet_room).min(affordable).min(stocked);
             self.draft(index, &want.class, site.pool, place, now, reason);
             count -= now;
         }
@@ -317,23 +277,13 @@ impl<'a> Launcher<'a> {
     fn place(&self, site: &Site) -> Result<Place, Wait> {
         let mut held_until: Option<Timestamp> = None;
         for source in site.sources.iter().copied() {
-            let Source {
-                shape, standby, zones, ..
-            } = &self.sources[source];
+            let Source { shape, standby, zones, .. } = &self.sources[source];
             if shape.market == Market::OnDemand && *standby > 0 && !zones.is_empty() {
-                return Ok(Place {
-                    source,
-                    zone: 0,
-                    origin: Origin::Standby,
-                });
+                return Ok(Place { source, zone: 0, origin: Origin::Standby });
             }
             let free = zones.iter().enumerate().filter(|(_, (_, _, hold))| hold.is_none());
             if let Some((zone, _)) = free.min_by_key(|(_, (_, load, _))| *load) {
-                return Ok(Place {
-                    source,
-                    zone,
-                    origin: Origin::Cold,
-                });
+                return Ok(Place { source, zone, origin: Origin::Cold });
             }
             let first = zones.iter().filter_map(|(_, _, hold)| *hold).min();
             held_until = held_until.into_iter().chain(first).min();
@@ -354,12 +304,7 @@ impl<'a> Launcher<'a> {
             Some(draft) if self.drafts[*draft].reason == *reason => self.drafts[*draft].count += count,
             Some(_) | None => {
                 self.open.insert((index, place), self.drafts.len());
-                self.drafts.push(Draft {
-                    class: class.clone(),
-                    place,
-                    count,
-                    reason: reason.clone(),
-                });
+                self.drafts.push(Draft { class: class.clone(), place, count, reason: reason.clone() });
             }
         }
     }
@@ -385,14 +330,7 @@ impl<'a> Launcher<'a> {
                     price: source.price,
                 };
                 let reason: Arc<str> = draft.reason.to_string().into();
-                let launch = Launch {
-                    id,
-                    purpose,
-                    count,
-                    may_register: true,
-                    intended_at: self.now,
-                    reason,
-                };
+                let launch = Launch { id, purpose, count, may_register: true, intended_at: self.now, reason };
                 plan.act(Action::Launch(launch), draft.reason.clone());
             }
         }

@@ -109,11 +109,7 @@ impl fmt::Display for Action {
                     crate::machine::Origin::Cold => "launch",
                     crate::machine::Origin::Standby => "start from standby",
                 };
-                write!(
-                    f,
-                    "{origin} {} x {} ({} in {})",
-                    l.count, l.purpose.class, l.purpose.shape, l.purpose.zone
-                )
+                write!(f, "{origin} {} x {} ({} in {})", l.count, l.purpose.class, l.purpose.shape, l.purpose.zone)
             }
             Action::Drain { instance, number } => write!(f, "drain {instance} #{number}"),
             Action::Remove { instance, runner } => write!(f, "remove registration {runner} of {instance}"),

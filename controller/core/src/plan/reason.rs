@@ -109,10 +109,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reason::Demand { queued, taken, supply } => {
-                write!(
-                    f,
-                    "{queued} queued, {taken} of them taken already, {supply} machines here or on their way"
-                )
+                write!(f, "{queued} queued, {taken} of them taken already, {supply} machines here or on their way")
             }
             Reason::IdleTarget { target, spare } => write!(f, "{target} idle wanted, {spare} spare"),
             Reason::Done => f.write_str("its job is over"),

@@ -53,26 +53,15 @@ pub(super) fn drain(
                     plan.wake_after(*since, IDLE_LINGER);
                     break; // They come by age: the rest is younger.
                 }
-                Reason::Surplus {
-                    idle,
-                    wanted: idle - beyond,
-                }
+                Reason::Surplus { idle, wanted: idle - beyond }
             } else if let Some(waiting) = room.waiting(&want.class.pool) {
-                Reason::MakesRoom {
-                    waiting: waiting.clone(),
-                }
+                Reason::MakesRoom { waiting: waiting.clone() }
             } else {
                 break;
             };
             room.made_in(&want.class.pool);
             drained += 1;
-            plan.act(
-                Action::Drain {
-                    instance: instance.clone(),
-                    number: machine.next_drain_order(),
-                },
-                reason,
-            );
+            plan.act(Action::Drain { instance: instance.clone(), number: machine.next_drain_order() }, reason);
         }
     }
 }
@@ -85,15 +74,9 @@ impl RoomWanted {
     fn new(world: &World, unmet: Vec<Unmet>) -> RoomWanted {
         let mut room = RoomWanted(unmet);
         if !room.0.is_empty() {
-            let by_class = world
-                .classes()
-                .flat_map(|(_, state)| state.draining.iter().chain(&state.doomed));
+            let by_class = world.classes().flat_map(|(_, state)| state.draining.iter().chain(&state.doomed));
             let by_class = by_class.filter_map(|(_, instance)| world.machine(instance));
-            for leaving in by_class
-                .chain(world.frozen())
-                .chain(world.ended())
-                .chain(world.ending())
-            {
+            for leaving in by_class.chain(world.frozen()).chain(world.ended()).chain(world.ending()) {
                 room.made_in(&leaving.purpose.pool);
             }
         }
@@ -126,33 +109,18 @@ pub(super) fn retire(plan: &mut Plan, world: &World, config: &FleetConfig) {
             plan.act(Action::Drain { instance, number }, Reason::ClassRemoved);
         }
         for (_, instance) in &state.ready {
-            plan.act(
-                Action::Terminate {
-                    instance: instance.clone(),
-                },
-                Reason::ClassRemoved,
-            );
+            plan.act(Action::Terminate { instance: instance.clone() }, Reason::ClassRemoved);
         }
     }
 }
 
 /// Brings standby stock to the lower bound that holds now; what no bound names any more goes.
 pub(super) fn stock(plan: &mut Plan, world: &World, bounds: &BoundsAt) {
-    let kept = bounds
-        .standby_shapes()
-        .map(|(shape, standby)| (shape, standby.bounds.min));
-    let left_over = world
-        .stocks()
-        .filter(|(shape, stock)| *stock > 0 && bounds.standby(shape) == Standby::NONE);
+    let kept = bounds.standby_shapes().map(|(shape, standby)| (shape, standby.bounds.min));
+    let left_over = world.stocks().filter(|(shape, stock)| *stock > 0 && bounds.standby(shape) == Standby::NONE);
     for (shape, size) in kept.chain(left_over.map(|(shape, _)| (shape, 0))) {
         if world.stock_wanted(shape) != size {
-            plan.act(
-                Action::SetStandby {
-                    shape: shape.clone(),
-                    size,
-                },
-                Reason::StandbyBounds,
-            );
+            plan.act(Action::SetStandby { shape: shape.clone(), size }, Reason::StandbyBounds);
         }
     }
 }

@@ -62,9 +62,7 @@ impl World {
         let class = self.class_mut(&class.id);
         match (job.record.phase(), change) {
             (JobPhase::Queued, Change::In) => {
-                class
-                    .queued
-                    .insert(job.place_in_queue(), job.record.about.repository.clone());
+                class.queued.insert(job.place_in_queue(), job.record.about.repository.clone());
             }
             (JobPhase::Queued, Change::Out) => {
                 class.queued.remove(&job.place_in_queue());
@@ -118,9 +116,7 @@ impl World {
     pub fn match_job(&mut self, instance: &InstanceId, job: JobKey) -> bool {
         let known = self.machines.get(instance).map(|machine| machine.job);
         let news = known.is_some_and(|known| known.is_none_or(|known| job < known));
-        news && self
-            .change_machine(instance, |machine| machine.job = Some(job))
-            .is_some()
+        news && self.change_machine(instance, |machine| machine.job = Some(job)).is_some()
     }
 
     /// Stops believing unmatched reports that are older than [`UNMATCHED_MAX`].
@@ -163,10 +159,7 @@ impl World {
 
     fn count_machines(&mut self, purpose: &Purpose, count: u32, change: Change) {
         let price = purpose.price.times(count);
-        let load = self
-            .zone_load
-            .entry((purpose.shape.clone(), purpose.zone.clone()))
-            .or_default();
+        let load = self.zone_load.entry((purpose.shape.clone(), purpose.zone.clone())).or_default();
         let pool = self.pools.entry(purpose.pool.clone()).or_default();
         match change {
             Change::In => {
@@ -233,10 +226,6 @@ impl Place {
             MachinePhase::Ending(at) => return (Place::Ending, at),
             MachinePhase::Gone(at) => return (Place::Gone, at),
         };
-        if machine.interrupted_at.is_some() {
-            (Place::Doomed, at)
-        } else {
-            (place, at)
-        }
+        if machine.interrupted_at.is_some() { (Place::Doomed, at) } else { (place, at) }
     }
 }

@@ -63,21 +63,12 @@ impl World {
                 Some(Effect::Launch(launch.clone()))
             }
             Action::Drain { instance, number } => {
-                let drain = Drain {
-                    order: *number,
-                    ordered_at: now,
-                    removal: None,
-                    answered: false,
-                    closed_at: None,
-                };
+                let drain = Drain { order: *number, ordered_at: now, removal: None, answered: false, closed_at: None };
                 change(self, instance, &mut |machine| machine.drain = Some(drain.clone()));
                 batch.orders.push((instance.clone(), Order::Drain { number: *number }));
                 None
             }
-            Action::Remove { instance, runner } => Some(Effect::Remove {
-                instance: instance.clone(),
-                runner: *runner,
-            }),
+            Action::Remove { instance, runner } => Some(Effect::Remove { instance: instance.clone(), runner: *runner }),
             Action::Kill { instance, number } | Action::Thaw { instance, number } => {
                 let number = *number;
                 change(self, instance, &mut |machine| {
@@ -86,11 +77,7 @@ impl World {
                     }
                 });
                 let kill = matches!(action, Action::Kill { .. });
-                let order = if kill {
-                    Order::Kill { number }
-                } else {
-                    Order::Thaw { number }
-                };
+                let order = if kill { Order::Kill { number } } else { Order::Thaw { number } };
                 batch.orders.push((instance.clone(), order));
                 None
             }
@@ -104,9 +91,7 @@ impl World {
             }
             Action::Terminate { instance } => {
                 change(self, instance, &mut |machine| machine.terminate_at = Some(now));
-                Some(Effect::Terminate {
-                    instance: instance.clone(),
-                })
+                Some(Effect::Terminate { instance: instance.clone() })
             }
             Action::Register { instance } => {
                 change(self, instance, &mut |machine| machine.may_register = true);
@@ -119,10 +104,7 @@ impl World {
             }
             Action::SetStandby { shape, size } => {
                 self.set_stock_wanted(shape.clone(), *size);
-                Some(Effect::SetStandby {
-                    shape: shape.clone(),
-                    size: *size,
-                })
+                Some(Effect::SetStandby { shape: shape.clone(), size: *size })
             }
         }
     }
@@ -144,31 +126,18 @@ impl World {
             let taken = if reply.error.is_some() { *stock } else { launch.count };
             *stock = stock.saturating_sub(taken);
         }
-        let offering = Offering {
-            shape: purpose.shape.clone(),
-            zone: purpose.zone.clone(),
-            market: purpose.market,
-        };
+        let offering = Offering { shape: purpose.shape.clone(), zone: purpose.zone.clone(), market: purpose.market };
         match &reply.error {
             Some(error) if purpose.origin == crate::machine::Origin::Cold => {
                 let strikes = self.last_hold(&offering).map_or(1, |hold| hold.strikes + 1);
-                let hold = Hold {
-                    until: now + hold_for(error.kind, strikes),
-                    offering,
-                    kind: error.kind,
-                    strikes,
-                };
+                let hold = Hold { until: now + hold_for(error.kind, strikes), offering, kind: error.kind, strikes };
                 batch.holds.push(hold.clone());
                 self.put_hold(hold);
             }
             Some(_) => {}
             None => {
                 if let Some(hold) = self.last_hold(&offering) {
-                    batch.holds.push(Hold {
-                        until: now,
-                        strikes: 0,
-                        ..hold.clone()
-                    });
+                    batch.holds.push(Hold { until: now, strikes: 0, ..hold.clone() });
                     self.drop_hold(&offering);
                 }
             }
@@ -202,9 +171,7 @@ impl World {
 
 /// How long a refusal is remembered, by kind and by how many there were in a row.
 fn hold_for(kind: LaunchErrorKind, strikes: u32) -> Duration {
-    let doubled = HOLD_FIRST
-        .saturating_mul(1 << strikes.saturating_sub(1).min(8))
-        .min(HOLD_MAX);
+    let doubled = HOLD_FIRST.saturating_mul(1 << strikes.saturating_sub(1).min(8)).min(HOLD_MAX);
     match kind {
         LaunchErrorKind::Capacity | LaunchErrorKind::Unknown => doubled,
         LaunchErrorKind::Throttled => HOLD_THROTTLED,

@@ -70,10 +70,7 @@ impl World {
                 merged.machines.insert(instance);
             }
         }
-        let known = merged
-            .jobs
-            .remove(&key)
-            .or_else(|| self.job(key).map(|job| job.record.clone()));
+        let known = merged.jobs.remove(&key).or_else(|| self.job(key).map(|job| job.record.clone()));
         let (before, record) = match known {
             Some(known) => {
                 let mut record = known.clone();
@@ -105,9 +102,7 @@ impl World {
     fn machine_of(&self, runner: &RunnerRef) -> Option<InstanceId> {
         let instance = instance_of(&runner.name)?;
         let registered = self.machine(&instance)?.told.registered.as_ref();
-        registered
-            .is_some_and(|(_, registration)| registration.name == runner.name)
-            .then_some(instance)
+        registered.is_some_and(|(_, registration)| registration.name == runner.name).then_some(instance)
     }
 
     fn merge_machine(&mut self, event: &MachineEvent, merged: &mut Merged) {
@@ -119,16 +114,11 @@ impl World {
 
     /// GitHub's word on a job may be merged before the registrar's on its runner.
     fn match_registration(&mut self, instance: &InstanceId, merged: &Merged) {
-        let Some((_, registration)) = self
-            .machine(instance)
-            .and_then(|machine| machine.told.registered.as_ref())
+        let Some((_, registration)) = self.machine(instance).and_then(|machine| machine.told.registered.as_ref())
         else {
             return;
         };
-        let job = [&merged.runners, &self.runners]
-            .into_iter()
-            .filter_map(|set| job_on(set, &registration.name))
-            .min();
+        let job = [&merged.runners, &self.runners].into_iter().filter_map(|set| job_on(set, &registration.name)).min();
         self.change_machine(instance, |machine| machine.job = job);
     }
 
@@ -137,10 +127,7 @@ impl World {
         let told = self.change_machine(instance, |machine| {
             let before = machine.clone();
             tell(machine);
-            (
-                *machine != before,
-                before.interrupted_at.is_none() && machine.interrupted_at.is_some(),
-            )
+            (*machine != before, before.interrupted_at.is_none() && machine.interrupted_at.is_some())
         });
         let (changed, interrupted) = told.unwrap_or_default();
         if changed {
@@ -155,10 +142,7 @@ impl World {
 
 /// The job that names this runner; of several, which GitHub does not do, the first.
 fn job_on(runners: &BTreeSet<(RunnerName, JobKey)>, name: &RunnerName) -> Option<JobKey> {
-    let least = JobKey {
-        job: JobId(i64::MIN),
-        attempt: 0,
-    };
+    let least = JobKey { job: JobId(i64::MIN), attempt: 0 };
     let (found, job) = runners.range((name.clone(), least)..).next()?;
     (found == name).then_some(*job)
 }

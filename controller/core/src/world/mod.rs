@@ -265,9 +265,6 @@ impl LiveJob {
 
     /// Where it stands among the jobs of its class: by demand, then by id.
     pub fn place_in_queue(&self) -> (Timestamp, JobKey) {
-        (
-            self.record.demanded_at().unwrap_or(self.record.first_heard),
-            self.record.key,
-        )
+        (self.record.demanded_at().unwrap_or(self.record.first_heard), self.record.key)
     }
 }

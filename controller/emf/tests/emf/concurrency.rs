@@ -71,11 +71,7 @@ fn every_recording_is_written_once() {
         assert!(*samples == all, "{metric}: {} samples of {}", samples.len(), all.len());
     }
     for (metric, by) in [("Count", 1), ("OwnCount", 2), ("KeptCount", 3)] {
-        assert_eq!(
-            found[metric].iter().sum::<f64>(),
-            f64::from(RECORDERS * ROUNDS * by),
-            "{metric}"
-        );
+        assert_eq!(found[metric].iter().sum::<f64>(), f64::from(RECORDERS * ROUNDS * by), "{metric}");
     }
     let last = f64::from(ROUNDS - 1);
     assert!(found["Depth"].iter().filter(|value| **value == last).count() >= RECORDERS as usize);

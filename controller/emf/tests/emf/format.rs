@@ -63,10 +63,7 @@ impl<'de> Deserialize<'de> for Members {
 /// Judges one line and takes it apart. Panics with the reason if CloudWatch would not take it.
 pub(crate) fn parse(text: &str) -> Line {
     assert!(text.len() <= MEGABYTE, "{} bytes", text.len());
-    assert!(
-        text.starts_with('{') && text.ends_with('}') && !text.contains('\n'),
-        "not one object alone: {text:.80}"
-    );
+    assert!(text.starts_with('{') && text.ends_with('}') && !text.contains('\n'), "not one object alone: {text:.80}");
     let root: Value = serde_json::from_str(text).expect("JSON");
     if let Err(error) = SCHEMA.validate(&root) {
         panic!("{error} at {}", error.instance_path());
@@ -77,19 +74,12 @@ pub(crate) fn parse(text: &str) -> Line {
         assert!(root.insert(name.clone(), value).is_none(), "{name:?} is there twice");
     }
     let aws = root.remove("_aws").expect("_aws");
-    let mut line = Line {
-        timestamp: aws["Timestamp"].as_u64().expect("a time"),
-        ..Line::default()
-    };
+    let mut line = Line { timestamp: aws["Timestamp"].as_u64().expect("a time"), ..Line::default() };
     let directives = aws["CloudWatchMetrics"].as_array().expect("an array");
     assert!(directives.len() <= 1, "one directive is all that is needed");
     for directive in directives {
         let definitions = directive["Metrics"].as_array().expect("an array");
-        assert!(
-            (1..=100).contains(&definitions.len()),
-            "{} definitions",
-            definitions.len()
-        );
+        assert!((1..=100).contains(&definitions.len()), "{} definitions", definitions.len());
         line.namespace = directive["Namespace"].as_str().expect("a string").to_owned();
         line.sets = serde_json::from_value(directive["Dimensions"].clone()).expect("sets of names");
         let mut unique = line.sets.iter().map(|set| sorted(set)).collect::<Vec<_>>();
@@ -100,26 +90,16 @@ pub(crate) fn parse(text: &str) -> Line {
             let name = definition["Name"].as_str().expect("a name");
             let unit = definition["Unit"].as_str().expect("a unit").to_owned();
             let values = numbers(&root.remove(name).expect("the metric is a member of the root"));
-            assert!(
-                line.metrics.insert(name.to_owned(), (unit, values)).is_none(),
-                "{name:?} is defined twice"
-            );
+            assert!(line.metrics.insert(name.to_owned(), (unit, values)).is_none(), "{name:?} is defined twice");
         }
     }
     for name in line.sets.iter().flatten() {
         let Some(value) = root.remove(name) else {
-            assert!(
-                line.dimensions.contains_key(name),
-                "the dimension {name:?} has no value"
-            );
+            assert!(line.dimensions.contains_key(name), "the dimension {name:?} has no value");
             continue;
         };
         let value = value.as_str().expect("a dimension's value is a string").to_owned();
-        assert!(
-            (1..=1024).contains(&value.chars().count()),
-            "{} characters",
-            value.chars().count()
-        );
+        assert!((1..=1024).contains(&value.chars().count()), "{} characters", value.chars().count());
         assert!(value.chars().all(|c| c == ' ' || c.is_ascii_graphic()), "{value:?}");
         assert!(!value.trim().is_empty(), "the dimension {name:?} is blank");
         line.dimensions.insert(name.clone(), value);
@@ -162,16 +142,10 @@ pub(crate) fn parse_all(output: &[u8]) -> Vec<Line> {
 /// Flushes to memory and judges what came.
 pub(crate) fn flush(recorder: &EmfRecorder, now_unix_ms: u64) -> (Vec<Line>, FlushReport) {
     let mut output = Vec::new();
-    let report = recorder
-        .flush(now_unix_ms, &mut output)
-        .expect("memory takes everything");
+    let report = recorder.flush(now_unix_ms, &mut output).expect("memory takes everything");
     let lines = parse_all(&output);
     assert_eq!(lines.len(), report.lines);
-    let values: usize = lines
-        .iter()
-        .flat_map(|line| line.metrics.values())
-        .map(|(_, values)| values.len())
-        .sum();
+    let values: usize = lines.iter().flat_map(|line| line.metrics.values()).map(|(_, values)| values.len()).sum();
     assert_eq!(values, report.values);
     (lines, report)
 }
@@ -205,9 +179,6 @@ mod tests {
         refuses(&good.replace(r#"[["D"]]"#, "[]"));
         refuses(&good.replace(r#""N""#, r#""""#));
         refuses(&format!("x{good}"));
-        refuses(&line(
-            metric,
-            &format!(r#","D":"d","M":1,"p":"{}""#, "p".repeat(1_000_000)),
-        ));
+        refuses(&line(metric, &format!(r#","D":"d","M":1,"p":"{}""#, "p".repeat(1_000_000))));
     }
 }

@@ -11,10 +11,7 @@ use crate::format;
 const META: metrics::Metadata<'_> = metrics::Metadata::new("test", metrics::Level::INFO, None);
 
 fn recorder() -> EmfRecorder {
-    EmfRecorder::builder("Muster")
-        .dimensions(["Pool", "Market", "Reason", "Outcome"])
-        .build()
-        .expect("good settings")
+    EmfRecorder::builder("Muster").dimensions(["Pool", "Market", "Reason", "Outcome"]).build().expect("good settings")
 }
 
 fn only_line(recorder: &EmfRecorder) -> format::Line {
@@ -138,15 +135,9 @@ fn keys_that_agree_in_all_labels_share_a_line() {
         histogram!("E", "Pool" => "small").record(5.0);
     });
     let (lines, _) = format::flush(&it, 7);
-    let together: Vec<Vec<&str>> = lines
-        .iter()
-        .map(|line| line.metrics.keys().map(String::as_str).collect())
-        .collect();
+    let together: Vec<Vec<&str>> = lines.iter().map(|line| line.metrics.keys().map(String::as_str).collect()).collect();
     assert_eq!(together, [vec!["D"], vec!["E"], vec!["A", "B"], vec!["C"]]);
-    assert_eq!(
-        lines[2].dimensions,
-        BTreeMap::from([("Pool".to_owned(), "small".to_owned())])
-    );
+    assert_eq!(lines[2].dimensions, BTreeMap::from([("Pool".to_owned(), "small".to_owned())]));
     assert_eq!(lines[2].properties, BTreeMap::from([("job".to_owned(), "1".into())]));
 }
 
@@ -179,14 +170,8 @@ fn dimensions_that_become_equal_share_a_line() {
 #[test]
 fn labels_with_awkward_names_and_values_stay_on_the_line() {
     let it = recorder();
-    let labels = [
-        ("", "empty"),
-        ("_aws", "reserved"),
-        ("C", "metric"),
-        ("label.C", "taken"),
-        ("Pool", " "),
-        ("é\n", "ü\n"),
-    ];
+    let labels =
+        [("", "empty"), ("_aws", "reserved"), ("C", "metric"), ("label.C", "taken"), ("Pool", " "), ("é\n", "ü\n")];
     let key = Key::from_parts("C", labels.map(|(key, value)| Label::new(key, value)).to_vec());
     it.register_counter(&key, &META).increment(1);
     let line = only_line(&it);
@@ -200,10 +185,7 @@ fn labels_with_awkward_names_and_values_stay_on_the_line() {
         ("Pool", " "),
         ("é\n", "ü\n"),
     ];
-    assert_eq!(
-        line.properties,
-        expected.map(|(key, value)| (key.to_owned(), value.into())).into()
-    );
+    assert_eq!(line.properties, expected.map(|(key, value)| (key.to_owned(), value.into())).into());
 }
 
 #[test]
@@ -229,11 +211,7 @@ fn what_cannot_be_written_is_reported() {
     assert_eq!(lines[0].values("Good"), [1.0]);
     assert!(!report.is_complete());
     assert_eq!((report.values, report.values_refused), (1, 2));
-    let refused: Vec<_> = report
-        .refusals
-        .iter()
-        .map(|it| (it.metrics.join(","), it.values))
-        .collect();
+    let refused: Vec<_> = report.refusals.iter().map(|it| (it.metrics.join(","), it.values)).collect();
     assert_eq!(refused, [(String::new(), 1), ("Pool".to_owned(), 4)]);
     assert!(matches!(report.refusals[1].error, DocumentError::NameTaken { .. }));
     silent(&it);
@@ -243,14 +221,9 @@ fn what_cannot_be_written_is_reported() {
 fn labels_too_large_for_a_line_give_way_to_the_values() {
     let it = recorder();
     let huge = "x".repeat(1_100_000);
-    with_local_recorder(&it, || {
-        counter!("C", "Pool" => "small", "log" => huge, "job" => "1").increment(1)
-    });
+    with_local_recorder(&it, || counter!("C", "Pool" => "small", "log" => huge, "job" => "1").increment(1));
     let (lines, report) = format::flush(&it, 7);
-    assert_eq!(
-        (report.labels_left_out, report.values, report.is_complete()),
-        (2, 1, false)
-    );
+    assert_eq!((report.labels_left_out, report.values, report.is_complete()), (2, 1, false));
     assert_eq!(lines[0].values("C"), [1.0]);
     assert_eq!(lines[0].dimensions["Pool"], "small");
 }

@@ -28,11 +28,7 @@ impl Write for Moody {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.flush_fails) {
-            Err(ErrorKind::BrokenPipe.into())
-        } else {
-            Ok(())
-        }
+        if std::mem::take(&mut self.flush_fails) { Err(ErrorKind::BrokenPipe.into()) } else { Ok(()) }
     }
 }
 

@@ -14,11 +14,7 @@ fn value() -> impl Strategy<Value = f64> {
 
 /// Metrics by number, with their values: many metrics with few values, few with many, and mixtures.
 fn metrics() -> impl Strategy<Value = BTreeMap<u16, Vec<f64>>> {
-    let sizes = prop_oneof![
-        (0..350usize, 1..4usize),
-        (0..6usize, 1..450usize),
-        (0..120usize, 90..210usize)
-    ];
+    let sizes = prop_oneof![(0..350usize, 1..4usize), (0..6usize, 1..450usize), (0..120usize, 90..210usize)];
     sizes.prop_flat_map(|(metrics, values)| {
         prop::collection::btree_map(any::<u16>(), prop::collection::vec(value(), 0..=values), metrics)
     })
@@ -26,23 +22,15 @@ fn metrics() -> impl Strategy<Value = BTreeMap<u16, Vec<f64>>> {
 
 fn document(metrics: &BTreeMap<u16, Vec<f64>>, name_chars: usize, property: usize) -> Result<Document, DocumentError> {
     let mut document = Document::new("Muster", 1)?;
-    document
-        .dimension("Pool", "small")?
-        .property("blob", "\u{1}".repeat(property))?;
+    document.dimension("Pool", "small")?.property("blob", "\u{1}".repeat(property))?;
     for (number, values) in metrics {
-        document.metric(
-            format!("{number:\"<name_chars$}"),
-            Unit::Seconds,
-            values.iter().copied(),
-        )?;
+        document.metric(format!("{number:\"<name_chars$}"), Unit::Seconds, values.iter().copied())?;
     }
     Ok(document)
 }
 
 fn render(metrics: &BTreeMap<u16, Vec<f64>>, name_chars: usize, property: usize) -> Vec<format::Line> {
-    let rendered = document(metrics, name_chars, property)
-        .and_then(|it| it.render())
-        .expect("it fits");
+    let rendered = document(metrics, name_chars, property).and_then(|it| it.render()).expect("it fits");
     assert_eq!(rendered.values, metrics.values().map(Vec::len).sum::<usize>());
     rendered.lines.iter().map(|line| format::parse(line)).collect()
 }
@@ -93,9 +81,7 @@ fn lines_are_as_few_as_the_limits_allow() {
 fn long_names_split_by_bytes_well_before_a_megabyte() {
     let mut document = Document::new("Muster", 1).unwrap();
     for number in 0..100 {
-        document
-            .metric(format!("{number:\\<1024}"), Unit::Count, [f64::MIN_POSITIVE; 100])
-            .unwrap();
+        document.metric(format!("{number:\\<1024}"), Unit::Count, [f64::MIN_POSITIVE; 100]).unwrap();
     }
     let lines = document.render().unwrap().lines;
     assert_eq!(lines.len(), 3, "100 metrics of about 7 kB");

@@ -36,11 +36,7 @@ fn every_unit_of_the_facade_becomes_one_of_cloudwatch() {
     let (lines, report) = format::flush(&recorder, 1);
     assert!(report.is_complete());
     for (unit, name, value) in FACADE {
-        assert_eq!(
-            lines[0].metrics[unit.as_str()],
-            (name.to_owned(), vec![value]),
-            "{unit:?}"
-        );
+        assert_eq!(lines[0].metrics[unit.as_str()], (name.to_owned(), vec![value]), "{unit:?}");
         assert_eq!(Conversion::from(unit).unit.as_str(), name);
     }
 }

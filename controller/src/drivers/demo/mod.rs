@@ -199,7 +199,10 @@ pub async fn run(options: &Options) -> anyhow::Result<Outcome> {
         Ok(())
     });
     let minting = parts.clone().registrar(registrar, stopping.clone());
-    tasks.spawn(async { Ok(minting.await) });
+    tasks.spawn(async {
+        minting.await;
+        Ok(())
+    });
     tasks.spawn(as_task(outside.run(stopping)));
 
     let mut show = Show {
@@ -219,8 +222,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Outcome> {
     }
     let summary = universe.lock().summary("target");
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-    let http =
-        Http { webhook: count(&counts.webhook), claim: count(&counts.claim), report: count(&counts.report) };
+    let http = Http { webhook: count(&counts.webhook), claim: count(&counts.claim), report: count(&counts.report) };
     let scores = scoreboard.read().clone();
     Ok(Outcome { summary, http, scores, ledger, emf, wall: began.elapsed(), slowed })
 }

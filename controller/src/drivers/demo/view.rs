@@ -134,13 +134,9 @@ fn draw(frame: &mut Frame<'_>, scores: &Scores, progress: &Progress) {
     let inner = block.inner(frame.area());
     frame.render_widget(block, frame.area());
     let pools = u16::try_from(scores.pools.len() + 1).unwrap_or(20);
-    let [gauge, totals, table, decisions] = Layout::vertical([
-        Constraint::Length(1),
-        Constraint::Length(2),
-        Constraint::Length(pools),
-        Constraint::Min(1),
-    ])
-    .areas(inner);
+    let [gauge, totals, table, decisions] =
+        Layout::vertical([Constraint::Length(1), Constraint::Length(2), Constraint::Length(pools), Constraint::Min(1)])
+            .areas(inner);
 
     let share = if progress.jobs == 0 { 0.0 } else { progress.over as f64 / progress.jobs as f64 };
     let label = format!("{} of {} jobs over", progress.over, progress.jobs);

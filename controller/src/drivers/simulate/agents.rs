@@ -72,7 +72,8 @@ impl<S: Store> Agents<S> {
             Err(ClaimError::TooEarly(_)) => return Ok(Claimed::Retry(RETRY)),
             Err(_) => return Ok(Claimed::Refused),
         };
-        let token = plain::open(&answer.sealed_session).and_then(|token| String::from_utf8(token).ok()).unwrap_or_default();
+        let token =
+            plain::open(&answer.sealed_session).and_then(|token| String::from_utf8(token).ok()).unwrap_or_default();
         let proof = SessionProof { instance: instance.clone(), session: answer.session, token };
         self.agents.insert(instance.clone(), Agent { proof, state: AgentState::Ready, seen_order: 0 });
         Ok(answer.sealed_config.as_deref().and_then(plain::open).map_or(Claimed::Wait, Claimed::Config))

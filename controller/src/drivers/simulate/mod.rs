@@ -22,7 +22,9 @@ use muster_core::plan::Policy;
 use muster_core::ports::{Put, Store, StoreError};
 use muster_core::time::Timestamp;
 use muster_sim::trace::{Cut, Trace, TraceError};
-use muster_sim::{Claimed, Output, Profile, Settings, SharedUniverse, SimCloud, SimGithub, SimIdentity, Summary, Universe};
+use muster_sim::{
+    Claimed, Output, Profile, Settings, SharedUniverse, SimCloud, SimGithub, SimIdentity, Summary, Universe,
+};
 use muster_webhook::bell::Bell;
 use muster_webhook::claims::Claims;
 use muster_webhook::reports::Reports;
@@ -207,8 +209,7 @@ impl<S: Store + 'static> Simulation<S> {
         };
         let clock = VirtualClock::at(settings.start);
         let load = scenario.trace.load(scenario.cut)?;
-        let universe =
-            SharedUniverse::new(Universe::new(settings, load, ConfigCatalog(scenario.config.clone())));
+        let universe = SharedUniverse::new(Universe::new(settings, load, ConfigCatalog(scenario.config.clone())));
         let bells = Bells::default();
         let parts = Parts::new(&scenario, &store, &clock, &universe, &bells);
         Ok(Simulation {

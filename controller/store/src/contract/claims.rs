@@ -65,10 +65,7 @@ pub async fn claims_wait_oldest_first<S: Upkeep>(store: &S, _: Keeps) {
     }
     good(store.attach_config(&minted(&claim(4, 1, 5), 1)).await);
     good(store.put_claim(&minted(&claim(5, 1, 0), 2)).await);
-    assert_eq!(
-        good(store.unminted().await),
-        [claim(2, 1, 10), claim(3, 1, 10), claim(1, 1, 20)]
-    );
+    assert_eq!(good(store.unminted().await), [claim(2, 1, 10), claim(3, 1, 10), claim(1, 1, 20)]);
 }
 
 /// The second use fails, whatever it says about the time.

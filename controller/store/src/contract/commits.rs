@@ -21,11 +21,7 @@ fn full_batch(merged: i64, aside: i64) -> Batch {
         launches: vec![launch(2), launch(1)],
         settled: vec![launch(9).id],
         orders: vec![(instance(1), Order::Drain { number: 1 })],
-        holds: vec![
-            hold("b", Market::OnDemand, 5),
-            hold("b", Market::Spot, 5),
-            hold("a", Market::OnDemand, 9),
-        ],
+        holds: vec![hold("b", Market::OnDemand, 5), hold("b", Market::Spot, 5), hold("a", Market::OnDemand, 9)],
     }
 }
 
@@ -33,11 +29,7 @@ fn full_batch(merged: i64, aside: i64) -> Batch {
 pub async fn a_new_ledger_is_empty<S: Upkeep>(store: &S, _: Keeps) {
     let snapshot = good(store.load().await);
     assert_eq!(snapshot.ledger.len(), 8);
-    assert!(
-        snapshot.ledger.bytes().all(|byte| byte.is_ascii_hexdigit()),
-        "{}",
-        snapshot.ledger
-    );
+    assert!(snapshot.ledger.bytes().all(|byte| byte.is_ascii_hexdigit()), "{}", snapshot.ledger);
     assert_eq!((snapshot.generation, snapshot.switch), (Generation(0), Switch::Run));
     assert!(snapshot.jobs.is_empty() && snapshot.machines.is_empty());
     assert!(snapshot.launches.is_empty() && snapshot.holds.is_empty());
@@ -57,27 +49,16 @@ pub async fn everything_comes_back<S: Upkeep>(store: &S, _: Keeps) {
     assert_eq!(snapshot.launches, [launch(1), launch(2)]);
     assert_eq!(
         snapshot.holds,
-        [
-            hold("a", Market::OnDemand, 9),
-            hold("b", Market::Spot, 5),
-            hold("b", Market::OnDemand, 5)
-        ]
+        [hold("a", Market::OnDemand, 9), hold("b", Market::Spot, 5), hold("b", Market::OnDemand, 5)]
     );
     assert_eq!(good(store.machine(&instance(1)).await), Some(machine(1)));
     assert_eq!(good(store.machine(&instance(3)).await), None);
-    assert_eq!(
-        good(store.jobs(&[job(2), job(8), job(1)]).await),
-        [waiting_job(2), waiting_job(1)]
-    );
+    assert_eq!(good(store.jobs(&[job(2), job(8), job(1)]).await), [waiting_job(2), waiting_job(1)]);
 
     let mut ended = machine(1);
     ended.gone_at = Some(at(99));
     let longer = hold("a", Market::OnDemand, 900);
-    let batch = Batch {
-        machines: vec![ended.clone()],
-        holds: vec![longer.clone()],
-        ..Batch::default()
-    };
+    let batch = Batch { machines: vec![ended.clone()], holds: vec![longer.clone()], ..Batch::default() };
     good(store.commit(&batch, Generation(1)).await);
     let snapshot = good(store.load().await);
     assert_eq!((&snapshot.machines[0], &snapshot.holds[0]), (&ended, &longer));
@@ -90,11 +71,7 @@ pub async fn a_stale_commit_changes_nothing<S: Upkeep>(store: &S, _: Keeps) {
     }
     let told = good(store.new_facts(10).await);
     let batch = full_batch(told[0].seq, told[1].seq);
-    let before = Batch {
-        machines: vec![machine(9)],
-        launches: vec![launch(9)],
-        ..Batch::default()
-    };
+    let before = Batch { machines: vec![machine(9)], launches: vec![launch(9)], ..Batch::default() };
     good(store.commit(&before, Generation(0)).await);
     let counts = good(store.counts().await);
     for wrong in [Generation(0), Generation(2)] {
@@ -106,14 +83,8 @@ pub async fn a_stale_commit_changes_nothing<S: Upkeep>(store: &S, _: Keeps) {
     }
     assert_eq!(good(store.counts().await), counts);
     let snapshot = good(store.load().await);
-    assert_eq!(
-        (snapshot.generation, snapshot.jobs.len(), snapshot.holds.len()),
-        (Generation(1), 0, 0)
-    );
-    assert_eq!(
-        (snapshot.machines, snapshot.launches),
-        (vec![machine(9)], vec![launch(9)])
-    );
+    assert_eq!((snapshot.generation, snapshot.jobs.len(), snapshot.holds.len()), (Generation(1), 0, 0));
+    assert_eq!((snapshot.machines, snapshot.launches), (vec![machine(9)], vec![launch(9)]));
     assert_eq!(good(store.new_facts(10).await), told);
     assert_eq!(good(store.set_aside(10).await), []);
     assert_eq!(good(store.order(&instance(1)).await), None);
@@ -134,46 +105,17 @@ pub async fn every_commit_raises_the_generation<S: Upkeep>(store: &S, _: Keeps) 
 
 /// A job that is over is not loaded; asked for, it is known as over, with its times.
 pub async fn a_finished_job_is_not_loaded_and_still_known<S: Upkeep>(store: &S, keeps: Keeps) {
-    good(
-        store
-            .commit(
-                &Batch {
-                    jobs: vec![waiting_job(1)],
-                    ..Batch::default()
-                },
-                Generation(0),
-            )
-            .await,
-    );
+    good(store.commit(&Batch { jobs: vec![waiting_job(1)], ..Batch::default() }, Generation(0)).await);
     let finished = finished_job(1, 10_000);
-    good(
-        store
-            .commit(
-                &Batch {
-                    jobs: vec![finished.clone()],
-                    ..Batch::default()
-                },
-                Generation(1),
-            )
-            .await,
-    );
+    good(store.commit(&Batch { jobs: vec![finished.clone()], ..Batch::default() }, Generation(1)).await);
     assert_eq!(good(store.load().await).jobs, []);
     let known = good(store.jobs(&[job(1)]).await);
     assert_eq!(known.len(), 1);
     let known = &known[0];
-    assert_eq!(
-        (known.key, known.phase(), known.first_heard),
-        (job(1), JobPhase::Completed, finished.first_heard)
-    );
-    assert_eq!(
-        (known.demanded_at(), known.started_at()),
-        (finished.demanded_at(), finished.started_at())
-    );
+    assert_eq!((known.key, known.phase(), known.first_heard), (job(1), JobPhase::Completed, finished.first_heard));
+    assert_eq!((known.demanded_at(), known.started_at()), (finished.demanded_at(), finished.started_at()));
     let end = |record: &muster_core::job::JobRecord| {
-        record
-            .completed
-            .as_ref()
-            .map(|completed| (completed.completed_at, completed.conclusion.clone()))
+        record.completed.as_ref().map(|completed| (completed.completed_at, completed.conclusion.clone()))
     };
     assert_eq!(end(known), end(&finished));
     if keeps == Keeps::Everything {
@@ -184,15 +126,9 @@ pub async fn a_finished_job_is_not_loaded_and_still_known<S: Upkeep>(store: &S, 
 
 /// A launch is there until its outcome is known.
 pub async fn a_settled_launch_is_not_loaded<S: Upkeep>(store: &S, _: Keeps) {
-    let batch = Batch {
-        launches: vec![launch(1), launch(2)],
-        ..Batch::default()
-    };
+    let batch = Batch { launches: vec![launch(1), launch(2)], ..Batch::default() };
     good(store.commit(&batch, Generation(0)).await);
-    let batch = Batch {
-        settled: vec![launch(1).id, launch(7).id],
-        ..Batch::default()
-    };
+    let batch = Batch { settled: vec![launch(1).id, launch(7).id], ..Batch::default() };
     good(store.commit(&batch, Generation(1)).await);
     assert_eq!(good(store.load().await).launches, [launch(2)]);
 }
@@ -202,54 +138,18 @@ pub async fn orders_are_numbered<S: Upkeep>(store: &S, _: Keeps) {
     assert_eq!(good(store.order(&instance(1)).await), None);
     let (drain, kill) = (Order::Drain { number: 4 }, Order::Kill { number: 4 });
     let orders = vec![(instance(1), drain), (instance(2), Order::Interruption)];
-    good(
-        store
-            .commit(
-                &Batch {
-                    orders,
-                    ..Batch::default()
-                },
-                Generation(0),
-            )
-            .await,
-    );
-    assert_eq!(
-        good(store.order(&instance(1)).await),
-        Some(Numbered { seq: 1, order: drain })
-    );
+    good(store.commit(&Batch { orders, ..Batch::default() }, Generation(0)).await);
+    assert_eq!(good(store.order(&instance(1)).await), Some(Numbered { seq: 1, order: drain }));
     let orders = vec![(instance(1), drain), (instance(1), kill)];
-    good(
-        store
-            .commit(
-                &Batch {
-                    orders,
-                    ..Batch::default()
-                },
-                Generation(1),
-            )
-            .await,
-    );
-    assert_eq!(
-        good(store.order(&instance(1)).await),
-        Some(Numbered { seq: 3, order: kill })
-    );
-    assert_eq!(
-        good(store.order(&instance(2)).await),
-        Some(Numbered {
-            seq: 1,
-            order: Order::Interruption
-        })
-    );
+    good(store.commit(&Batch { orders, ..Batch::default() }, Generation(1)).await);
+    assert_eq!(good(store.order(&instance(1)).await), Some(Numbered { seq: 3, order: kill }));
+    assert_eq!(good(store.order(&instance(2)).await), Some(Numbered { seq: 1, order: Order::Interruption }));
 }
 
 /// Row, claim, order and lease go; a later machine of the same name begins anew.
 pub async fn a_forgotten_machine_leaves_nothing<S: Upkeep>(store: &S, _: Keeps) {
     let order = (instance(1), Order::Interruption);
-    let batch = Batch {
-        machines: vec![machine(1), machine(2)],
-        orders: vec![order.clone()],
-        ..Batch::default()
-    };
+    let batch = Batch { machines: vec![machine(1), machine(2)], orders: vec![order.clone()], ..Batch::default() };
     good(store.commit(&batch, Generation(0)).await);
     for number in 1..=2 {
         good(store.put_claim(&claim(number, 3, 0)).await);

@@ -26,13 +26,7 @@ pub async fn facts_come_in_the_order_of_arrival<S: Upkeep>(store: &S, _: Keeps) 
     let facts = [
         queued(job(2), 0),
         report(1, Report::Frozen { order: 3 }, 1),
-        report(
-            1,
-            Report::Failed {
-                why: "a \"word\"\n".into(),
-            },
-            2,
-        ),
+        report(1, Report::Failed { why: "a \"word\"\n".into() }, 2),
         terminated(1, 3),
         completed(job(1), 4),
         in_progress(job(1), 2),
@@ -42,10 +36,7 @@ pub async fn facts_come_in_the_order_of_arrival<S: Upkeep>(store: &S, _: Keeps) 
     }
     let told = good(store.new_facts(100).await);
     assert!(told.windows(2).all(|two| two[0].seq < two[1].seq));
-    assert_eq!(
-        told.into_iter().map(|new| new.fact).collect::<Vec<_>>(),
-        facts.clone().map(Ok)
-    );
+    assert_eq!(told.into_iter().map(|new| new.fact).collect::<Vec<_>>(), facts.clone().map(Ok));
     let first = good(store.new_facts(2).await);
     assert_eq!(
         first.into_iter().map(|new| new.fact).collect::<Vec<_>>(),
@@ -60,10 +51,7 @@ pub async fn a_merged_fact_does_not_come_again<S: Upkeep>(store: &S, keeps: Keep
         good(store.put_fact(&queued(job(number), 0)).await);
     }
     let told = good(store.new_facts(10).await);
-    let batch = Batch {
-        merged: vec![told[1].seq, told[0].seq],
-        ..Batch::default()
-    };
+    let batch = Batch { merged: vec![told[1].seq, told[0].seq], ..Batch::default() };
     good(store.commit(&batch, Generation(0)).await);
     assert_eq!(good(store.new_facts(10).await), told[2..]);
     if keeps == Keeps::Everything {
@@ -83,25 +71,16 @@ pub async fn an_unreadable_fact_is_told_and_set_aside<S: Upkeep>(store: &S, _: K
 
     let told = good(store.new_facts(10).await);
     assert_eq!(told.len(), 3);
-    let Err(reason) = &told[1].fact else {
-        panic!("it reads: {:?}", told[1])
-    };
+    let Err(reason) = &told[1].fact else { panic!("it reads: {:?}", told[1]) };
     assert!(reason.contains("weather"), "{reason}");
     assert_eq!(good(store.set_aside(10).await), []);
 
-    let batch = Batch {
-        merged: vec![told[0].seq],
-        set_aside: vec![(told[1].seq, reason.clone())],
-        ..Batch::default()
-    };
+    let batch = Batch { merged: vec![told[0].seq], set_aside: vec![(told[1].seq, reason.clone())], ..Batch::default() };
     good(store.commit(&batch, Generation(0)).await);
     assert_eq!(good(store.new_facts(10).await), told[2..]);
     let aside = good(store.set_aside(10).await);
     assert_eq!(aside.len(), 1);
-    assert_eq!(
-        (aside[0].seq, aside[0].key.as_str(), aside[0].received_at),
-        (told[1].seq, "weather:1", at(5))
-    );
+    assert_eq!((aside[0].seq, aside[0].key.as_str(), aside[0].received_at), (told[1].seq, "weather:1", at(5)));
     assert_eq!((aside[0].body.as_str(), &aside[0].reason), (strange, reason));
     assert_eq!(good(store.put_raw("weather:1", at(7), strange).await), Put::Duplicate);
 }
@@ -113,11 +92,7 @@ pub async fn the_first_verdict_stands<S: Upkeep>(store: &S, keeps: Keeps) {
     }
     let told = good(store.new_facts(10).await);
     let aside = |seq: i64, reason: &str| vec![(seq, reason.to_owned())];
-    let first = Batch {
-        merged: vec![told[0].seq],
-        set_aside: aside(told[1].seq, "first"),
-        ..Batch::default()
-    };
+    let first = Batch { merged: vec![told[0].seq], set_aside: aside(told[1].seq, "first"), ..Batch::default() };
     let second = Batch {
         merged: vec![told[1].seq, 1_000_000],
         set_aside: vec![(told[0].seq, "late".to_owned()), (told[1].seq, "late".to_owned())],
@@ -127,47 +102,25 @@ pub async fn the_first_verdict_stands<S: Upkeep>(store: &S, keeps: Keeps) {
     good(store.commit(&second, generation).await);
     let listed = good(store.set_aside(10).await);
     assert_eq!(
-        listed
-            .iter()
-            .map(|aside| (aside.seq, aside.reason.as_str()))
-            .collect::<Vec<_>>(),
+        listed.iter().map(|aside| (aside.seq, aside.reason.as_str())).collect::<Vec<_>>(),
         [(told[1].seq, "first")]
     );
     let counts = good(store.counts().await);
     let merged = u64::from(keeps == Keeps::Everything);
-    assert_eq!(
-        (counts.facts_new, counts.facts_merged, counts.facts_set_aside),
-        (0, merged, 1)
-    );
+    assert_eq!((counts.facts_new, counts.facts_merged, counts.facts_set_aside), (0, merged, 1));
 }
 
 /// The history of a job has the facts of all its attempts, in order of arrival, and of no other job.
 pub async fn history_is_the_chain_of_a_job<S: Upkeep>(store: &S, keeps: Keeps) {
     let second = JobKey { attempt: 2, ..job(1) };
     let chain = [completed(job(1), 9_000), queued(second, 20_000), queued(job(1), 0)];
-    for fact in [
-        &chain[0],
-        &queued(job(2), 1),
-        &chain[1],
-        &report(1, Report::Busy, 2),
-        &chain[2],
-    ] {
+    for fact in [&chain[0], &queued(job(2), 1), &chain[1], &report(1, Report::Busy, 2), &chain[2]] {
         good(store.put_fact(fact).await);
     }
     assert_eq!(good(store.history(JobId(1)).await), chain);
     assert_eq!(good(store.history(JobId(3)).await), []);
     let merged = good(store.new_facts(10).await).iter().map(|new| new.seq).collect();
-    good(
-        store
-            .commit(
-                &Batch {
-                    merged,
-                    ..Batch::default()
-                },
-                Generation(0),
-            )
-            .await,
-    );
+    good(store.commit(&Batch { merged, ..Batch::default() }, Generation(0)).await);
     match keeps {
         Keeps::Everything => assert_eq!(good(store.history(JobId(1)).await), chain),
         Keeps::Tombstones => assert_eq!(good(store.history(JobId(1)).await), []),
@@ -176,17 +129,7 @@ pub async fn history_is_the_chain_of_a_job<S: Upkeep>(store: &S, keeps: Keeps) {
 
 /// Whoever looks sees every fact that was put, merged by a tick or not.
 pub async fn every_fact_that_was_put_shows_in_the_ledger<S: Upkeep>(store: &S, _: Keeps) {
-    good(
-        store
-            .commit(
-                &Batch {
-                    jobs: vec![waiting_job(2)],
-                    ..Batch::default()
-                },
-                Generation(0),
-            )
-            .await,
-    );
+    good(store.commit(&Batch { jobs: vec![waiting_job(2)], ..Batch::default() }, Generation(0)).await);
     let late = [in_progress(job(2), 3_000), completed(job(2), 9_000)];
     let early = [completed(job(1), 9_000), queued(job(1), 0)];
     for fact in early.iter().chain(&late) {
@@ -206,30 +149,10 @@ pub async fn every_fact_that_was_put_shows_in_the_ledger<S: Upkeep>(store: &S, _
 /// Pages join without a gap or a repetition, merged and unmerged jobs mixed.
 pub async fn the_ledger_comes_in_pages<S: Upkeep>(store: &S, _: Keeps) {
     let jobs = (0..20).step_by(2).map(waiting_job).collect();
-    good(
-        store
-            .commit(
-                &Batch {
-                    jobs,
-                    ..Batch::default()
-                },
-                Generation(0),
-            )
-            .await,
-    );
+    good(store.commit(&Batch { jobs, ..Batch::default() }, Generation(0)).await);
     for number in (0..20).step_by(3) {
         good(store.put_fact(&queued(job(number), 0)).await);
-        good(
-            store
-                .put_fact(&queued(
-                    JobKey {
-                        attempt: 2,
-                        ..job(number)
-                    },
-                    0,
-                ))
-                .await,
-        );
+        good(store.put_fact(&queued(JobKey { attempt: 2, ..job(number) }, 0)).await);
     }
     let mut all = Vec::new();
     loop {
@@ -241,10 +164,7 @@ pub async fn the_ledger_comes_in_pages<S: Upkeep>(store: &S, _: Keeps) {
         all.extend(page.iter().map(|record| record.key));
     }
     let firsts = (0..20).filter(|number| number % 2 == 0 || number % 3 == 0).map(job);
-    let seconds = (0..20).step_by(3).map(|number| JobKey {
-        attempt: 2,
-        ..job(number)
-    });
+    let seconds = (0..20).step_by(3).map(|number| JobKey { attempt: 2, ..job(number) });
     let mut expected: Vec<_> = firsts.chain(seconds).collect();
     expected.sort_unstable();
     assert_eq!(all, expected);

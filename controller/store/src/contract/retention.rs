@@ -23,10 +23,7 @@ fn seqs(facts: &[NewFact]) -> Vec<i64> {
 async fn tick<S: Upkeep>(store: &S) {
     let told = good(store.new_facts(100).await);
     let generation = good(store.generation().await);
-    let mut batch = Batch {
-        merged: seqs(&told),
-        ..Batch::default()
-    };
+    let mut batch = Batch { merged: seqs(&told), ..Batch::default() };
     for fact in told.into_iter().filter_map(|new| new.fact.ok()) {
         let Some(event) = merged(std::slice::from_ref(&fact)) else {
             continue;
@@ -36,9 +33,7 @@ async fn tick<S: Upkeep>(store: &S) {
             batch.jobs[known].merge(&event);
             continue;
         }
-        let mut record = good(store.jobs(&[event.key]).await)
-            .pop()
-            .unwrap_or_else(|| event.clone());
+        let mut record = good(store.jobs(&[event.key]).await).pop().unwrap_or_else(|| event.clone());
         record.merge(&event);
         batch.jobs.push(record);
     }
@@ -52,30 +47,21 @@ pub async fn a_replay_revives_nothing<S: Upkeep>(store: &S, keeps: Keeps) {
         good(store.put_fact(fact).await);
     }
     tick(store).await;
-    for fact in [
-        queued(job(1), 500_000),
-        in_progress(job(1), 3_000),
-        completed(job(1), 8_000),
-        completed(job(1), 9_000),
-    ] {
+    for fact in
+        [queued(job(1), 500_000), in_progress(job(1), 3_000), completed(job(1), 8_000), completed(job(1), 9_000)]
+    {
         good(store.put_fact(&fact).await);
         tick(store).await;
         assert_eq!(good(store.load().await).jobs, []);
         let known = good(store.jobs(&[job(1)]).await);
         assert_eq!(
-            known
-                .iter()
-                .map(|record| (record.key, record.phase()))
-                .collect::<Vec<_>>(),
+            known.iter().map(|record| (record.key, record.phase())).collect::<Vec<_>>(),
             [(job(1), JobPhase::Completed)]
         );
         let end = known[0].completed.as_ref().map(|completed| completed.completed_at);
         assert_eq!(end, Some(at(9_000)));
         let start = merged(&life).and_then(|record| record.started_at());
-        assert_eq!(
-            (known[0].started_at(), known[0].demanded_at()),
-            (start, Some(at(-1_000)))
-        );
+        assert_eq!((known[0].started_at(), known[0].demanded_at()), (start, Some(at(-1_000))));
     }
     if keeps == Keeps::Everything {
         assert_eq!(good(store.counts().await).jobs_over, 1);
@@ -90,12 +76,7 @@ pub async fn a_finished_job_is_forgotten_in_time<S: Upkeep>(store: &S, keeps: Ke
     // Completed long before it was heard of, as a redelivery of an old event.
     let mut old = completed(job(2), -12 * month);
     old.received_at = at(20_000);
-    for fact in [
-        &queued(job(1), 0),
-        &completed(job(1), 10_000),
-        &old,
-        &queued(job(3), 30_000),
-    ] {
+    for fact in [&queued(job(1), 0), &completed(job(1), 10_000), &old, &queued(job(3), 30_000)] {
         good(store.put_fact(fact).await);
     }
     tick(store).await;
@@ -131,13 +112,7 @@ fn waiting(received: i64) -> muster_core::job::JobRecord {
 pub async fn what_has_ended_is_pruned<S: Upkeep>(store: &S, _: Keeps) {
     let orders = vec![(instance(1), Order::Interruption), (instance(2), Order::Interruption)];
     let holds = vec![hold("a", Market::Spot, 10_000), hold("b", Market::Spot, 20_000)];
-    let batch = Batch {
-        machines: vec![machine(1)],
-        launches: vec![launch(1)],
-        orders,
-        holds,
-        ..Batch::default()
-    };
+    let batch = Batch { machines: vec![machine(1)], launches: vec![launch(1)], orders, holds, ..Batch::default() };
     good(store.commit(&batch, Generation(0)).await);
     for number in 1..=2 {
         good(store.put_claim(&claim(number, 1, 0)).await);
@@ -145,30 +120,13 @@ pub async fn what_has_ended_is_pruned<S: Upkeep>(store: &S, _: Keeps) {
     }
     good(store.put_fact(&queued(job(1), 0)).await);
     let pruned = good(store.prune(at(15_000)).await);
-    assert_eq!(
-        pruned,
-        Pruned {
-            holds: 1,
-            orphans: 1,
-            ..Pruned::default()
-        }
-    );
+    assert_eq!(pruned, Pruned { holds: 1, orphans: 1, ..Pruned::default() });
     assert_eq!(good(store.load().await).holds, [hold("b", Market::Spot, 20_000)]);
     let pruned = good(store.prune(at(15_000) + JOB_RETENTION).await);
-    assert_eq!(
-        pruned,
-        Pruned {
-            holds: 1,
-            orphans: 2,
-            ..Pruned::default()
-        }
-    );
+    assert_eq!(pruned, Pruned { holds: 1, orphans: 2, ..Pruned::default() });
     assert_eq!(good(store.unminted().await), [claim(1, 1, 0)]);
     let snapshot = good(store.load().await);
-    assert_eq!(
-        (snapshot.generation, snapshot.machines.len(), snapshot.launches.len()),
-        (Generation(1), 1, 1)
-    );
+    assert_eq!((snapshot.generation, snapshot.machines.len(), snapshot.launches.len()), (Generation(1), 1, 1));
     // A fact that no tick has seen is never forgotten.
     assert_eq!(good(store.new_facts(10).await).len(), 1);
 }

@@ -20,10 +20,7 @@ pub fn at(ms: i64) -> Timestamp {
 
 /// A job of this number, first attempt.
 pub fn job(number: i64) -> JobKey {
-    JobKey {
-        job: JobId(number),
-        attempt: 1,
-    }
+    JobKey { job: JobId(number), attempt: 1 }
 }
 
 /// An instance of this number.
@@ -41,27 +38,18 @@ pub fn job_fact(key: JobKey, evidence: JobEvidence, received: Timestamp) -> Fact
         workflow: Some("CI".into()),
         name: None,
     };
-    Fact {
-        received_at: received,
-        body: FactBody::Job(JobEvent { key, about, evidence }),
-    }
+    Fact { received_at: received, body: FactBody::Job(JobEvent { key, about, evidence }) }
 }
 
 /// `queued`, created a second before it was received.
 pub fn queued(key: JobKey, received: i64) -> Fact {
-    let evidence = JobEvidence::Queued {
-        created_at: Some(at(received - 1_000)),
-        approved_at: None,
-    };
+    let evidence = JobEvidence::Queued { created_at: Some(at(received - 1_000)), approved_at: None };
     job_fact(key, evidence, at(received))
 }
 
 /// `in_progress`, since `started`.
 pub fn in_progress(key: JobKey, started: i64) -> Fact {
-    let started = Started {
-        started_at: at(started),
-        runner: Some(runner(key)),
-    };
+    let started = Started { started_at: at(started), runner: Some(runner(key)) };
     job_fact(key, JobEvidence::InProgress(started.clone()), started.started_at)
 }
 
@@ -77,10 +65,7 @@ pub fn completed(key: JobKey, completed: i64) -> Fact {
 }
 
 fn runner(key: JobKey) -> RunnerRef {
-    RunnerRef {
-        id: Some(RunnerId(9)),
-        name: RunnerName::new(format!("linux-i-0123456789abcdef0-{key}")),
-    }
+    RunnerRef { id: Some(RunnerId(9)), name: RunnerName::new(format!("linux-i-0123456789abcdef0-{key}")) }
 }
 
 /// What these facts about one job add up to; facts about anything else do not count.
@@ -104,11 +89,7 @@ pub fn waiting_job(number: i64) -> JobRecord {
 
 /// A record with all evidence, over at `end`.
 pub fn finished_job(number: i64, end: i64) -> JobRecord {
-    record(&[
-        queued(job(number), end - 9_000),
-        in_progress(job(number), end - 5_000),
-        completed(job(number), end),
-    ])
+    record(&[queued(job(number), end - 9_000), in_progress(job(number), end - 5_000), completed(job(number), end)])
 }
 
 #[track_caller]
@@ -121,29 +102,14 @@ fn record(facts: &[Fact]) -> JobRecord {
 
 /// A report of a machine.
 pub fn report(number: u32, report: Report, heard: i64) -> Fact {
-    let event = MachineEvent {
-        instance: instance(number),
-        session: 1,
-        at: at(heard),
-        report,
-    };
-    Fact {
-        received_at: at(heard),
-        body: FactBody::Machine(event),
-    }
+    let event = MachineEvent { instance: instance(number), session: 1, at: at(heard), report };
+    Fact { received_at: at(heard), body: FactBody::Machine(event) }
 }
 
 /// The cloud's word that an instance is gone.
 pub fn terminated(number: u32, heard: i64) -> Fact {
-    let event = CloudEvent {
-        instance: instance(number),
-        at: at(heard),
-        kind: CloudEventKind::Terminated,
-    };
-    Fact {
-        received_at: at(heard),
-        body: FactBody::Cloud(event),
-    }
+    let event = CloudEvent { instance: instance(number), at: at(heard), kind: CloudEventKind::Terminated };
+    Fact { received_at: at(heard), body: FactBody::Cloud(event) }
 }
 
 /// What a machine is for.
@@ -164,36 +130,15 @@ pub fn machine(number: u32) -> Machine {
     let mut machine = Machine::launched(instance(number), &launch(1), at(0));
     for (heard, told) in [
         (1_000, Report::Claimed),
-        (
-            2_000,
-            Report::Registered(Registration {
-                id: RunnerId(9),
-                name: RunnerName::new("linux-i-0-a"),
-            }),
-        ),
+        (2_000, Report::Registered(Registration { id: RunnerId(9), name: RunnerName::new("linux-i-0-a") })),
         (3_000, Report::Listening),
         (4_000, Report::Frozen { order: 1 }),
-        (
-            5_000,
-            Report::Failed {
-                why: "no \"disk\"".into(),
-            },
-        ),
+        (5_000, Report::Failed { why: "no \"disk\"".into() }),
     ] {
-        machine.hear(&MachineEvent {
-            instance: instance(number),
-            session: 1,
-            at: at(heard),
-            report: told,
-        });
+        machine.hear(&MachineEvent { instance: instance(number), session: 1, at: at(heard), report: told });
     }
-    machine.drain = Some(Drain {
-        order: 1,
-        ordered_at: at(3_500),
-        removal: None,
-        answered: false,
-        closed_at: Some(at(3_600)),
-    });
+    machine.drain =
+        Some(Drain { order: 1, ordered_at: at(3_500), removal: None, answered: false, closed_at: Some(at(3_600)) });
     machine.job = Some(job(1));
     machine
 }
@@ -212,17 +157,8 @@ pub fn launch(number: u32) -> Launch {
 
 /// A hold in this zone.
 pub fn hold(zone: &str, market: Market, until: i64) -> Hold {
-    let offering = Offering {
-        shape: ShapeId::new("linux/m7i.large"),
-        zone: Zone::new(zone.to_owned()),
-        market,
-    };
-    Hold {
-        offering,
-        kind: LaunchErrorKind::Capacity,
-        until: at(until),
-        strikes: 2,
-    }
+    let offering = Offering { shape: ShapeId::new("linux/m7i.large"), zone: Zone::new(zone.to_owned()), market };
+    Hold { offering, kind: LaunchErrorKind::Capacity, until: at(until), strikes: 2 }
 }
 
 /// A fresh claim.
@@ -243,16 +179,9 @@ pub fn claim(number: u32, session: u32, claimed: i64) -> ClaimRow {
 
 /// The same claim, minted.
 pub fn minted(claim: &ClaimRow, id: i64) -> ClaimRow {
-    ClaimRow {
-        registration: Some(registration(id)),
-        sealed_config: Some(format!("sealed-{id}")),
-        ..claim.clone()
-    }
+    ClaimRow { registration: Some(registration(id)), sealed_config: Some(format!("sealed-{id}")), ..claim.clone() }
 }
 
 fn registration(id: i64) -> Registration {
-    Registration {
-        id: RunnerId(id),
-        name: RunnerName::new(format!("linux-i-0-{id}")),
-    }
+    Registration { id: RunnerId(id), name: RunnerName::new(format!("linux-i-0-{id}")) }
 }

@@ -59,13 +59,7 @@ pub(super) struct Facts {
 
 impl Facts {
     pub(super) fn new(keep_merged: bool) -> Facts {
-        Facts {
-            keep_merged,
-            last: 0,
-            shelf: BTreeMap::new(),
-            by_key: BTreeMap::new(),
-            new: BTreeSet::new(),
-        }
+        Facts { keep_merged, last: 0, shelf: BTreeMap::new(), by_key: BTreeMap::new(), new: BTreeSet::new() }
     }
 
     /// Stores a fact, made only if its key is new.
@@ -82,15 +76,7 @@ impl Facts {
         self.last += 1;
         self.by_key.insert(key.clone(), self.last);
         self.new.insert(self.last);
-        self.shelf.insert(
-            self.last,
-            Shelved {
-                key,
-                received_at,
-                fact: make(),
-                verdict: Verdict::New,
-            },
-        );
+        self.shelf.insert(self.last, Shelved { key, received_at, fact: make(), verdict: Verdict::New });
         Put::New
     }
 
@@ -98,11 +84,7 @@ impl Facts {
         let mut facts = Vec::with_capacity(max.min(self.new.len()));
         for seq in self.new.iter().take(max) {
             let Some(shelved) = self.shelf.get(seq) else { continue };
-            let fact = shelved
-                .fact
-                .as_ref()
-                .map(Clone::clone)
-                .map_err(|unread| unread.reason.clone());
+            let fact = shelved.fact.as_ref().map(Clone::clone).map_err(|unread| unread.reason.clone());
             facts.push(NewFact { seq: *seq, fact });
         }
         facts
@@ -155,13 +137,8 @@ impl Facts {
     }
 
     pub(super) fn history(&self, job: JobId) -> Vec<Fact> {
-        let of_job = self
-            .shelf
-            .values()
-            .filter(|shelved| shelved.job().is_some_and(|key| key.job == job));
-        of_job
-            .filter_map(|shelved| shelved.fact.as_ref().ok().cloned())
-            .collect()
+        let of_job = self.shelf.values().filter(|shelved| shelved.job().is_some_and(|key| key.job == job));
+        of_job.filter_map(|shelved| shelved.fact.as_ref().ok().cloned()).collect()
     }
 
     /// What no tick has merged yet about jobs.
@@ -172,10 +149,7 @@ impl Facts {
     /// Forgets facts with a verdict, in the order in which they came, up to the first that is not older than `cutoff`.
     /// Those of known jobs stay.
     pub(super) fn prune(&mut self, cutoff: Timestamp, known: impl Fn(JobKey) -> bool) -> usize {
-        let old = self
-            .shelf
-            .iter()
-            .take_while(|(_, shelved)| shelved.received_at < cutoff);
+        let old = self.shelf.iter().take_while(|(_, shelved)| shelved.received_at < cutoff);
         let over = old.filter(|(_, shelved)| match shelved.verdict {
             Verdict::New => false,
             Verdict::Merged | Verdict::SetAside(_) => !shelved.job().is_some_and(&known),

@@ -60,16 +60,12 @@ impl Machines {
     }
 
     pub(super) fn unminted(&self) -> Vec<ClaimRow> {
-        self.unminted
-            .iter()
-            .filter_map(|(_, instance)| self.claims.get(instance).cloned())
-            .collect()
+        self.unminted.iter().filter_map(|(_, instance)| self.claims.get(instance).cloned()).collect()
     }
 
     pub(super) fn order(&mut self, instance: &InstanceId, order: Order) {
         let former = self.orders.get(instance).map_or(0, |numbered| numbered.seq);
-        self.orders
-            .insert(instance.clone(), Numbered { seq: former + 1, order });
+        self.orders.insert(instance.clone(), Numbered { seq: former + 1, order });
     }
 
     pub(super) fn touch(&mut self, instance: &InstanceId, at: Timestamp) {
@@ -92,13 +88,7 @@ impl Machines {
     /// Forgets claims, orders and leases of machines that have no row, if they are older than `cutoff`. (A claim can be
     /// ahead of the row of a machine that was just launched; an order cannot.)
     pub(super) fn prune(&mut self, cutoff: Timestamp) -> usize {
-        let Machines {
-            rows,
-            claims,
-            unminted,
-            orders,
-            leases,
-        } = self;
+        let Machines { rows, claims, unminted, orders, leases } = self;
         let before = claims.len() + orders.len() + leases.len();
         claims.retain(|instance, claim| claim.claimed_at >= cutoff || rows.contains_key(instance));
         unminted.retain(|(_, instance)| claims.contains_key(instance));

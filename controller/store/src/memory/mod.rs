@@ -39,10 +39,7 @@ pub struct MemoryOptions {
 
 impl Default for MemoryOptions {
     fn default() -> Self {
-        MemoryOptions {
-            ledger: "00000000".to_owned(),
-            keep_history: false,
-        }
+        MemoryOptions { ledger: "00000000".to_owned(), keep_history: false }
     }
 }
 
@@ -61,9 +58,7 @@ impl Default for MemoryStore {
 impl MemoryStore {
     /// An empty ledger.
     pub fn new(options: MemoryOptions) -> MemoryStore {
-        MemoryStore {
-            state: Mutex::new(State::new(options.ledger, options.keep_history)),
-        }
+        MemoryStore { state: Mutex::new(State::new(options.ledger, options.keep_history)) }
     }
 
     /// No call leaves the state half changed, so a panic elsewhere under the lock does not spoil it.
@@ -183,12 +178,7 @@ impl Upkeep for MemoryStore {
     }
 
     async fn put_raw(&self, key: &str, received_at: Timestamp, body: &str) -> Result<Put, StoreError> {
-        let read = || {
-            read_fact(received_at, body).map_err(|reason| Unread {
-                body: body.to_owned(),
-                reason,
-            })
-        };
+        let read = || read_fact(received_at, body).map_err(|reason| Unread { body: body.to_owned(), reason });
         Ok(self.state().facts.put(key.to_owned(), received_at, read))
     }
 

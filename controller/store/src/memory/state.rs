@@ -93,10 +93,7 @@ impl State {
 
     pub(super) fn commit(&mut self, batch: &Batch, expected: Generation) -> Result<Generation, StoreError> {
         if self.generation != expected {
-            return Err(StoreError::Conflict {
-                expected,
-                found: self.generation,
-            });
+            return Err(StoreError::Conflict { expected, found: self.generation });
         }
         for seq in &batch.merged {
             self.facts.merge(*seq);
@@ -132,16 +129,9 @@ impl State {
     pub(super) fn prune(&mut self, now: Timestamp) -> Pruned {
         let cutoff = cutoff(now);
         let over = self.over.len();
-        self.over
-            .retain(|_, record| over_since(record).is_some_and(|since| since >= cutoff));
+        self.over.retain(|_, record| over_since(record).is_some_and(|since| since >= cutoff));
         let jobs = over - self.over.len() + self.tombstones.prune(cutoff);
-        let State {
-            facts,
-            open,
-            over,
-            tombstones,
-            ..
-        } = self;
+        let State { facts, open, over, tombstones, .. } = self;
         let known = |key| open.contains_key(&key) || over.contains_key(&key) || tombstones.contains(key);
         let facts = facts.prune(cutoff, known);
         let (once, holds) = (self.once.len(), self.holds.len());
@@ -161,9 +151,7 @@ impl State {
         let mut new: BTreeMap<JobKey, JobRecord> = BTreeMap::new();
         for (event, received_at) in self.facts.new_job_events().filter(|(event, _)| behind(&event.key)) {
             let told = JobRecord::from_event(event, received_at);
-            new.entry(event.key)
-                .and_modify(|record| record.merge(&told))
-                .or_insert(told);
+            new.entry(event.key).and_modify(|record| record.merge(&told)).or_insert(told);
         }
         let mut keys = self.tombstones.keys_after(after, max);
         for records in [&self.open, &self.over, &new] {

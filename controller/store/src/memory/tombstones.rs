@@ -38,10 +38,7 @@ const _: () = assert!(size_of::<Tombstone>() == 40);
 
 fn offset(at: Option<Timestamp>, base: i64) -> i32 {
     let Some(at) = at else { return NONE };
-    let span = at
-        .unix_ms()
-        .saturating_sub(base)
-        .clamp(i64::from(NONE + 1), i64::from(i32::MAX));
+    let span = at.unix_ms().saturating_sub(base).clamp(i64::from(NONE + 1), i64::from(i32::MAX));
     i32::try_from(span).unwrap_or(i32::MAX)
 }
 
@@ -92,10 +89,7 @@ impl Tombstone {
     }
 
     fn key(&self) -> JobKey {
-        JobKey {
-            job: JobId(self.job),
-            attempt: self.attempt,
-        }
+        JobKey { job: JobId(self.job), attempt: self.attempt }
     }
 
     fn over_since(&self) -> Timestamp {
@@ -111,16 +105,9 @@ impl Tombstone {
             about: about.clone(),
             first_heard,
             // As creation and as approval: so it stands, whatever creation a later event tells.
-            queued: demanded.map(|at| Queued {
-                created_at: Some(at),
-                approved_at: Some(at),
-                received_at: first_heard,
-            }),
+            queued: demanded.map(|at| Queued { created_at: Some(at), approved_at: Some(at), received_at: first_heard }),
             waiting: None,
-            started: started.map(|started_at| Started {
-                started_at,
-                runner: None,
-            }),
+            started: started.map(|started_at| Started { started_at, runner: None }),
             completed: Some(Completed {
                 completed_at: Timestamp::from_unix_ms(self.completed_at),
                 conclusion: conclusion(self.conclusion),
@@ -150,11 +137,7 @@ impl Default for Tombstones {
             workflow: None,
             name: None,
         };
-        Tombstones {
-            sorted: Vec::new(),
-            fresh: BTreeMap::new(),
-            about,
-        }
+        Tombstones { sorted: Vec::new(), fresh: BTreeMap::new(), about }
     }
 }
 
@@ -203,12 +186,7 @@ impl Tombstones {
     pub(super) fn keys_after(&self, after: Option<JobKey>, max: usize) -> Vec<JobKey> {
         let from = after.map_or(0, |after| self.sorted.partition_point(|t| t.key() <= after));
         let sorted = self.sorted[from..].iter().take(max).map(Tombstone::key);
-        let fresh = self
-            .fresh
-            .keys()
-            .copied()
-            .filter(|key| after.is_none_or(|after| *key > after))
-            .take(max);
+        let fresh = self.fresh.keys().copied().filter(|key| after.is_none_or(|after| *key > after)).take(max);
         let mut keys: Vec<JobKey> = sorted.chain(fresh).collect();
         keys.sort_unstable();
         keys.truncate(max);
@@ -244,10 +222,7 @@ mod tests {
     use super::*;
 
     fn finished(job: i64, at: i64) -> JobRecord {
-        let key = JobKey {
-            job: JobId(job),
-            attempt: 1,
-        };
+        let key = JobKey { job: JobId(job), attempt: 1 };
         let completed = Completed {
             completed_at: Timestamp::from_unix_ms(at),
             conclusion: Conclusion::Failure,
@@ -264,10 +239,7 @@ mod tests {
                 received_at: Timestamp::from_unix_ms(at - 9_000),
             }),
             waiting: None,
-            started: Some(Started {
-                started_at: Timestamp::from_unix_ms(at - 4_000),
-                runner: None,
-            }),
+            started: Some(Started { started_at: Timestamp::from_unix_ms(at - 4_000), runner: None }),
             completed: Some(completed),
         }
     }
@@ -279,10 +251,7 @@ mod tests {
             assert!(tombstones.put(&finished(job, 1_000_000 + job)));
         }
         for job in 0..5_000 {
-            let (was, is) = (
-                finished(job, 1_000_000 + job),
-                tombstones.get(finished(job, 0).key).unwrap(),
-            );
+            let (was, is) = (finished(job, 1_000_000 + job), tombstones.get(finished(job, 0).key).unwrap());
             assert_eq!(is.completed, was.completed);
             assert_eq!(
                 (is.demanded_at(), is.started_at(), is.first_heard),
@@ -290,10 +259,7 @@ mod tests {
             );
         }
         let keys = tombstones.keys_after(Some(finished(4_989, 0).key), 100);
-        assert_eq!(
-            keys.iter().map(|key| key.job.0).collect::<Vec<_>>(),
-            (4_990..5_000).collect::<Vec<_>>()
-        );
+        assert_eq!(keys.iter().map(|key| key.job.0).collect::<Vec<_>>(), (4_990..5_000).collect::<Vec<_>>());
     }
 
     #[test]

@@ -19,19 +19,14 @@ pub(super) struct ClaimText {
 
 impl ClaimText {
     pub(super) fn of(claim: &ClaimRow) -> Result<ClaimText, StoreError> {
-        Ok(ClaimText {
-            record: to_json(claim)?,
-            claim: claim.clone(),
-        })
+        Ok(ClaimText { record: to_json(claim)?, claim: claim.clone() })
     }
 }
 
 pub(super) fn get(conn: &Connection, instance: &InstanceId) -> Outcome<Option<ClaimRow>> {
     let sql = "SELECT record FROM claims WHERE instance = ?1";
     let found: Option<String> = row(conn, sql, [instance.as_str()], |row| row.get(0))?;
-    found
-        .map(|record| from_json(format_args!("claims {instance}"), &record))
-        .transpose()
+    found.map(|record| from_json(format_args!("claims {instance}"), &record)).transpose()
 }
 
 /// Puts it unless there is one of this session or a later one.
@@ -100,14 +95,9 @@ pub(super) fn unminted(conn: &Connection) -> Outcome<Vec<ClaimRow>> {
 
 pub(super) fn order(conn: &Connection, instance: &InstanceId) -> Outcome<Option<Numbered>> {
     let sql = "SELECT seq, record FROM orders WHERE instance = ?1";
-    let found = row(conn, sql, [instance.as_str()], |row| {
-        Ok((row.get(0)?, row.get::<_, String>(1)?))
-    })?;
+    let found = row(conn, sql, [instance.as_str()], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
     let Some((seq, record)) = found else { return Ok(None) };
-    Ok(Some(Numbered {
-        seq,
-        order: from_json(format_args!("orders {instance}"), &record)?,
-    }))
+    Ok(Some(Numbered { seq, order: from_json(format_args!("orders {instance}"), &record)? }))
 }
 
 pub(super) fn touch(conn: &Connection, instance: &InstanceId, at: Timestamp) -> Outcome<()> {
@@ -117,11 +107,6 @@ pub(super) fn touch(conn: &Connection, instance: &InstanceId, at: Timestamp) -> 
 }
 
 pub(super) fn lease(conn: &Connection, instance: &InstanceId) -> Outcome<Option<Timestamp>> {
-    let found = row(
-        conn,
-        "SELECT heard_at FROM leases WHERE instance = ?1",
-        [instance.as_str()],
-        |row| row.get(0),
-    )?;
+    let found = row(conn, "SELECT heard_at FROM leases WHERE instance = ?1", [instance.as_str()], |row| row.get(0))?;
     Ok(found.map(Timestamp::from_unix_ms))
 }

@@ -69,22 +69,14 @@ impl BatchRows {
             merged: batch.merged.clone(),
             set_aside: batch.set_aside.clone(),
             jobs: batch.jobs.iter().map(job).collect::<Result<_, _>>()?,
-            machines: batch
-                .machines
-                .iter()
-                .map(|m| Ok((text(&m.instance), to_json(m)?)))
-                .collect::<Result<_, _>>()?,
+            machines: batch.machines.iter().map(|m| Ok((text(&m.instance), to_json(m)?))).collect::<Result<_, _>>()?,
             launches: batch
                 .launches
                 .iter()
                 .map(|launch| Ok((launch.id.as_str().to_owned(), to_json(launch)?)))
                 .collect::<Result<_, _>>()?,
             settled: batch.settled.iter().map(|id| id.as_str().to_owned()).collect(),
-            orders: batch
-                .orders
-                .iter()
-                .map(|(i, order)| Ok((text(i), to_json(order)?)))
-                .collect::<Result<_, _>>()?,
+            orders: batch.orders.iter().map(|(i, order)| Ok((text(i), to_json(order)?))).collect::<Result<_, _>>()?,
             holds: batch.holds.iter().map(hold).collect::<Result<_, _>>()?,
             forgotten: batch.forgotten.iter().map(text).collect(),
         })

@@ -45,11 +45,7 @@ enum Mode {
 impl Engine {
     /// Work is done inline; a lock makes it one at a time.
     pub(super) fn direct(path: &Path, conn: Connection, lock: Option<WriterLock>) -> Engine {
-        Engine {
-            path: path.to_owned(),
-            mode: Mode::Direct(Mutex::new(conn)),
-            _lock: lock,
-        }
+        Engine { path: path.to_owned(), mode: Mode::Direct(Mutex::new(conn)), _lock: lock }
     }
 
     /// Work is done by two threads.
@@ -61,11 +57,7 @@ impl Engine {
     ) -> std::io::Result<Engine> {
         let reader = Worker::start("muster-ledger-r", path, reader, read_loop)?;
         let writer = Worker::start("muster-ledger-w", path, writer, write_loop)?;
-        Ok(Engine {
-            path: path.to_owned(),
-            mode: Mode::Threads { reader, writer },
-            _lock: Some(lock),
-        })
+        Ok(Engine { path: path.to_owned(), mode: Mode::Threads { reader, writer }, _lock: Some(lock) })
     }
 
     /// Does work that only reads, on one consistent view.
@@ -169,13 +161,8 @@ impl Worker {
     fn start(name: &str, path: &Path, mut conn: Connection, run: Loop) -> std::io::Result<Worker> {
         let (calls, waiting) = sync_channel(WAITING_MAX);
         let path = path.to_owned();
-        let thread = Builder::new()
-            .name(name.to_owned())
-            .spawn(move || run(&waiting, &mut conn, &path))?;
-        Ok(Worker {
-            calls: Some(calls),
-            thread: Some(thread),
-        })
+        let thread = Builder::new().name(name.to_owned()).spawn(move || run(&waiting, &mut conn, &path))?;
+        Ok(Worker { calls: Some(calls), thread: Some(thread) })
     }
 
     async fn call<T, F>(&self, work: F) -> Result<T, StoreError>
@@ -186,15 +173,11 @@ impl Worker {
         let ended = || StoreError::Unavailable("the ledger's thread has ended".to_owned());
         let (to, answer) = oneshot::channel();
         let calls = self.calls.as_ref().ok_or_else(ended)?;
-        match calls.try_send(Box::new(Call {
-            work: Some(work),
-            outcome: None,
-            to,
-        })) {
+        match calls.try_send(Box::new(Call { work: Some(work), outcome: None, to })) {
             Ok(()) => answer.await.map_err(|_| ended())?,
-            Err(TrySendError::Full(_)) => Err(StoreError::Unavailable(format!(
-                "overloaded: {WAITING_MAX} calls wait for the ledger"
-            ))),
+            Err(TrySendError::Full(_)) => {
+                Err(StoreError::Unavailable(format!("overloaded: {WAITING_MAX} calls wait for the ledger")))
+            }
             Err(TrySendError::Disconnected(_)) => Err(ended()),
         }
     }

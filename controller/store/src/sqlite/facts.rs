@@ -73,12 +73,7 @@ pub(super) fn new_facts(conn: &Connection, max: usize) -> Outcome<Vec<NewFact>> 
         conn,
         "SELECT seq, received_at, body FROM facts WHERE merged IS NULL AND set_aside IS NULL ORDER BY seq LIMIT ?1",
         [limit(max)],
-        |row| {
-            Ok(NewFact {
-                seq: row.get(0)?,
-                fact: fact(row, 1)?,
-            })
-        },
+        |row| Ok(NewFact { seq: row.get(0)?, fact: fact(row, 1)? }),
     )
 }
 

@@ -25,12 +25,7 @@ impl WriterLock {
     pub(super) fn take(ledger: &Path) -> Result<WriterLock, OpenError> {
         let path = beside(ledger);
         let failed = |error: &std::io::Error| OpenError::of_io(error, ledger);
-        let opened = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path);
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
         let mut file = opened.map_err(|error| failed(&error))?;
         match file.try_lock() {
             Ok(()) => {}
@@ -39,17 +34,12 @@ impl WriterLock {
                 // Without it the message only says less.
                 let read = (&file).take(PROCESS_ID_MAX).read_to_string(&mut words);
                 let process = read.ok().and_then(|_| words.trim().parse().ok());
-                return Err(OpenError::InUse {
-                    path: ledger.to_owned(),
-                    process,
-                });
+                return Err(OpenError::InUse { path: ledger.to_owned(), process });
             }
             Err(TryLockError::Error(error)) => return Err(failed(&error)),
         }
         let line = format!("{}\n", std::process::id());
-        file.set_len(0)
-            .and_then(|()| file.write_all(line.as_bytes()))
-            .map_err(|error| failed(&error))?;
+        file.set_len(0).and_then(|()| file.write_all(line.as_bytes())).map_err(|error| failed(&error))?;
         Ok(WriterLock { _file: file })
     }
 }

@@ -37,9 +37,7 @@ fn word(switch: Switch) -> &'static str {
 
 pub(super) fn switch(conn: &Connection) -> Outcome<Switch> {
     let found: String = row(conn, "SELECT switch FROM meta", [], |row| row.get(0))?.ok_or_else(missing)?;
-    let known = [Switch::Run, Switch::NoLaunch, Switch::Freeze]
-        .into_iter()
-        .find(|switch| word(*switch) == found);
+    let known = [Switch::Run, Switch::NoLaunch, Switch::Freeze].into_iter().find(|switch| word(*switch) == found);
     known.ok_or_else(|| Failure::unreadable("meta, switch", format_args!("no such word: {found:?}")))
 }
 

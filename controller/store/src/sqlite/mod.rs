@@ -58,9 +58,7 @@ impl SqliteStore {
     /// # Errors
     /// Each says which file it is about and what to do.
     pub fn open(path: &Path, options: &SqliteOptions) -> Result<SqliteStore, OpenError> {
-        Ok(SqliteStore {
-            engine: open::threads(path, options)?,
-        })
+        Ok(SqliteStore { engine: open::threads(path, options)? })
     }
 
     /// As [`SqliteStore::open`], but each call is carried out where it is made: the futures are ready at once.
@@ -68,9 +66,7 @@ impl SqliteStore {
     /// # Errors
     /// Each says which file it is about and what to do.
     pub fn open_direct(path: &Path, options: &SqliteOptions) -> Result<SqliteStore, OpenError> {
-        Ok(SqliteStore {
-            engine: open::direct(path, options)?,
-        })
+        Ok(SqliteStore { engine: open::direct(path, options)? })
     }
 
     /// Opens an existing ledger for reading, also while another process writes to it. The futures are ready at once;
@@ -79,9 +75,7 @@ impl SqliteStore {
     /// # Errors
     /// Each says which file it is about and what to do.
     pub fn open_read_only(path: &Path) -> Result<SqliteStore, OpenError> {
-        Ok(SqliteStore {
-            engine: open::read_only(path)?,
-        })
+        Ok(SqliteStore { engine: open::read_only(path)? })
     }
 }
 
@@ -106,9 +100,7 @@ impl Store for SqliteStore {
 
     async fn commit(&self, batch: &Batch, expected: Generation) -> Result<Generation, StoreError> {
         let rows = BatchRows::of(batch)?;
-        self.engine
-            .write(move |conn| commit::commit(conn, &rows, expected))
-            .await
+        self.engine.write(move |conn| commit::commit(conn, &rows, expected)).await
     }
 
     async fn generation(&self) -> Result<Generation, StoreError> {
@@ -145,9 +137,7 @@ impl Store for SqliteStore {
 
     async fn drop_config(&self, instance: &InstanceId, session: u32) -> Result<(), StoreError> {
         let instance = instance.clone();
-        self.engine
-            .write(move |conn| claims::drop_config(conn, &instance, session))
-            .await
+        self.engine.write(move |conn| claims::drop_config(conn, &instance, session)).await
     }
 
     async fn unminted(&self) -> Result<Vec<ClaimRow>, StoreError> {
@@ -186,10 +176,9 @@ impl Store for SqliteStore {
 impl Upkeep for SqliteStore {
     async fn prune(&self, now: Timestamp) -> Result<Pruned, StoreError> {
         let mut pruned = self.engine.write(move |conn| prune::rest(conn, now)).await?;
-        for (piece, total) in [
-            (prune::jobs as prune::Piece, &mut pruned.jobs),
-            (prune::facts as prune::Piece, &mut pruned.facts),
-        ] {
+        for (piece, total) in
+            [(prune::jobs as prune::Piece, &mut pruned.jobs), (prune::facts as prune::Piece, &mut pruned.facts)]
+        {
             loop {
                 let removed = self.engine.write(move |conn| piece(conn, now)).await?;
                 *total += removed;

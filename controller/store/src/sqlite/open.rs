@@ -43,10 +43,7 @@ fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
     if let Ok(found) = path.canonicalize() {
         return Ok(found);
     }
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let (Ok(directory), Some(name)) = (directory.canonicalize(), path.file_name()) else {
         return Err(OpenError::NoDirectory(path.to_owned()));
     };
@@ -80,21 +77,14 @@ fn writer(path: &Path, options: &SqliteOptions) -> Result<(Connection, WriterLoc
     };
     conn.pragma_update(None, "synchronous", synchronous).map_err(failed)?;
     // Only macOS has it, where a plain sync does not reach the disk.
-    conn.pragma_update(None, "fullfsync", options.durability == Durability::PowerLoss)
-        .map_err(failed)?;
+    conn.pragma_update(None, "fullfsync", options.durability == Durability::PowerLoss).map_err(failed)?;
     // WAL: readers never wait for the writer, and a commit is one sync.
-    let mode: String = conn
-        .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
-        .map_err(failed)?;
+    let mode: String = conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0)).map_err(failed)?;
     if mode != "wal" {
         let reason = format!("its file system does not allow a write-ahead log (mode {mode}); use a local disk");
-        return Err(OpenError::CannotOpen {
-            path: path.to_owned(),
-            reason,
-        });
+        return Err(OpenError::CannotOpen { path: path.to_owned(), reason });
     }
-    conn.pragma_update_and_check(None, "journal_size_limit", LOG_KEPT_BYTES, |_| Ok(()))
-        .map_err(failed)?;
+    conn.pragma_update_and_check(None, "journal_size_limit", LOG_KEPT_BYTES, |_| Ok(())).map_err(failed)?;
     prepare(&mut conn, path, options.ledger.as_deref())?;
     Ok((conn, lock))
 }
@@ -124,10 +114,6 @@ pub(super) fn read_only(path: &Path) -> Result<Engine, OpenError> {
     match identify(&conn, &path)? {
         Identity::Empty => Err(OpenError::Missing(path)),
         Identity::Ledger(SCHEMA_VERSION) => Ok(Engine::direct(&path, conn, None)),
-        Identity::Ledger(found) => Err(OpenError::Older {
-            path,
-            found,
-            known: SCHEMA_VERSION,
-        }),
+        Identity::Ledger(found) => Err(OpenError::Older { path, found, known: SCHEMA_VERSION }),
     }
 }

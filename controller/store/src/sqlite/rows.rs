@@ -46,13 +46,8 @@ pub(super) fn records<T: DeserializeRecord>(
     sql: &str,
     params: impl Params,
 ) -> Outcome<Vec<T>> {
-    let texts = rows(conn, sql, params, |row| {
-        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
-    })?;
-    texts
-        .into_iter()
-        .map(|(name, text)| from_json(format_args!("{table} {name}"), &text))
-        .collect()
+    let texts = rows(conn, sql, params, |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+    texts.into_iter().map(|(name, text)| from_json(format_args!("{table} {name}"), &text)).collect()
 }
 
 /// What can be read from a record.

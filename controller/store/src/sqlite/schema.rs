@@ -32,19 +32,12 @@ pub(super) enum Identity {
 
 /// Looks, without changing anything.
 pub(super) fn identify(conn: &Connection, path: &Path) -> Result<Identity, OpenError> {
-    let number = |sql: &str| {
-        conn.query_row(sql, [], |row| row.get::<_, i64>(0))
-            .map_err(|e| OpenError::of(&e, path))
-    };
+    let number = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(|e| OpenError::of(&e, path));
     let application = number("PRAGMA application_id")?;
     let version = number("PRAGMA user_version")?;
     if application == APPLICATION_ID {
         if version > SCHEMA_VERSION {
-            return Err(OpenError::Newer {
-                path: path.to_owned(),
-                found: version,
-                known: SCHEMA_VERSION,
-            });
+            return Err(OpenError::Newer { path: path.to_owned(), found: version, known: SCHEMA_VERSION });
         }
         if version >= 1 {
             return Ok(Identity::Ledger(version));
@@ -58,9 +51,7 @@ pub(super) fn identify(conn: &Connection, path: &Path) -> Result<Identity, OpenE
 /// Makes the ledger if the file is empty, and brings an old one up to date. Under the writer's lock.
 pub(super) fn prepare(conn: &mut Connection, path: &Path, word: Option<&str>) -> Result<(), OpenError> {
     let failed = |error: rusqlite::Error| OpenError::of(&error, path);
-    let transaction = conn
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(failed)?;
+    let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     let from = match identify(&transaction, path)? {
         Identity::Empty => {
             make(&transaction, word).map_err(failed)?;
@@ -71,9 +62,7 @@ pub(super) fn prepare(conn: &mut Connection, path: &Path, word: Option<&str>) ->
     // `from` is at least 1: the first step leads from schema 1 to 2.
     for (step, version) in STEPS.iter().zip(2..).filter(|(_, version)| *version > from) {
         transaction.execute_batch(step).map_err(failed)?;
-        transaction
-            .pragma_update(None, "user_version", version)
-            .map_err(failed)?;
+        transaction.pragma_update(None, "user_version", version).map_err(failed)?;
     }
     transaction.commit().map_err(failed)
 }
@@ -105,10 +94,7 @@ mod tests {
                  SELECT i.name || ': ' || coalesce(i.sql, '') FROM sqlite_schema i WHERE i.type = 'index' ORDER BY 1",
             )
             .unwrap();
-        all.query_map([], |row| row.get(0))
-            .unwrap()
-            .map(Result::unwrap)
-            .collect()
+        all.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
     }
 
     #[test]

@@ -21,19 +21,13 @@ const BOTH: [Opened; 2] = [SqliteStore::open, SqliteStore::open_direct];
 fn fresh(open: Opened) -> (TempDir, PathBuf, SqliteStore) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("muster.db");
-    let options = SqliteOptions {
-        durability: Durability::ProcessEnd,
-        ledger: None,
-    };
+    let options = SqliteOptions { durability: Durability::ProcessEnd, ledger: None };
     let store = open(&path, &options).unwrap();
     (directory, path, store)
 }
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap()
-        .block_on(future)
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
 async fn put(store: &SqliteStore, key: &str) -> Result<Put, StoreError> {
@@ -77,11 +71,7 @@ fn another_program_that_holds_the_file_is_named_as_the_cause() {
     for open in BOTH {
         let (_directory, path, store) = fresh(open);
         wait(async {
-            store
-                .engine
-                .write(|conn| Ok(conn.busy_timeout(Duration::ZERO)?))
-                .await
-                .unwrap();
+            store.engine.write(|conn| Ok(conn.busy_timeout(Duration::ZERO)?)).await.unwrap();
             let other = Connection::open(&path).unwrap();
             other.execute_batch("BEGIN IMMEDIATE").unwrap();
             let text = unavailable(put(&store, "a").await);
@@ -94,12 +84,7 @@ fn another_program_that_holds_the_file_is_named_as_the_cause() {
 }
 
 /// Holds the writer's thread until the sender is used or dropped, so that calls gather behind it.
-fn hold(
-    store: &SqliteStore,
-) -> (
-    std::sync::mpsc::Sender<()>,
-    impl Future<Output = Result<(), StoreError>>,
-) {
+fn hold(store: &SqliteStore) -> (std::sync::mpsc::Sender<()>, impl Future<Output = Result<(), StoreError>>) {
     let (release, held) = channel::<()>();
     let mut call = Box::pin(store.engine.write(move |_| {
         let _ = held.recv();
@@ -123,12 +108,8 @@ fn a_call_that_fails_takes_no_other_along() {
         conn.execute(insert, ["refused"])?;
         Err::<(), _>(Failure::unreadable("row", "why"))
     });
-    let (mut a, mut bad, mut refused, mut b) = (
-        Box::pin(put(&store, "a")),
-        Box::pin(bad),
-        Box::pin(refused),
-        Box::pin(put(&store, "b")),
-    );
+    let (mut a, mut bad, mut refused, mut b) =
+        (Box::pin(put(&store, "a")), Box::pin(bad), Box::pin(refused), Box::pin(put(&store, "b")));
     // In this order behind the held call: one transaction.
     assert!(a.as_mut().now_or_never().is_none() && bad.as_mut().now_or_never().is_none());
     assert!(refused.as_mut().now_or_never().is_none() && b.as_mut().now_or_never().is_none());
@@ -149,10 +130,7 @@ fn when_the_transaction_is_lost_everyone_in_it_is_told() {
     let (release, held) = hold(&store);
     let lost = store.engine.write(|conn| {
         conn.execute_batch("ROLLBACK")?;
-        Err::<(), _>(Failure::Sql(rusqlite::Error::SqliteFailure(
-            ffi::Error::new(ffi::SQLITE_FULL),
-            None,
-        )))
+        Err::<(), _>(Failure::Sql(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_FULL), None)))
     });
     let (mut a, mut lost) = (Box::pin(put(&store, "a")), Box::pin(lost));
     assert!(a.as_mut().now_or_never().is_none() && lost.as_mut().now_or_never().is_none());
@@ -188,14 +166,7 @@ fn a_commit_waits_for_the_disk_unless_told_otherwise() {
     for (durability, synchronous) in [(Durability::PowerLoss, 2), (Durability::ProcessEnd, 0)] {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("muster.db");
-        let store = SqliteStore::open(
-            &path,
-            &SqliteOptions {
-                durability,
-                ledger: None,
-            },
-        )
-        .unwrap();
+        let store = SqliteStore::open(&path, &SqliteOptions { durability, ledger: None }).unwrap();
         let found = wait(store.engine.write(|conn| {
             let synchronous = conn.query_row("PRAGMA synchronous", [], |row| row.get::<_, i64>(0))?;
             let mode = conn.query_row("PRAGMA journal_mode", [], |row| row.get::<_, String>(0))?;

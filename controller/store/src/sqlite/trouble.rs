@@ -95,11 +95,7 @@ impl OpenError {
         let path = path.to_owned();
         if is(&[ErrorCode::NotADatabase]) {
             OpenError::NotADatabase(path)
-        } else if is(&[
-            ErrorCode::DatabaseBusy,
-            ErrorCode::DatabaseLocked,
-            ErrorCode::FileLockingProtocolFailed,
-        ]) {
+        } else if is(&[ErrorCode::DatabaseBusy, ErrorCode::DatabaseLocked, ErrorCode::FileLockingProtocolFailed]) {
             OpenError::Locked(path)
         } else if is(&[ErrorCode::ReadOnly, ErrorCode::PermissionDenied]) {
             OpenError::ReadOnly(path)
@@ -108,15 +104,9 @@ impl OpenError {
         } else if is(&[ErrorCode::DatabaseCorrupt]) {
             OpenError::Damaged(path)
         } else if is(&[ErrorCode::CannotOpen]) {
-            OpenError::CannotOpen {
-                path,
-                reason: error.to_string(),
-            }
+            OpenError::CannotOpen { path, reason: error.to_string() }
         } else {
-            OpenError::Failed {
-                path,
-                reason: error.to_string(),
-            }
+            OpenError::Failed { path, reason: error.to_string() }
         }
     }
 
@@ -129,10 +119,7 @@ impl OpenError {
         } else if kind == ErrorKind::StorageFull || kind == ErrorKind::QuotaExceeded {
             OpenError::DiskFull(path)
         } else {
-            OpenError::CannotOpen {
-                path,
-                reason: error.to_string(),
-            }
+            OpenError::CannotOpen { path, reason: error.to_string() }
         }
     }
 }

@@ -35,9 +35,7 @@ pub(super) fn load(conn: &Connection) -> Outcome<Snapshot> {
 pub(super) fn job(conn: &Connection, key: JobKey) -> Outcome<Option<JobRecord>> {
     let sql = "SELECT record FROM jobs WHERE job = ?1 AND attempt = ?2";
     let found: Option<String> = row(conn, sql, params![key.job.0, key.attempt], |row| row.get(0))?;
-    found
-        .map(|record| from_json(format_args!("jobs {key}"), &record))
-        .transpose()
+    found.map(|record| from_json(format_args!("jobs {key}"), &record)).transpose()
 }
 
 pub(super) fn jobs(conn: &Connection, keys: &[JobKey]) -> Outcome<Vec<JobRecord>> {
@@ -47,18 +45,13 @@ pub(super) fn jobs(conn: &Connection, keys: &[JobKey]) -> Outcome<Vec<JobRecord>
 pub(super) fn machine(conn: &Connection, instance: &InstanceId) -> Outcome<Option<Machine>> {
     let sql = "SELECT record FROM machines WHERE instance = ?1";
     let found: Option<String> = row(conn, sql, [instance.as_str()], |row| row.get(0))?;
-    found
-        .map(|record| from_json(format_args!("machines {instance}"), &record))
-        .transpose()
+    found.map(|record| from_json(format_args!("machines {instance}"), &record)).transpose()
 }
 
 /// Jobs behind `after`, with what is not merged yet.
 pub(super) fn ledger_page(conn: &Connection, after: Option<JobKey>, max: usize) -> Outcome<Vec<JobRecord>> {
     // No job is before the least number there is.
-    let after = after.unwrap_or(JobKey {
-        job: JobId(i64::MIN),
-        attempt: 0,
-    });
+    let after = after.unwrap_or(JobKey { job: JobId(i64::MIN), attempt: 0 });
     let keys = rows(
         conn,
         "SELECT job, attempt FROM jobs WHERE (job, attempt) > (?1, ?2)
@@ -67,12 +60,7 @@ pub(super) fn ledger_page(conn: &Connection, after: Option<JobKey>, max: usize) 
           WHERE job IS NOT NULL AND merged IS NULL AND set_aside IS NULL AND (job, attempt) > (?1, ?2)
          ORDER BY job, attempt LIMIT ?3",
         params![after.job.0, after.attempt, limit(max)],
-        |row| {
-            Ok(JobKey {
-                job: JobId(row.get(0)?),
-                attempt: row.get(1)?,
-            })
-        },
+        |row| Ok(JobKey { job: JobId(row.get(0)?), attempt: row.get(1)? }),
     )?;
     let mut page = Vec::with_capacity(keys.len());
     for key in keys {
