@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::{counter, histogram};
-use muster_core::config::FleetConfig;
+use muster_core::config::{Dimension, FleetConfig};
 use muster_core::ids::{ClassId, PoolName};
 use muster_core::job::JobRecord;
 use muster_core::metric::{self, NAMESPACE, dimension};
@@ -113,7 +113,7 @@ impl Telemetry {
                 .increment(1);
         }
         for news in &report.news {
-            self.news(news, report.now)?;
+            self.news(news, &config.metrics.dimensions, report.now)?;
         }
         let due = self.flushed_at.is_none_or(|at| report.now.since(at) >= FLUSH_EVERY);
         self.pools(world, config, report.now, due)?;
@@ -136,7 +136,7 @@ impl Telemetry {
         Ok(sink.flush()?)
     }
 
-    fn news(&self, news: &JobNews, now: Timestamp) -> Result<(), TelemetryError> {
+    fn news(&self, news: &JobNews, opted_in: &[Dimension], now: Timestamp) -> Result<(), TelemetryError> {
         match news {
             JobNews::Queued { class } => {
                 counter!(metric::JOBS_QUEUED, dimension::POOL => class.pool.to_string()).increment(1);
@@ -164,6 +164,9 @@ impl Telemetry {
                     .dimension(dimension::MARKET, market)?
                     .dimension_set([dimension::POOL, dimension::MARKET])?
                     .dimension_set([dimension::POOL])?;
+                for dimension in opted_in {
+                    opt_in(&mut line, *dimension, job)?;
+                }
                 for (name, stage) in stage_metrics(stages) {
                     if let Some(stage) = stage {
                         line.metric(name, Unit::Seconds, [stage.as_secs_f64()])?;
@@ -269,6 +272,20 @@ fn stage_metrics(stages: &Stages) -> [(&'static str, Option<Duration>); 7] {
         (metric::REGISTER_DELAY, stages.register),
         (metric::PICKUP_DELAY, stages.pickup),
     ]
+}
+
+/// Adds a dimension that the admin has opted in to, and a set of it with the pool: a metric of its own for each value.
+fn opt_in(line: &mut Document, dimension: Dimension, job: &JobRecord) -> Result<(), DocumentError> {
+    let told = |text: Option<&str>| text.unwrap_or("unknown").to_owned();
+    let (name, value) = match dimension {
+        Dimension::Status => ("Status", "in_progress".to_owned()),
+        Dimension::Event => ("Event", "workflow_job".to_owned()),
+        Dimension::Repository => ("Repository", job.about.repository.to_string()),
+        Dimension::Workflow => ("Workflow", told(job.about.workflow.as_deref())),
+        Dimension::JobName => ("JobName", told(job.about.name.as_deref())),
+    };
+    line.dimension(name, &value)?.dimension_set([dimension::POOL, name])?;
+    Ok(())
 }
 
 fn describe_job(line: &mut Document, job: &JobRecord, class: &ClassId) -> Result<(), DocumentError> {

@@ -108,18 +108,10 @@ fn machine(class: &Class, n: usize) -> Machine {
     let told = [4, 4, 4, 4, 4, 4, 3, 0, 2, 5][n % 10];
     for (step, report) in story.into_iter().take(told).enumerate() {
         let at = ago(200 + n % 90 - 10 * step);
-        machine.hear(&MachineEvent {
-            instance: machine.instance.clone(),
-            session: 1,
-            at,
-            report,
-        });
+        machine.hear(&MachineEvent { instance: machine.instance.clone(), session: 1, at, report });
     }
     if told >= 4 {
-        machine.job = Some(JobKey {
-            job: JobId(-1),
-            attempt: 1,
-        });
+        machine.job = Some(JobKey { job: JobId(-1), attempt: 1 });
     }
     machine
 }
@@ -134,14 +126,8 @@ fn job(class: &Class, n: usize) -> JobRecord {
         name: None,
     };
     let since = ago(n % 900);
-    let key = JobKey {
-        job: JobId(i64::try_from(n).unwrap_or(0)),
-        attempt: 1,
-    };
-    let evidence = JobEvidence::Queued {
-        created_at: Some(since),
-        approved_at: None,
-    };
+    let key = JobKey { job: JobId(i64::try_from(n).unwrap_or(0)), attempt: 1 };
+    let evidence = JobEvidence::Queued { created_at: Some(since), approved_at: None };
     JobRecord::from_event(&JobEvent { key, about, evidence }, since)
 }
 
@@ -151,20 +137,12 @@ fn world(scale: &Scale, config: &FleetConfig) -> World {
     let snapshot = Snapshot {
         ledger: "bench".to_owned(),
         generation: Generation(1),
-        jobs: (0..scale.jobs)
-            .map(|n| job(at_work[n * 7 % at_work.len()], n))
-            .collect(),
+        jobs: (0..scale.jobs).map(|n| job(at_work[n * 7 % at_work.len()], n)).collect(),
         // Not spread as the jobs are: some classes have too much, some too little.
-        machines: (0..scale.runners)
-            .map(|n| machine(at_work[n / 10 * 13 % (at_work.len() * 2 / 3)], n))
-            .collect(),
+        machines: (0..scale.runners).map(|n| machine(at_work[n / 10 * 13 % (at_work.len() * 2 / 3)], n)).collect(),
         holds: shapes
             .map(|shape| Hold {
-                offering: Offering {
-                    shape: shape.id.clone(),
-                    zone: Zone::new("a"),
-                    market: shape.market,
-                },
+                offering: Offering { shape: shape.id.clone(), zone: Zone::new("a"), market: shape.market },
                 kind: LaunchErrorKind::Capacity,
                 until: NOW + Duration::from_secs(60),
                 strikes: 1,
@@ -179,27 +157,16 @@ fn world(scale: &Scale, config: &FleetConfig) -> World {
 
 fn machines_of(plan: &Plan) -> u32 {
     let count = |step: &Step| {
-        if let Action::Launch(launch) = &step.action {
-            launch.count
-        } else {
-            0
-        }
+        if let Action::Launch(launch) = &step.action { launch.count } else { 0 }
     };
     plan.steps.iter().map(count).sum()
 }
 
 fn plan_and_check(c: &mut Criterion) {
     let mut group = c.benchmark_group("plan+check");
-    group
-        .sample_size(20)
-        .measurement_time(Duration::from_secs(4))
-        .warm_up_time(Duration::from_secs(1));
+    group.sample_size(20).measurement_time(Duration::from_secs(4)).warm_up_time(Duration::from_secs(1));
     for part in [100, 10, 1] {
-        let scale = Scale {
-            classes: 1_000 / part,
-            jobs: 100_000 / part,
-            runners: 100_000 / part,
-        };
+        let scale = Scale { classes: 1_000 / part, jobs: 100_000 / part, runners: 100_000 / part };
         for (name, cap) in [("uncapped", Cap::None), ("turns", Cap::Turns), ("full", Cap::Full)] {
             let config = configuration(&scale, cap);
             let world = world(&scale, &config);

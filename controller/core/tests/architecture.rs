@@ -10,14 +10,8 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Crates of the workspace that stand behind ports: each knows the core at most.
-const ADAPTERS: &[&str] = &[
-    "muster-emf",
-    "muster-sim",
-    "muster-store",
-    "muster-webhook",
-    "muster-aws",
-    "muster-github",
-];
+const ADAPTERS: &[&str] =
+    &["muster-emf", "muster-sim", "muster-store", "muster-webhook", "muster-aws", "muster-github"];
 /// What would make the core impure: runtimes, servers, clients, stores, logs, chance.
 const IMPURE: &[&str] = &[
     "axum",
@@ -36,10 +30,7 @@ const IMPURE: &[&str] = &[
 ];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .canonicalize()
-        .unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
 /// Every manifest of the project below `folder`, by its folder.
@@ -86,10 +77,7 @@ fn the_core_is_pure_and_knows_nobody() {
     let core = &all[Path::new("controller/core")];
     let ours: BTreeSet<String> = all.values().map(|manifest| name(manifest).to_owned()).collect();
     let dependencies = named(core, EVERY);
-    assert_eq!(
-        dependencies.intersection(&ours).collect::<Vec<_>>(),
-        Vec::<&String>::new()
-    );
+    assert_eq!(dependencies.intersection(&ours).collect::<Vec<_>>(), Vec::<&String>::new());
     let shipped = named(core, SHIPPED);
     let impure: Vec<_> = shipped.iter().filter(|name| IMPURE.contains(&name.as_str())).collect();
     assert!(impure.is_empty(), "the core depends on {impure:?}");
@@ -104,11 +92,7 @@ fn adapters_do_not_know_each_other() {
     for manifest in all.values().filter(|manifest| ADAPTERS.contains(&name(manifest))) {
         seen += 1;
         for other in named(manifest, SHIPPED) {
-            assert!(
-                other == "muster-core" || !ours.contains(other.as_str()),
-                "{} knows {other}",
-                name(manifest)
-            );
+            assert!(other == "muster-core" || !ours.contains(other.as_str()), "{} knows {other}", name(manifest));
         }
     }
     assert!(seen >= 4);
@@ -119,17 +103,9 @@ fn vendors_are_named_in_one_place() {
     for (folder, manifest) in all() {
         for dependency in named(&manifest, EVERY) {
             let aws = dependency.starts_with("aws-sdk-") || dependency == "aws-config";
-            assert!(
-                !aws || folder == Path::new("controller/aws"),
-                "{} names {dependency}",
-                folder.display()
-            );
+            assert!(!aws || folder == Path::new("controller/aws"), "{} names {dependency}", folder.display());
             let github = dependency == "octocrab";
-            assert!(
-                !github || folder == Path::new("controller/github"),
-                "{} names {dependency}",
-                folder.display()
-            );
+            assert!(!github || folder == Path::new("controller/github"), "{} names {dependency}", folder.display());
         }
     }
 }
@@ -140,8 +116,6 @@ fn what_builds_by_default_needs_no_aws() {
     let defaults = workspace["workspace"]["default-members"].as_array().unwrap();
     assert!(!defaults.iter().any(|member| member.as_str() == Some("controller/aws")));
     let features = &all()[Path::new("controller")];
-    let default = features
-        .get("features")
-        .and_then(|features| features.get("default")?.as_array());
+    let default = features.get("features").and_then(|features| features.get("default")?.as_array());
     assert!(default.is_none_or(|on| !on.iter().any(|feature| feature.as_str() == Some("aws"))));
 }

@@ -20,12 +20,8 @@ fn folder() -> PathBuf {
 }
 
 fn names(ending: &str) -> BTreeSet<String> {
-    let files = fs::read_dir(folder())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    files
-        .filter_map(|file| Some(file.strip_suffix(ending)?.to_owned()))
-        .collect()
+    let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    files.filter_map(|file| Some(file.strip_suffix(ending)?.to_owned())).collect()
 }
 
 #[test]
@@ -38,13 +34,7 @@ fn every_plan_is_as_reviewed() {
     for name in names(".txt") {
         let text = fs::read_to_string(folder().join(format!("{name}.txt"))).unwrap();
         let shared = |name: &str| fs::read_to_string(folder().join(format!("{name}.toml"))).unwrap();
-        let Scenario {
-            title,
-            config,
-            policy,
-            now,
-            world,
-        } = Scenario::read(&text, shared);
+        let Scenario { title, config, policy, now, world } = Scenario::read(&text, shared);
         let planned = plan(&world, &config, policy, now);
         assert_eq!(planned, plan(&world, &config, policy, now), "{name}");
         let violations = check(&planned, &world, &config, now);

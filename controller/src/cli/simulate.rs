@@ -122,7 +122,8 @@ fn scenario(args: &Args) -> Result<Scenario, Failure> {
         policy_word: word(policy),
         seed: args.seed,
         profile: if args.ideal { Profile::ideal() } else { Profile::default() },
-        double_launch: false,
+        lose_answers: false,
+        forget_tokens: false,
     })
 }
 

@@ -7,8 +7,8 @@ use muster_core::ids::{ClassId, ShapeId};
 use muster_core::money::HourlyPrice;
 use muster_sim::{Catalog, ClassInfo, Limits, Service, ShapeInfo};
 
-/// How many spare machines beyond demand and target the watch lets pass, where it checks that at all.
-const SURPLUS_SLACK: u32 = 8;
+/// How many spare machines beyond demand and target the watch lets pass, where it was told a target.
+const SURPLUS_SLACK: u32 = 0;
 
 /// The configuration that the fleet runs under, as a catalog of classes, shapes and prices.
 #[derive(Clone)]

@@ -119,11 +119,11 @@ impl World {
         news && self.change_machine(instance, |machine| machine.job = Some(job)).is_some()
     }
 
-    /// Stops believing unmatched reports that are older than [`UNMATCHED_MAX`].
+    /// Stops believing unmatched reports that are older than [`UNMATCHED_MAX`], for good.
     pub fn expire_unmatched(&mut self, now: Timestamp) {
-        let limit = now - UNMATCHED_MAX;
+        self.believed_from = self.believed_from.max(now - UNMATCHED_MAX);
         for class in self.classes.values_mut() {
-            while class.unmatched.first().is_some_and(|(at, _)| *at < limit) {
+            while class.unmatched.first().is_some_and(|(at, _)| *at < self.believed_from) {
                 class.unmatched.pop_first();
             }
         }
@@ -132,7 +132,7 @@ impl World {
     fn index_machine(&mut self, machine: &Machine, change: Change) {
         let (place, at) = Place::of(machine);
         change.apply(self.set(&machine.purpose.class, place), (at, machine.instance.clone()));
-        if let Some(at) = machine.unmatched_since() {
+        if let Some(at) = machine.unmatched_since().filter(|at| *at >= self.believed_from) {
             let unmatched = &mut self.class_mut(&machine.purpose.class).unmatched;
             change.apply(unmatched, (at, machine.instance.clone()));
         }

@@ -66,6 +66,8 @@ pub struct World {
     /// Runners that live jobs name.
     runners: BTreeSet<(RunnerName, JobKey)>,
     totals: Totals,
+    /// Words of runners that are older are not believed any more.
+    believed_from: Timestamp,
     frozen: BTreeSet<Since>,
     ended: BTreeSet<Since>,
     ending: BTreeSet<Since>,

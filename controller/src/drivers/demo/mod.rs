@@ -185,7 +185,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Outcome> {
         bell,
         claims_bell: Arc::new(NotifyBell::default()),
     };
-    let scoreboard = Scoreboard::default();
+    let scoreboard = Scoreboard::new(config.clone());
     let outside = Outside::new(universe.clone(), clock.clone(), &door, secret.as_bytes(), identity.clone())?;
     let counts = outside.counts.clone();
     let (stop, stopping) = watch::channel(false);

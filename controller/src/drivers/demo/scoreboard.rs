@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use muster_core::config::FleetConfig;
 use muster_core::ids::PoolName;
-use muster_core::machine::Origin;
 use muster_core::plan::Action;
 use muster_core::time::Timestamp;
 use muster_core::world::World;
@@ -71,13 +71,21 @@ impl Scores {
 }
 
 /// Scores that the scaler writes and the view reads.
-#[derive(Clone, Debug, Default)]
-pub struct Scoreboard(Arc<Mutex<Scores>>);
+#[derive(Clone)]
+pub struct Scoreboard {
+    scores: Arc<Mutex<Scores>>,
+    config: Arc<FleetConfig>,
+}
 
 impl Scoreboard {
+    /// An empty board for a fleet under this configuration.
+    pub fn new(config: Arc<FleetConfig>) -> Scoreboard {
+        Scoreboard { scores: Arc::default(), config }
+    }
+
     /// The scores as they are now.
     pub fn read(&self) -> MutexGuard<'_, Scores> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.scores.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -109,7 +117,7 @@ impl Audience for Scoreboard {
         }
         scores.decisions.truncate(DECISIONS_SHOWN);
         scores.usd_per_hour = world.totals().price.usd();
-        scores.pools = pools(world);
+        scores.pools = pools(world, &self.config);
     }
 }
 
@@ -127,27 +135,27 @@ fn worth_showing(action: &Action) -> bool {
     }
 }
 
-fn pools(world: &World) -> BTreeMap<PoolName, PoolRow> {
-    let mut rows: BTreeMap<PoolName, PoolRow> = BTreeMap::new();
-    let mut add = |id: &str, change: &mut dyn FnMut(&mut PoolRow)| {
-        let pool = id.split('/').next().unwrap_or(id);
-        change(rows.entry(PoolName::new(pool)).or_default());
-    };
+fn pools(world: &World, config: &FleetConfig) -> BTreeMap<PoolName, PoolRow> {
+    let mut rows: BTreeMap<PoolName, PoolRow> =
+        config.pools().iter().map(|pool| (pool.name.clone(), PoolRow::default())).collect();
     for (id, state) in world.classes() {
-        add(id.as_str(), &mut |row| {
-            row.queued += state.queued.len();
-            row.idle += state.idle.len();
-            row.ready += state.ready.len();
-            row.booting += state.booting.len() + state.registering.len() + state.launching as usize;
-            row.busy += state.busy.len();
-            row.draining += state.draining.len();
-        });
+        let Some(class) = config.class(id) else { continue };
+        let row = rows.entry(class.pool.clone()).or_default();
+        row.queued += state.queued.len();
+        row.idle += state.idle.len();
+        row.ready += state.ready.len();
+        row.booting += state.booting.len() + state.registering.len() + state.launching as usize;
+        row.busy += state.busy.len();
+        row.draining += state.draining.len();
     }
     for machine in world.frozen() {
-        add(machine.purpose.class.as_str(), &mut |row| row.draining += 1);
+        rows.entry(machine.purpose.pool.clone()).or_default().draining += 1;
     }
-    for launch in world.launches().filter(|launch| launch.purpose.origin == Origin::Standby) {
-        add(launch.purpose.class.as_str(), &mut |row| row.standby += launch.count);
+    for (shape, count) in world.stocks() {
+        let served = config.classes().iter().find(|class| class.shapes.iter().any(|of| of.id == *shape));
+        if let Some(class) = served {
+            rows.entry(class.pool.clone()).or_default().standby += count;
+        }
     }
     rows
 }

@@ -9,12 +9,12 @@ use muster_core::ports::Store;
 use muster_core::protocol::{AgentState, ClaimRequest, ReportAnswer, ReportRequest, SessionProof};
 use muster_core::time::Timestamp;
 use muster_sim::{Claimed, SimIdentity};
-use muster_webhook::claims::{ClaimError, Claims};
-use muster_webhook::reports::Reports;
+use muster_webhook::claims::ClaimError;
+use muster_webhook::reports::ReportError;
 
 use super::plain;
+use super::process::{Door, identity};
 use super::{RETRY, SimulateError, at_once};
-use crate::clock::VirtualClock;
 
 /// What an agent remembers.
 struct Agent {
@@ -23,31 +23,38 @@ struct Agent {
     seen_order: u32,
 }
 
-/// All agents, by instance.
+/// What all agents remember, by instance. It outlives the process that they speak to.
+#[derive(Default)]
+pub(super) struct Memories(BTreeMap<InstanceId, Agent>);
+
+/// What an agent hears in answer to a report.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    pub(super) order: Option<Order>,
+    /// Its configuration, opened.
+    pub(super) config: Option<Vec<u8>>,
+}
+
+/// All agents, and the door that they speak to.
 pub(super) struct Agents<S> {
-    claims: Claims<S, SimIdentity, VirtualClock>,
-    reports: Reports<S, VirtualClock>,
+    door: Door<S>,
     identity: SimIdentity,
     agents: BTreeMap<InstanceId, Agent>,
 }
 
 impl<S: Store> Agents<S> {
-    pub(super) fn new(
-        claims: Claims<S, SimIdentity, VirtualClock>,
-        reports: Reports<S, VirtualClock>,
-        identity: SimIdentity,
-    ) -> Agents<S> {
-        Agents { claims, reports, identity, agents: BTreeMap::new() }
+    pub(super) fn new(door: Door<S>, memories: Memories) -> Agents<S> {
+        Agents { door, identity: identity(), agents: memories.0 }
     }
 
-    /// Speaks to another process of the same door from here on.
-    pub(super) fn reconnect(
-        &mut self,
-        claims: Claims<S, SimIdentity, VirtualClock>,
-        reports: Reports<S, VirtualClock>,
-    ) {
-        self.claims = claims;
-        self.reports = reports;
+    /// What is left when the door is gone.
+    pub(super) fn into_memories(self) -> Memories {
+        Memories(self.agents)
+    }
+
+    /// All that have something to say still.
+    pub(super) fn all(&self) -> Vec<InstanceId> {
+        self.agents.keys().cloned().collect()
     }
 
     /// Claims, and returns what the agent hears.
@@ -66,7 +73,7 @@ impl<S: Store> Agents<S> {
             wait_s: 0,
             agent: None,
         };
-        let answer = match at_once("the claim", self.claims.claim(&request))? {
+        let answer = match at_once("the claim", self.door.claims.claim(&request))? {
             Ok(answer) => answer,
             Err(ClaimError::Store(error)) => return Err(error.into()),
             Err(ClaimError::TooEarly(_)) => return Ok(Claimed::Retry(RETRY)),
@@ -79,45 +86,35 @@ impl<S: Store> Agents<S> {
         Ok(answer.sealed_config.as_deref().and_then(plain::open).map_or(Claimed::Wait, Claimed::Config))
     }
 
-    /// Reports a state, and returns the order that the door answers with.
+    /// Reports a state, and returns what the door answers.
     pub(super) fn report(
         &mut self,
         instance: &InstanceId,
         session: u32,
         state: AgentState,
-    ) -> Result<Option<Order>, SimulateError> {
+    ) -> Result<Heard, SimulateError> {
         match self.agents.get_mut(instance) {
             Some(agent) if agent.proof.session == session => agent.state = state,
-            Some(_) | None => return Ok(None),
+            Some(_) | None => return Ok(Heard::default()),
         }
-        Ok(self.say(instance)?.and_then(|answer| answer.order).map(|numbered| numbered.order))
+        self.ask(instance)
     }
 
-    /// The agent's long poll is answered: is there an order?
-    pub(super) fn ask(&mut self, instance: &InstanceId) -> Result<Option<Order>, SimulateError> {
-        Ok(self.say(instance)?.and_then(|answer| answer.order).map(|numbered| numbered.order))
-    }
-
-    /// The configuration that waits for an agent, opened.
-    pub(super) fn config(&mut self, instance: &InstanceId) -> Result<Option<Vec<u8>>, SimulateError> {
-        let answer = self.say(instance)?;
-        Ok(answer.and_then(|answer| answer.sealed_config).as_deref().and_then(plain::open))
-    }
-
-    fn say(&mut self, instance: &InstanceId) -> Result<Option<ReportAnswer>, SimulateError> {
-        let Some(agent) = self.agents.get_mut(instance) else { return Ok(None) };
+    /// Says how an agent is, once more or for the first time, and returns what the door answers.
+    pub(super) fn ask(&mut self, instance: &InstanceId) -> Result<Heard, SimulateError> {
+        let Some(agent) = self.agents.get_mut(instance) else { return Ok(Heard::default()) };
         let request = ReportRequest {
             from: agent.proof.clone(),
             state: agent.state.clone(),
             wait_s: 0,
             seen_order: agent.seen_order,
         };
-        let answer = match at_once("the report", self.reports.report(&request))? {
+        let answer = match at_once("the report", self.door.reports.report(&request))? {
             Ok(answer) => answer,
-            Err(muster_webhook::reports::ReportError::Store(error)) => return Err(error.into()),
-            Err(_) => {
+            Err(ReportError::Store(error)) => return Err(error.into()),
+            Err(ReportError::BadField(_) | ReportError::NotProven(_)) => {
                 self.agents.remove(instance);
-                return Ok(None);
+                return Ok(Heard::default());
             }
         };
         if let Some(numbered) = &answer.order {
@@ -126,7 +123,11 @@ impl<S: Store> Agents<S> {
         if over(&agent.state) {
             self.agents.remove(instance);
         }
-        Ok(Some(answer))
+        let ReportAnswer { sealed_config, order } = answer;
+        Ok(Heard {
+            order: order.map(|numbered| numbered.order),
+            config: sealed_config.as_deref().and_then(plain::open),
+        })
     }
 }
 

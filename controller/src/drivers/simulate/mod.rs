@@ -8,167 +8,41 @@
 
 mod agents;
 mod plain;
+mod process;
+mod restart;
+mod scenario;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use muster_core::config::FleetConfig;
 use muster_core::fact::{Fact, FactBody};
 use muster_core::ids::InstanceId;
 use muster_core::plan::Policy;
 use muster_core::ports::{Put, Store, StoreError};
 use muster_core::time::Timestamp;
-use muster_sim::trace::{Cut, Trace, TraceError};
-use muster_sim::{
-    Claimed, Output, Profile, Settings, SharedUniverse, SimCloud, SimGithub, SimIdentity, Summary, Universe,
-};
+use muster_sim::{Claimed, Output, Settings, SharedUniverse, SimGithub, Summary, Universe, VIOLATIONS_MAX, Webhook};
 use muster_webhook::bell::Bell;
-use muster_webhook::claims::Claims;
-use muster_webhook::reports::Reports;
-use muster_webhook::wakers::Wakers;
-use thiserror::Error;
+
+pub use restart::Outside;
+pub use scenario::{Scenario, SimulateError, Watcher};
 
 use crate::clock::VirtualClock;
 use crate::drivers::catalog::{ConfigCatalog, limits};
 use crate::drivers::witness::Witness;
 use crate::reconcile::{Probe, Reconciler, TickError, TickReport};
 use crate::registrar::{MintError, Minting, Registrar};
-use agents::Agents;
+use agents::{Agents, Heard, Memories};
 use plain::PlainSealer;
+use process::Bells;
+use wire::Wire;
 
-/// After a tick that failed the scaler looks again this much later.
+/// After a tick that failed, and after a start, the scaler looks this much later.
 const RETRY: Duration = Duration::from_secs(2);
 /// A simulation in which so many events pass without time moving is stuck.
 const SAME_INSTANT_MAX: u32 = 2_000_000;
-
-/// What to simulate.
-#[derive(Clone)]
-pub struct Scenario {
-    /// The load.
-    pub trace: Trace,
-    /// Which part of it, and how often.
-    pub cut: Cut,
-    /// The configuration.
-    pub config: Arc<FleetConfig>,
-    /// How many idle runners to keep.
-    pub policy: Policy,
-    /// The policy in the command's words.
-    pub policy_word: String,
-    /// The root of all chance.
-    pub seed: u64,
-    /// How long things take.
-    pub profile: Profile,
-    /// A planted bug: the cloud forgets client tokens, and every launch is asked for twice.
-    pub double_launch: bool,
-}
-
-/// A simulation could not go on.
-#[derive(Debug, Error)]
-pub enum SimulateError {
-    /// The trace does not read.
-    #[error(transparent)]
-    Trace(#[from] TraceError),
-    /// The ledger failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A port that has to be ready at once was not: a bug.
-    #[error("{0} was not ready at once in virtual time; this is a bug in Muster")]
-    NotReady(&'static str),
-    /// Nothing will ever happen, and jobs are left: a bug.
-    #[error("nothing happens after {0}, and jobs are left; this is a bug in Muster")]
-    Stuck(Timestamp),
-}
-
-/// What a simulation tells while it runs.
-pub trait Watcher {
-    /// A simulated day is over: which one, from 1, and what the fleet looks like.
-    fn day(&mut self, day: u64, universe: &Universe);
-}
-
-/// Nobody watches.
-impl Watcher for () {
-    fn day(&mut self, _day: u64, _universe: &Universe) {}
-}
-
-/// A bell that is looked at instead of waited for.
-#[derive(Debug, Default)]
-struct Flag(AtomicBool);
-
-impl Flag {
-    fn take(&self) -> bool {
-        self.0.swap(false, Ordering::Relaxed)
-    }
-}
-
-impl Bell for Flag {
-    fn ring(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// The bells that the door rings.
-#[derive(Default)]
-struct Bells {
-    scaler: Arc<Flag>,
-    registrar: Arc<Flag>,
-}
-
-/// What one process consists of.
-struct Parts<S> {
-    scaler: Reconciler<S, SimCloud, SimGithub, VirtualClock>,
-    registrar: Registrar<S, SimGithub, VirtualClock, PlainSealer>,
-    claims: Claims<S, SimIdentity, VirtualClock>,
-    reports: Reports<S, VirtualClock>,
-}
-
-impl<S: Store> Parts<S> {
-    fn new(
-        scenario: &Scenario,
-        store: &Arc<S>,
-        clock: &VirtualClock,
-        universe: &SharedUniverse,
-        bells: &Bells,
-    ) -> Parts<S> {
-        let cloud = Arc::new(universe.cloud());
-        let github = Arc::new(universe.github());
-        let wakers = Arc::new(Wakers::in_process());
-        let door_clock = Arc::new(clock.clone());
-        let sealer = PlainSealer::default;
-        let registrar = Registrar::unlimited(store.clone(), github.clone(), clock.clone(), sealer());
-        Parts {
-            scaler: Reconciler::new(
-                store.clone(),
-                cloud,
-                github,
-                clock.clone(),
-                scenario.config.clone(),
-                scenario.policy,
-            ),
-            registrar: match scenario.profile.mint_bucket {
-                Some((size, per_second)) => registrar.with_budget(size, per_second),
-                None => registrar,
-            },
-            claims: Claims::new(
-                store.clone(),
-                Arc::new(identity()),
-                door_clock.clone(),
-                Arc::new(sealer()),
-                bells.scaler.clone(),
-                bells.registrar.clone(),
-                wakers.clone(),
-            ),
-            reports: Reports::new(store.clone(), door_clock, bells.scaler.clone(), wakers),
-        }
-    }
-}
-
-/// In virtual time nobody attacks: the key is a constant.
-fn identity() -> SimIdentity {
-    SimIdentity::new([7; 32])
-}
 
 /// One simulation, from event to event.
 pub struct Simulation<S> {
@@ -176,18 +50,23 @@ pub struct Simulation<S> {
     store: Arc<S>,
     clock: VirtualClock,
     universe: SharedUniverse,
-    scaler: Reconciler<S, SimCloud, SimGithub, VirtualClock>,
+    wire: Wire,
+    scaler: Reconciler<S, Wire, SimGithub, VirtualClock>,
     registrar: Registrar<S, SimGithub, VirtualClock, PlainSealer>,
     agents: Agents<S>,
     bells: Bells,
     tick_at: Option<Timestamp>,
     ticked_at: Option<Timestamp>,
     mint_at: Option<Timestamp>,
+    /// When all agents poll, because the process is new.
+    poll_at: Option<Timestamp>,
     /// Answers on their way to agents.
     answers: BTreeMap<(Timestamp, u64), (InstanceId, Claimed)>,
     answered: u64,
-    /// Ticks that were stopped by the probe.
-    stopped: u64,
+    /// What the process was asked when it died.
+    unanswered: Option<(Timestamp, Output)>,
+    /// What the checker of plans struck out.
+    struck_out: Vec<String>,
 }
 
 fn at_once<T>(what: &'static str, future: impl Future<Output = T>) -> Result<T, SimulateError> {
@@ -204,49 +83,37 @@ impl<S: Store + 'static> Simulation<S> {
             seed: scenario.seed,
             profile: scenario.profile.clone(),
             limits: limits(&scenario.config),
-            forget_tokens: scenario.double_launch,
+            forget_tokens: scenario.forget_tokens,
             ..Settings::default()
         };
-        let clock = VirtualClock::at(settings.start);
+        let start = settings.start;
         let load = scenario.trace.load(scenario.cut)?;
-        let universe = SharedUniverse::new(Universe::new(settings, load, ConfigCatalog(scenario.config.clone())));
-        let bells = Bells::default();
-        let parts = Parts::new(&scenario, &store, &clock, &universe, &bells);
-        Ok(Simulation {
-            agents: Agents::new(parts.claims, parts.reports, identity()),
-            scaler: parts.scaler,
-            registrar: parts.registrar,
+        let mut universe = Universe::new(settings, load, ConfigCatalog(scenario.config.clone()));
+        match scenario.policy {
+            Policy::Cold => universe.set_target_of_all(0),
+            Policy::Fixed(idle) => universe.set_target_of_all(idle),
+            Policy::Target => {}
+        }
+        let universe = SharedUniverse::new(universe);
+        let wire = if scenario.lose_answers { Wire::lossy } else { Wire::sound }(universe.cloud());
+        let outside = Outside {
             scenario,
-            store,
-            clock,
+            clock: VirtualClock::at(start),
             universe,
-            bells,
-            tick_at: None,
-            ticked_at: None,
-            mint_at: None,
-            answers: BTreeMap::new(),
-            answered: 0,
-            stopped: 0,
-        })
-    }
-
-    /// Goes on with another handle of the ledger, and a scaler, registrar and door that know nothing: the process was
-    /// restarted. The world outside is as it was.
-    pub fn restart(&mut self, store: Arc<S>) {
-        let parts = Parts::new(&self.scenario, &store, &self.clock, &self.universe, &self.bells);
-        self.store = store;
-        self.scaler = parts.scaler;
-        self.registrar = parts.registrar;
-        self.agents.reconnect(parts.claims, parts.reports);
-        let now = self.universe.lock().now();
-        self.tick_no_later_than(now + RETRY);
-        self.mint_at = Some(now);
+            wire,
+            memories: Memories::default(),
+            unanswered: None,
+            struck_out: Vec::new(),
+        };
+        // Nothing has happened yet: the first fact brings the first tick.
+        Ok(Simulation { tick_at: None, mint_at: None, poll_at: None, ..outside.start(store) })
     }
 
     /// Runs to the end of the last job.
     ///
     /// # Errors
-    /// [`SimulateError`].
+    /// [`SimulateError`]. After [`SimulateError::Stopped`] and [`SimulateError::Store`] the process is as good as dead:
+    /// [`Simulation::crash`] it and start another one.
     pub fn run(&mut self, probe: &mut impl Probe, watcher: &mut impl Watcher) -> Result<Summary, SimulateError> {
         let start = self.universe.lock().now();
         let day = Duration::from_secs(86_400);
@@ -270,46 +137,78 @@ impl<S: Store + 'static> Simulation<S> {
                 midnight = midnight + day;
             }
             self.clock.set(last);
+            self.poll(last)?;
             self.happen(last)?;
             self.answer(last);
             self.mint(last)?;
             self.tick(last, probe)?;
         }
-        Ok(self.universe.lock().summary(&self.scenario.policy_word))
-    }
-
-    /// Ticks that the probe has stopped.
-    pub fn stopped(&self) -> u64 {
-        self.stopped
+        let mut summary = self.universe.lock().summary(&self.scenario.policy_word);
+        summary.violations.append(&mut self.struck_out);
+        Ok(summary)
     }
 
     fn next_at(&self) -> Option<Timestamp> {
         let answer = self.answers.first_key_value().map(|((at, _), _)| *at);
-        [self.universe.lock().next_at(), answer, self.tick_at, self.mint_at].into_iter().flatten().min()
+        let unanswered = self.unanswered.as_ref().map(|(at, _)| *at);
+        let outside = self.universe.lock().next_at();
+        [outside, unanswered, answer, self.tick_at, self.mint_at, self.poll_at].into_iter().flatten().min()
     }
 
     /// Carries what comes out of the universe to the door.
     fn happen(&mut self, now: Timestamp) -> Result<(), SimulateError> {
         loop {
-            let Some((at, output)) = self.universe.lock().step(now)? else { return Ok(()) };
-            match output {
-                Output::Webhook(webhook) => {
-                    let fact = Fact { received_at: at, body: FactBody::Job(webhook.event) };
-                    if at_once("the ledger", self.store.put_fact(&fact))?? == Put::New {
-                        self.bells.scaler.ring();
-                    }
-                }
-                Output::Claim { instance, session } => {
-                    let answer = self.agents.claim(&instance, session, at)?;
-                    self.universe.lock().claimed(&instance, answer);
-                }
-                Output::Report { instance, session, state } => {
-                    if let Some(order) = self.agents.report(&instance, session, state)? {
-                        self.universe.lock().ordered(&instance, order);
+            let next = match self.unanswered.take() {
+                Some(again) => Some(again),
+                None => self.universe.lock().step(now)?,
+            };
+            let Some((at, output)) = next else { return Ok(()) };
+            if let Err((output, error)) = self.carry(at, output) {
+                self.unanswered = Some((at, output));
+                return Err(error);
+            }
+            self.heed_bells(at);
+        }
+    }
+
+    /// Carries one thing to the door, and the answer back. What gets no answer is given back.
+    #[expect(clippy::result_large_err, reason = "the one error ends the run")]
+    fn carry(&mut self, at: Timestamp, output: Output) -> Result<(), (Output, SimulateError)> {
+        match output {
+            Output::Webhook(Webhook { guid, event, created_at }) => {
+                let fact = Fact { received_at: at, body: FactBody::Job(event) };
+                match at_once("the ledger", self.store.put_fact(&fact)).and_then(|put| Ok(put?)) {
+                    Ok(Put::New) => self.bells.scaler.ring(),
+                    Ok(Put::Duplicate) => {}
+                    Err(error) => {
+                        let FactBody::Job(event) = fact.body else { return Ok(()) };
+                        return Err((Output::Webhook(Webhook { guid, event, created_at }), error));
                     }
                 }
             }
-            self.heed_bells(at);
+            Output::Claim { instance, session } => match self.agents.claim(&instance, session, at) {
+                Ok(answer) => self.universe.lock().claimed(&instance, answer),
+                Err(error) => return Err((Output::Claim { instance, session }, error)),
+            },
+            Output::Report { instance, session, state } => {
+                match self.agents.report(&instance, session, state.clone()) {
+                    Ok(heard) => self.tell(&instance, heard, at),
+                    Err(error) => return Err((Output::Report { instance, session, state }, error)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells an agent what it hears: an order at once, a configuration once GitHub has taken its time.
+    fn tell(&mut self, instance: &InstanceId, heard: Heard, now: Timestamp) {
+        if let Some(config) = heard.config {
+            let due = now + self.scenario.profile.mint_latency;
+            self.answered += 1;
+            self.answers.insert((due, self.answered), (instance.clone(), Claimed::Config(config)));
+        }
+        if let Some(order) = heard.order {
+            self.universe.lock().ordered(instance, order);
         }
     }
 
@@ -344,10 +243,8 @@ impl<S: Store + 'static> Simulation<S> {
             match at_once("the registrar", self.registrar.step(&self.scenario.config))? {
                 Ok(Minting::Minted(instances)) => {
                     for instance in instances {
-                        let Some(config) = self.agents.config(&instance)? else { continue };
-                        let due = now + self.scenario.profile.mint_latency;
-                        self.answered += 1;
-                        self.answers.insert((due, self.answered), (instance, Claimed::Config(config)));
+                        let heard = self.agents.ask(&instance)?;
+                        self.tell(&instance, heard, now);
                     }
                     self.bells.scaler.ring();
                 }
@@ -378,11 +275,7 @@ impl<S: Store + 'static> Simulation<S> {
         let mut witness = Witness::new(self.universe.clone(), probe);
         match at_once("the tick", self.scaler.tick(&mut witness))? {
             Ok(report) => self.follow_up(now, &report),
-            Err(TickError::Stopped(_)) => {
-                self.stopped += 1;
-                self.tick_no_later_than(now + RETRY);
-                Ok(())
-            }
+            Err(TickError::Stopped(step)) => Err(SimulateError::Stopped(step)),
             Err(TickError::Store(StoreError::Conflict { .. })) => {
                 self.tick_no_later_than(now + RETRY);
                 Ok(())
@@ -392,10 +285,12 @@ impl<S: Store + 'static> Simulation<S> {
     }
 
     fn follow_up(&mut self, now: Timestamp, report: &TickReport) -> Result<(), SimulateError> {
+        let room = VIOLATIONS_MAX.saturating_sub(self.struck_out.len());
+        let struck_out = report.violations.iter().take(room);
+        self.struck_out.extend(struck_out.map(|violation| format!("{now} struck_out: {violation}")));
         for instance in &report.orders {
-            if let Some(order) = self.agents.ask(instance)? {
-                self.universe.lock().ordered(instance, order);
-            }
+            let heard = self.agents.ask(instance)?;
+            self.tell(instance, heard, now);
         }
         if let Some(wake_at) = report.wake_at {
             let gap = self.scenario.profile.tick_gap.max(Duration::from_millis(1));
