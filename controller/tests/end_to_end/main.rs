@@ -1,0 +1,19 @@
+//! Muster from outside: the real program, real sockets, real files.
+//!
+//! These tests are here because Cargo builds `muster` for this package's tests and tells them where it is. One binary: it
+//! links once.
+
+mod check;
+mod demo;
+mod explain;
+mod fleet;
+mod http;
+mod kill9;
+mod ledger;
+mod lifecycle;
+mod orders;
+mod recorded;
+mod reload;
+mod secrecy;
+mod shape;
+mod simulate;
