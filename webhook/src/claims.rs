@@ -22,6 +22,7 @@ use thiserror::Error;
 use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::format::{self, BadField};
+use crate::handover;
 use crate::seal::{Seal, SealError, SealPurpose, Sealer};
 use crate::token;
 use crate::wait::Wait;
@@ -235,15 +236,15 @@ impl<S: Store, I: Identity, C: Clock> Claims<S, I, C> {
     }
 
     async fn answer(&self, row: ClaimRow, wait_s: u32) -> Result<ClaimAnswer, ClaimError> {
-        let ClaimRow { instance, session, sealed_session, mut sealed_config, .. } = row;
+        let ClaimRow { instance, session, sealed_session, .. } = row;
         let mut wait = Wait::begin(&*self.clock, &self.wakers, &instance, wait_s);
-        while sealed_config.is_none() {
+        let sealed_config = loop {
             let row = self.store.claim(&instance).await?.filter(|row| row.session == session);
-            sealed_config = row.and_then(|row| row.sealed_config);
-            if sealed_config.is_some() || !wait.again().await {
-                break;
+            let config = handover::sealed_config(&*self.store, row, self.clock.now()).await?;
+            if config.is_some() || !wait.again().await {
+                break config;
             }
-        }
+        };
         drop(wait);
         Ok(ClaimAnswer { instance, session, sealed_session, sealed_config })
     }

@@ -15,6 +15,7 @@ pub mod clock;
 pub mod delivery;
 pub mod foreign;
 pub mod format;
+mod handover;
 pub mod live;
 pub mod payload;
 pub mod reports;

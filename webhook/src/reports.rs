@@ -18,6 +18,7 @@ use thiserror::Error;
 use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::format::{self, BadField};
+use crate::handover;
 use crate::token;
 use crate::wait::Wait;
 use crate::wakers::Wakers;
@@ -97,7 +98,7 @@ impl<S: Store, C: Clock> Reports<S, C> {
         let sealed_config = match request.state {
             AgentState::Ready => {
                 let row = self.store.claim(&row.instance).await?.filter(|now| now.session == row.session);
-                row.and_then(|row| row.sealed_config)
+                handover::sealed_config(&*self.store, row, self.clock.now()).await?
             }
             AgentState::Prewarmed
             | AgentState::Listening

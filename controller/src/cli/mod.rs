@@ -13,6 +13,7 @@ mod ledger;
 mod output;
 mod serve;
 mod simulate;
+mod switch;
 
 use std::process::ExitCode;
 
@@ -59,6 +60,8 @@ enum Command {
     Ledger(ledger::Args),
     /// Replay a workload against the production reconciler in virtual time: queue times and cost of a policy
     Simulate(simulate::Args),
+    /// Show or set the admin's switch: run, no-launch or freeze
+    Switch(switch::Args),
     /// Print the version
     Version(VersionArgs),
 }
@@ -80,6 +83,7 @@ pub fn run() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Ledger(args) => ledger::run(&args),
         Command::Simulate(args) => simulate::run(args),
+        Command::Switch(args) => switch::run(&args),
         Command::Version(args) => version(&args),
     };
     match outcome {

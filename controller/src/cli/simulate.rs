@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
-use muster_core::config::FleetConfig;
+use muster_core::config::{FleetConfig, Os};
 use muster_core::plan::Policy;
 use muster_sim::{Cut, Profile, Summary, Trace, Universe};
 use muster_store::{MemoryOptions, MemoryStore};
@@ -53,6 +53,9 @@ pub(super) struct Args {
     /// Only the first hours of the trace
     #[arg(long, value_name = "H")]
     hours: Option<u64>,
+    /// With --seeds: how many to run at once; default: as many as there are cores. The output is the same
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
     /// JSON on standard output
     #[arg(long)]
     json: bool,
@@ -95,7 +98,7 @@ pub(super) fn run(args: Args) -> Result<Found, Failure> {
     let scenario = scenario(&args)?;
     match args.seeds {
         None => one(&scenario, args.json),
-        Some((from, to)) => many(&scenario, from, to, args.json),
+        Some((from, to)) => many(&scenario, from, to, &args),
     }
 }
 
@@ -111,6 +114,11 @@ fn scenario(args: &Args) -> Result<Scenario, Failure> {
         }
     };
     let policy = args.policy.unwrap_or(default_policy);
+    if config.shapes().any(|shape| shape.os == Os::Macos) {
+        output::note(format_args!(
+            "warning: macOS machines need dedicated hosts with a 24-hour minimum; their cost is not in the figures"
+        ));
+    }
     if args.hours == Some(0) {
         bail_usage("--hours 0 leaves nothing of the trace")?;
     }
@@ -182,11 +190,13 @@ fn one(scenario: &Scenario, json: bool) -> Result<Found, Failure> {
 }
 
 /// Runs seeds on all cores; what is printed is in seed order, whatever the threads.
-fn many(scenario: &Scenario, from: u64, to: u64, json: bool) -> Result<Found, Failure> {
+fn many(scenario: &Scenario, from: u64, to: u64, args: &Args) -> Result<Found, Failure> {
     let began = Instant::now();
     let count = usize::try_from(to - from + 1)?;
     let next = AtomicUsize::new(0);
-    let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(count);
+    let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let threads = args.threads.map_or_else(cores, usize::from).min(count);
+    let json = args.json;
     let mut results: Vec<(usize, Result<Summary, SimulateError>)> = std::thread::scope(|scope| {
         let work = || {
             let mut done = Vec::new();

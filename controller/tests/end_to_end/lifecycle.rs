@@ -1,1 +1,81 @@
-//! x
+//! How `muster serve` begins and ends.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use muster_core::protocol::AgentState;
+use muster_store::{SqliteStore, Upkeep};
+
+use crate::agent::{Agent, unclaimed};
+use crate::fleet::{Fleet, SERVES_RECORDED, SOON};
+use crate::http::job;
+
+#[test]
+fn a_second_one_on_the_same_ledger_is_refused() {
+    let fleet = Fleet::new(SERVES_RECORDED);
+    let server = fleet.serve();
+    let second = fleet.serve_in_vain();
+    assert_eq!((second.code, second.out.as_str()), (Some(2), ""));
+    assert!(second.err.contains("in use by another Muster") && second.err.contains("stop that one"), "{}", second.err);
+    server.end();
+    fleet.serve().end();
+}
+
+#[test]
+fn what_it_cannot_begin_with_is_told_with_exit_code_2() {
+    let no_app = SERVES_RECORDED.replace("\"octo-org\"", "");
+    let no_variable = SERVES_RECORDED.replace("file:webhook.secret", "env:MUSTER_TEST_NOT_SET");
+    let no_file = SERVES_RECORDED.replace("webhook.secret", "webhook.gone");
+    let cases = [("invalid", no_app, "muster.toml"), ("secret", no_variable, "export"), ("file", no_file, "webhook.gone")];
+    for (case, config, says) in cases {
+        let answer = Fleet::new(&config).serve_in_vain();
+        assert_eq!((answer.code, answer.out.as_str()), (Some(2), ""), "{case}: {}", answer.err);
+        assert!(answer.err.contains(says), "{case}: {}", answer.err);
+    }
+    let fleet = Fleet::new(SERVES_RECORDED);
+    fs::remove_file(fleet.file("muster.toml")).unwrap();
+    let answer = fleet.serve_in_vain();
+    assert_eq!(answer.code, Some(2));
+    assert!(answer.err.contains("cannot read") && answer.err.contains("muster.toml"), "{}", answer.err);
+    assert!(!fleet.file("muster.sqlite").exists(), "no ledger is made for nothing");
+    let fleet = Fleet::new(SERVES_RECORDED);
+    fs::write(fleet.file("muster.sqlite"), "somebody's notes").unwrap();
+    let answer = fleet.serve_in_vain();
+    assert_eq!(answer.code, Some(2));
+    assert!(answer.err.contains("not a ledger"), "{}", answer.err);
+    assert_eq!(fs::read_to_string(fleet.file("muster.sqlite")).unwrap(), "somebody's notes");
+}
+
+#[tokio::test]
+async fn sigterm_ends_it_while_agents_hold_long_polls() {
+    let fleet = Fleet::new(SERVES_RECORDED);
+    let server = fleet.serve();
+    for number in 1..=3 {
+        assert_eq!(server.door.tell(&job(number, &["gpu"])).await.0, 202);
+    }
+    let mut polls = Vec::new();
+    for instance in unclaimed(&fleet, 3).await {
+        let agent = Agent::claim(&server.door, &instance).await;
+        let poll = agent.report(&server.door, AgentState::Listening);
+        polls.push((instance, tokio::spawn(poll.send())));
+    }
+    // A report renews the machine's lease before it waits: then the polls are open.
+    let store = SqliteStore::open_read_only(&fleet.file("muster.sqlite")).unwrap();
+    let began = Instant::now();
+    for (instance, _) in &polls {
+        while store.lease(instance).await.unwrap().is_none() {
+            assert!(began.elapsed() < SOON, "{instance} was not heard");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    assert_eq!(polls.len(), 3);
+    assert!(polls.iter().all(|(_, poll)| !poll.is_finished()), "the polls wait");
+    let asked = Instant::now();
+    let answer = tokio::task::spawn_blocking(move || server.end()).await.unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    assert!(answer.err.contains("asked to end"), "{}", answer.err);
+    for (_, poll) in polls {
+        // Answered or cut off, but not left hanging.
+        let _ = tokio::time::timeout(SOON, poll).await.expect("the poll is over");
+    }
+}

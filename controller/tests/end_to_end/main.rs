@@ -3,6 +3,7 @@
 //! These tests are here because Cargo builds `muster` for this package's tests and tells them where it is. One binary: it
 //! links once.
 
+mod agent;
 mod check;
 mod demo;
 mod explain;

@@ -28,7 +28,7 @@ fn marker() -> JobDelivery {
 #[test]
 fn every_order_ends_in_the_same_ledger() {
     let (ping, jobs): (Vec<Recorded>, Vec<Recorded>) = recorded().into_iter().partition(|one| one.event == "ping");
-    let is_often = |one: &Recorded| one.body.contains(&format!("\"id\": {OFTEN}")) || one.body.contains(&OFTEN.to_string());
+    let is_often = |one: &Recorded| one.body.contains(&OFTEN.to_string());
     let (often, once): (Vec<Recorded>, Vec<Recorded>) = jobs.into_iter().partition(is_often);
     assert_eq!((often.len(), once.len()), (4, 4));
     let mut shuffle = Shuffle::new(20_261_122);

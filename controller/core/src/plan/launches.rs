@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::demand::Wants;
 use super::fairness;
 use super::reason::{Reason, Wait};
+use super::tiers::hot_room;
 use super::{Action, Plan};
 use crate::config::{Class, FleetConfig, Market, Shape};
 use crate::ids::{ClassId, LaunchId, PoolName, ShapeId, Zone};
@@ -312,6 +313,7 @@ impl<'a> Launcher<'a> {
     /// Turns the drafts into launches of at most [`LAUNCH_MAX`], named after ledger, generation and place in the plan.
     fn finish(self, plan: &mut Plan, wants: &[Wants]) {
         let mut number = 0;
+        let mut hot_room = hot_room(self.world);
         for draft in self.drafts {
             let source = &self.sources[draft.place.source];
             let mut left = draft.count;
@@ -329,8 +331,13 @@ impl<'a> Launcher<'a> {
                     origin: draft.place.origin,
                     price: source.price,
                 };
+                // What is launched for a job registers as soon as it can; what is launched to wait does so while it may be hot.
+                let may_register = !matches!(draft.reason, Reason::IdleTarget { .. }) || hot_room >= count;
+                if matches!(draft.reason, Reason::IdleTarget { .. }) {
+                    hot_room = hot_room.saturating_sub(count);
+                }
                 let reason: Arc<str> = draft.reason.to_string().into();
-                let launch = Launch { id, purpose, count, may_register: true, intended_at: self.now, reason };
+                let launch = Launch { id, purpose, count, may_register, intended_at: self.now, reason };
                 plan.act(Action::Launch(launch), draft.reason.clone());
             }
         }

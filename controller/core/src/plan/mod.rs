@@ -12,6 +12,7 @@ mod fairness;
 mod launches;
 mod reason;
 mod surplus;
+mod tiers;
 
 use std::fmt;
 use std::time::Duration;
@@ -109,7 +110,8 @@ impl fmt::Display for Action {
                     crate::machine::Origin::Cold => "launch",
                     crate::machine::Origin::Standby => "start from standby",
                 };
-                write!(f, "{origin} {} x {} ({} in {})", l.count, l.purpose.class, l.purpose.shape, l.purpose.zone)
+                let wait = if l.may_register { "" } else { " to wait ready" };
+                write!(f, "{origin} {} x {} ({} in {}){wait}", l.count, l.purpose.class, l.purpose.shape, l.purpose.zone)
             }
             Action::Drain { instance, number } => write!(f, "drain {instance} #{number}"),
             Action::Remove { instance, runner } => write!(f, "remove registration {runner} of {instance}"),
@@ -186,8 +188,9 @@ pub fn plan(world: &World, config: &FleetConfig, policy: Policy, now: Timestamp)
     let bounds = config.bounds_at(now);
     let wants = demand::wants(world, config, policy, &bounds);
     demand::wake_when_disbelieved(&mut plan, world, &wants, now);
+    let ended = tiers::settle_ready(&mut plan, world, &wants);
     let unmet = launches::launch(&mut plan, world, config, &wants, now);
-    surplus::drain(&mut plan, world, &wants, policy, unmet, now);
+    surplus::drain(&mut plan, world, &wants, &ended, policy, unmet, now);
     surplus::retire(&mut plan, world, config);
     if policy == Policy::Target {
         surplus::stock(&mut plan, world, &bounds);

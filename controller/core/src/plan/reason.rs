@@ -52,6 +52,8 @@ pub enum Reason {
         /// Of these wanted, for jobs and for the target.
         wanted: u32,
     },
+    /// It waits *ready*, and neither jobs nor the idle target want it.
+    Unneeded,
     /// At a cap, and jobs of another class wait.
     MakesRoom {
         /// Whose jobs.
@@ -91,6 +93,7 @@ impl Reason {
             Reason::NeverListened => "never_listened",
             Reason::JobTooLong { .. } => "job_too_long",
             Reason::Surplus { .. } => "surplus",
+            Reason::Unneeded => "unneeded",
             Reason::MakesRoom { .. } => "makes_room",
             Reason::Interrupted => "interrupted",
             Reason::Frozen => "frozen",
@@ -120,6 +123,7 @@ impl fmt::Display for Reason {
             Reason::NeverListened => f.write_str("its runner never listened"),
             Reason::JobTooLong { hours } => write!(f, "its job has run for more than {hours} h"),
             Reason::Surplus { idle, wanted } => write!(f, "{idle} idle, {wanted} wanted"),
+            Reason::Unneeded => f.write_str("ready, and nobody needs it"),
             Reason::MakesRoom { waiting } => write!(f, "makes room: jobs of {waiting} wait at a cap"),
             Reason::Interrupted => f.write_str("the cloud will take it"),
             Reason::Frozen => f.write_str("frozen as asked, no sign of a job"),

@@ -16,25 +16,26 @@ use crate::world::{World, count};
 /// How long an idle machine between the bounds' `min` and `max` is kept: EC2 bills at least 60 s of every start.
 pub const IDLE_LINGER: Duration = Duration::from_secs(60);
 
-/// Drains what is too much, and at a cap also what is idle elsewhere: queued demand outranks every idle target.
+/// Drains what is too much beyond what was `ended` already (for each of the wants), and at a cap also what is idle elsewhere: queued demand outranks every idle target.
 pub(super) fn drain(
     plan: &mut Plan,
     world: &World,
     wants: &[Wants],
+    ended: &[u32],
     policy: Policy,
     unmet: Vec<Unmet>,
     now: Timestamp,
 ) {
     let mut room = RoomWanted::new(world, unmet);
     // Lowest priority first gives way.
-    for want in wants.iter().rev() {
+    for (want, ended) in wants.iter().zip(ended).rev() {
         let Some(state) = world.class(&want.class.id) else {
             continue;
         };
         let idle = count(state.idle.len());
         let untaken = want.need().min(idle);
         let free = idle - untaken;
-        let beyond = want.supply.saturating_sub(want.need() + want.target).min(free);
+        let beyond = want.supply.saturating_sub(want.need() + want.target + ended).min(free);
         let keep_for_a_while = match policy {
             Policy::Cold | Policy::Fixed(_) => 0,
             Policy::Target => want.idle_max.saturating_sub(want.target),

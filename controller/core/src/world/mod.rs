@@ -54,6 +54,7 @@ pub struct World {
     generation: Generation,
     switch: Switch,
     zones: Vec<Zone>,
+    hot_max: Option<u32>,
     jobs: BTreeMap<JobKey, LiveJob>,
     machines: BTreeMap<InstanceId, Machine>,
     launches: BTreeMap<LaunchId, Launch>,
@@ -157,6 +158,18 @@ impl World {
     /// Notes the size asked for of a shape's standby stock.
     pub fn set_stock_wanted(&mut self, shape: ShapeId, size: u32) {
         self.stock_wanted.insert(shape, size);
+    }
+
+    /// How many runners may be hot beyond what jobs need, in the whole fleet; `None`: no limit is known. GitHub has been seen
+    /// to remove idle just-in-time runners after minutes; what is removed costs a mint to replace, so the hot tier is held
+    /// to a share of the mint budget, and machines beyond it wait *ready*.
+    pub fn hot_max(&self) -> Option<u32> {
+        self.hot_max
+    }
+
+    /// Takes in that limit: a share of the mint budget over the measured life of an idle registration.
+    pub fn set_hot_max(&mut self, hot_max: Option<u32>) {
+        self.hot_max = hot_max;
     }
 
     /// A live job.

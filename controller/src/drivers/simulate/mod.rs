@@ -148,6 +148,11 @@ impl<S: Store + 'static> Simulation<S> {
         Ok(summary)
     }
 
+    /// The world outside, to take capacity away or to look.
+    pub fn universe(&self) -> &SharedUniverse {
+        &self.universe
+    }
+
     fn next_at(&self) -> Option<Timestamp> {
         let answer = self.answers.first_key_value().map(|((at, _), _)| *at);
         let unanswered = self.unanswered.as_ref().map(|(at, _)| *at);

@@ -69,6 +69,15 @@ impl SqliteStore {
         Ok(SqliteStore { engine: open::direct(path, options)? })
     }
 
+    /// Sets the admin's switch in an existing ledger, also while another process writes to it, and returns the former
+    /// one. It is the one thing that is written beside the writer: a single row that no tick writes.
+    ///
+    /// # Errors
+    /// Each says which file it is about and what to do.
+    pub fn flip_switch(path: &Path, switch: Switch) -> Result<Switch, OpenError> {
+        open::flip_switch(path, switch)
+    }
+
     /// Opens an existing ledger for reading, also while another process writes to it. The futures are ready at once;
     /// calls that write fail.
     ///

@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use muster_core::ports::Switch;
 use rusqlite::{Connection, OpenFlags};
 
 use super::engine::Engine;
 use super::lock::WriterLock;
 use super::schema::{Identity, SCHEMA_VERSION, identify, prepare};
-use super::trouble::OpenError;
+use super::meta;
+use super::trouble::{Failure, OpenError};
 
 /// How long a call waits for another program (a backup, a shell) to let go of the file. Other Musters are not waited for.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
@@ -116,4 +118,25 @@ pub(super) fn read_only(path: &Path) -> Result<Engine, OpenError> {
         Identity::Ledger(SCHEMA_VERSION) => Ok(Engine::direct(&path, conn, None)),
         Identity::Ledger(found) => Err(OpenError::Older { path, found, known: SCHEMA_VERSION }),
     }
+}
+
+/// Sets the admin's switch in an existing ledger, also while another process writes to it; returns the former one.
+pub(super) fn flip_switch(path: &Path, switch: Switch) -> Result<Switch, OpenError> {
+    let path = resolve(path)?;
+    if !path.exists() {
+        return Err(OpenError::Missing(path));
+    }
+    let conn = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    match identify(&conn, &path)? {
+        Identity::Empty => return Err(OpenError::Missing(path)),
+        Identity::Ledger(SCHEMA_VERSION) => {}
+        Identity::Ledger(found) => return Err(OpenError::Older { path, found, known: SCHEMA_VERSION }),
+    }
+    let failed = |failure: Failure| match failure {
+        Failure::Sql(error) => OpenError::of(&error, &path),
+        Failure::Answer(error) => OpenError::CannotOpen { path: path.clone(), reason: error.to_string() },
+    };
+    let former = meta::switch(&conn).map_err(failed)?;
+    meta::set_switch(&conn, switch).map_err(failed)?;
+    Ok(former)
 }

@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use muster_core::ports::{Put, Store, StoreError};
+use muster_core::ports::{Put, Store, StoreError, Switch};
 use muster_core::time::Timestamp;
 use rusqlite::{Connection, ErrorCode, ffi};
 use tempfile::TempDir;
@@ -228,5 +228,18 @@ fn every_error_names_the_file_and_a_remedy() {
     ] {
         let text = OpenError::of_io(&kind.into(), path).to_string();
         assert!(text.contains("/ledgers/muster.db") && text.contains(remedy), "{text}");
+    }
+}
+
+#[test]
+fn the_switch_is_flipped_beside_the_writer() {
+    for open in BOTH {
+        let (directory, path, store) = fresh(open);
+        assert_eq!(SqliteStore::flip_switch(&path, Switch::NoLaunch).unwrap(), Switch::Run);
+        assert_eq!(wait(store.switch()).unwrap(), Switch::NoLaunch);
+        assert_eq!(wait(store.generation()).unwrap(), wait(store.load()).unwrap().generation);
+        let missing = SqliteStore::flip_switch(&directory.path().join("other.db"), Switch::Run);
+        assert!(matches!(missing, Err(OpenError::Missing(_))), "{missing:?}");
+        assert!(!directory.path().join("other.db").exists());
     }
 }

@@ -1,0 +1,18 @@
+//! Simulations of the whole: production's scaler, registrar and door in a simulated world, in virtual time.
+//!
+//! One binary with a module each, so that the program is linked once. What needs all four weeks several times, an
+//! optimised build or a quiet machine is in `tests/bench`.
+
+// In test modules an unwrap is a finding; the linter knows them by this attribute only.
+#[cfg(test)]
+mod commands;
+#[cfg(test)]
+mod cut_points;
+#[cfg(test)]
+mod mortal;
+#[cfg(test)]
+mod planted_bug;
+#[cfg(test)]
+mod scenario;
+#[cfg(test)]
+mod trace;
