@@ -282,11 +282,9 @@ fn a_trace_of_odd_sets_is_served_too() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
     /// The example with a piece cut out, doubled, moved or replaced.
     #[test]
-    fn no_mutation_of_the_example_panics(
+    fn fuzz_no_mutation_of_the_example_panics(
         cuts in prop::collection::vec((0_usize..8_000, 0_usize..60, 0_usize..8_000, "[\\[\\]{}=\",.#'a-z0-9\n -]{0,6}"), 1..4),
     ) {
         let mut chars: Vec<char> = EXAMPLE.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n").chars().collect();

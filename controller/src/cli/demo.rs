@@ -100,5 +100,6 @@ fn tell(outcome: &Outcome) -> Result<(), Failure> {
     output::line(format_args!("Look closer:"))?;
     output::line(format_args!("  muster ledger --db {}", outcome.ledger.display()))?;
     output::line(format_args!("  muster explain --db {} --job ID", outcome.ledger.display()))?;
-    output::line(format_args!("  CloudWatch metric lines: {}", outcome.emf.display()))
+    output::line(format_args!("  CloudWatch metric lines: {}", outcome.emf.display()))?;
+    output::line(format_args!("  log, one line for every accepted event: {}", outcome.log.display()))
 }

@@ -13,7 +13,7 @@ use muster_core::plan::Policy;
 use muster_core::ports::Store;
 use muster_sim::{Settings, SharedUniverse, SimIdentity, Universe};
 use muster_store::{SqliteOptions, SqliteStore, Upkeep};
-use muster_webhook::bell::NotifyBell;
+use muster_webhook::bell::{Bell, NotifyBell};
 use muster_webhook::clock::{Clock, SystemClock};
 use muster_webhook::live::LiveConfig;
 use muster_webhook::seal::HpkeSealer;
@@ -99,6 +99,7 @@ pub async fn run(options: &Options, ready: impl FnOnce(SocketAddr) -> bool) -> a
         Arc::new(move || universe_clock.now()),
     );
     let identity = SimIdentity::new(*b"a key for simulated proofs only.");
+    let bell = Arc::new(NotifyBell::default());
     let parts = Parts {
         store: store.clone(),
         cloud: Arc::new(universe.cloud()),
@@ -107,7 +108,7 @@ pub async fn run(options: &Options, ready: impl FnOnce(SocketAddr) -> bool) -> a
         config: live.clone(),
         secrets: secrets.clone(),
         wakers: Arc::new(Wakers::in_process()),
-        bell: Arc::new(NotifyBell::default()),
+        bell: bell.clone(),
         claims_bell: Arc::new(NotifyBell::default()),
     };
     let outside = Outside::new(universe, clock.clone(), &format!("http://{address}"), &own_secret, identity.clone())?;
@@ -136,8 +137,13 @@ pub async fn run(options: &Options, ready: impl FnOnce(SocketAddr) -> bool) -> a
     });
     tasks.spawn(async move {
         while !*stopping.borrow() {
+            let before = live.snapshot();
             if let Err(error) = config_watch.look(&live, &secrets, &*store).await {
                 error!(target: "muster::config", %error, "the new configuration could not be kept");
+            }
+            if !Arc::ptr_eq(&before, &live.snapshot()) {
+                // What was refused may be demand now: the scaler need not wait for its next deadline.
+                bell.ring();
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}

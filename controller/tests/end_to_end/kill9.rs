@@ -18,7 +18,7 @@ use crate::orders::Shuffle;
 const KILLS: usize = 50;
 const CONNECTIONS: usize = 4;
 /// A round ends after at least and at most so many answers.
-const ANSWERS: (usize, usize) = (1, 60);
+const ANSWERS: (usize, usize) = (1, 200);
 
 /// What the ledger must know of a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -109,7 +109,11 @@ fn check(ledger: &[Value], told: &BTreeMap<i64, Told>, round: usize) {
             assert!(entry["demanded_at"].is_string(), "round {round}: {told:?}, but {entry}");
         }
         if let Some((at, runner)) = &told.started {
-            assert_eq!((&entry["started_at"], &entry["runner"]), (&json!(at), &json!(runner)), "round {round}: {entry}");
+            assert_eq!(
+                (&entry["started_at"], &entry["runner"]),
+                (&json!(at), &json!(runner)),
+                "round {round}: {entry}"
+            );
         }
         if let Some(conclusion) = &told.completed {
             assert_eq!((&entry["phase"], &entry["conclusion"]), (&json!("completed"), &json!(conclusion)), "{entry}");

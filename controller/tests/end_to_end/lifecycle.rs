@@ -26,7 +26,8 @@ fn what_it_cannot_begin_with_is_told_with_exit_code_2() {
     let no_app = SERVES_RECORDED.replace("\"octo-org\"", "");
     let no_variable = SERVES_RECORDED.replace("file:webhook.secret", "env:MUSTER_TEST_NOT_SET");
     let no_file = SERVES_RECORDED.replace("webhook.secret", "webhook.gone");
-    let cases = [("invalid", no_app, "muster.toml"), ("secret", no_variable, "export"), ("file", no_file, "webhook.gone")];
+    let cases =
+        [("invalid", no_app, "muster.toml"), ("secret", no_variable, "export"), ("file", no_file, "webhook.gone")];
     for (case, config, says) in cases {
         let answer = Fleet::new(&config).serve_in_vain();
         assert_eq!((answer.code, answer.out.as_str()), (Some(2), ""), "{case}: {}", answer.err);

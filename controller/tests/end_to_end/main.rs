@@ -18,3 +18,4 @@ mod reload;
 mod secrecy;
 mod shape;
 mod simulate;
+mod workload;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use muster_tests::until;
 use serde_json::{Value, json};
 
+use crate::agent::unclaimed;
 use crate::fleet::{Door, Fleet, SECRET, SERVES_RECORDED, SOON, is_launch_for, said};
 use crate::http::job;
 
@@ -27,8 +28,8 @@ fn entry(fleet: &Fleet, job: i64) -> Value {
 
 #[tokio::test]
 async fn a_job_refused_before_is_demand_after_and_a_bad_configuration_changes_nothing() {
-    let without = SERVES_RECORDED.replace(r#""gpu", "db-app""#, r#""db-app""#);
-    let fleet = Fleet::new(&without);
+    let (without, _) = SERVES_RECORDED.split_once("[[pool]]\nname = \"gpu\"").unwrap();
+    let fleet = Fleet::new(without);
     let server = fleet.serve();
     let (_, answer) = server.door.tell(&job(1, &["gpu"])).await;
     assert_eq!(answer["outcome"], "no_pool");
@@ -37,6 +38,7 @@ async fn a_job_refused_before_is_demand_after_and_a_bad_configuration_changes_no
 
     fleet.write_config(SERVES_RECORDED);
     server.logged("the launch for the job that was refused", |line| is_launch_for(line, "gpu"));
+    assert_eq!(unclaimed(&fleet, 1).await.len(), 1, "the cloud knows the new pool too");
     let served = entry(&fleet, 1);
     assert_eq!(
         (&served["phase"], &served["reason"], &served["class"]),
@@ -70,9 +72,8 @@ async fn secrets_rotate_without_a_restart() {
     let (old, new, newer) = (SECRET, "second-planted-secret-8c2e", "third-planted-secret-b07a");
     let fleet = Fleet::new(SERVES_RECORDED);
     let server = fleet.serve();
-    let status = async |door: &Door, secret: &str| {
-        said(door.delivery("workflow_job", &job(1, &["gpu"]).body(), secret)).await.0
-    };
+    let status =
+        async |door: &Door, secret: &str| said(door.delivery("workflow_job", &job(1, &["gpu"]).body(), secret)).await.0;
     let good = async |secret: &str| (status(&server.door, secret).await == 202).then_some(());
     let bad = async |secret: &str| (status(&server.door, secret).await == 401).then_some(());
     good(old).await.expect("the first secret is good");
@@ -95,7 +96,8 @@ async fn secrets_rotate_without_a_restart() {
     // A file that is empty for a moment changes nothing.
     fleet.replace("webhook.next", "\n");
     until("the log tells of the empty file", SOON, || {
-        let empty = |line: &Value| line["target"] == "muster::config" && line.to_string().contains("webhook.next is empty");
+        let empty =
+            |line: &Value| line["target"] == "muster::config" && line.to_string().contains("webhook.next is empty");
         server.log().iter().any(empty).then_some(())
     });
     good(new).await.expect("the last good secrets stay in force");

@@ -50,7 +50,8 @@ async fn each_accepted_event_is_one_line() {
 
 #[tokio::test]
 async fn no_secret_is_left_anywhere() {
-    let fleet = Fleet::new(SERVES_RECORDED).with("MUSTER_LOG", "info,muster=trace,muster_webhook=trace,muster_sim=trace");
+    let fleet =
+        Fleet::new(SERVES_RECORDED).with("MUSTER_LOG", "info,muster=trace,muster_webhook=trace,muster_sim=trace");
     let key = "-----BEGIN RSA PRIVATE KEY----- planted-app-key-93a1";
     fs::write(fleet.file("app.pem"), key).unwrap();
     let server = fleet.serve();
@@ -90,7 +91,8 @@ async fn no_secret_is_left_anywhere() {
         }
     }
     for expected in ["emf.jsonl", "muster.sqlite", "standard error"] {
-        let found = places.iter().find(|(name, _)| name == expected).unwrap_or_else(|| panic!("there is no {expected}"));
+        let found =
+            places.iter().find(|(name, _)| name == expected).unwrap_or_else(|| panic!("there is no {expected}"));
         assert!(!found.1.is_empty(), "{expected} is empty");
     }
     let raw_token = hex::decode(&agent.proof.token).unwrap();

@@ -99,6 +99,9 @@ pub struct Outcome {
     /// The metric lines, which are kept.
     #[serde(skip)]
     pub emf: PathBuf,
+    /// The log, which is kept: a line for every accepted event, decision and failure.
+    #[serde(skip)]
+    pub log: PathBuf,
     /// How long it took.
     #[serde(skip)]
     pub wall: Duration,
@@ -148,6 +151,10 @@ pub async fn run(options: &Options) -> anyhow::Result<Outcome> {
     let load = Load::of(options)?;
     let folder = tempfile::Builder::new().prefix("muster-demo-").tempdir().context("a folder for the ledger")?.keep();
     let ledger = folder.join("muster.sqlite");
+    let log = folder.join("log.jsonl");
+    let log_file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+    // Only the first subscriber of a process counts.
+    let _ = tracing_subscriber::fmt().json().with_writer(Mutex::new(log_file)).try_init();
     let emf = options.emf.clone().unwrap_or_else(|| folder.join("emf.jsonl"));
     let store = Arc::new(SqliteStore::open(&ledger, &SqliteOptions::default())?);
     if let Some(text) = load.config_text {
@@ -224,7 +231,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Outcome> {
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let http = Http { webhook: count(&counts.webhook), claim: count(&counts.claim), report: count(&counts.report) };
     let scores = scoreboard.read().clone();
-    Ok(Outcome { summary, http, scores, ledger, emf, wall: began.elapsed(), slowed })
+    Ok(Outcome { summary, http, scores, ledger, emf, log, wall: began.elapsed(), slowed })
 }
 
 async fn as_task<E: Into<anyhow::Error>>(work: impl Future<Output = Result<(), E>>) -> anyhow::Result<()> {
