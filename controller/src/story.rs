@@ -8,7 +8,7 @@ use std::fmt;
 use muster_core::config::{FleetConfig, Resolution};
 use muster_core::fact::{Fact, FactBody};
 use muster_core::ids::JobId;
-use muster_core::job::{JobEvidence, JobPhase, JobRecord};
+use muster_core::job::{JobEvidence, JobPhase, JobRecord, STALL_ROUNDS_MAX};
 use muster_core::plan::{Plan, Policy, plan};
 use muster_core::ports::{Snapshot, Store, StoreError};
 use muster_core::time::Timestamp;
@@ -28,7 +28,7 @@ pub struct LedgerEntry {
     pub phase: &'static str,
     /// The class that serves it.
     pub class: Option<String>,
-    /// Why it is refused.
+    /// Why it is refused; `unservable` if idle runners of its class do not get it.
     pub reason: Option<&'static str>,
     /// The runner that has or had it.
     pub runner: Option<String>,
@@ -58,7 +58,7 @@ impl LedgerEntry {
             attempt: record.key.attempt,
             phase: if refusal.is_some() { "refused" } else { state },
             class: resolution.as_ref().and_then(Resolution::class).map(|class| class.id.to_string()),
-            reason: refusal.map(|refusal| refusal.kind()),
+            reason: refusal.map(|refusal| refusal.kind()).or(record.is_unservable().then_some("unservable")),
             runner: record.runner().map(|runner| runner.name.to_string()),
             demanded_at: show(record.demanded_at()),
             started_at: show(record.started_at()),
@@ -178,6 +178,11 @@ fn why(record: &JobRecord, config: Option<&FleetConfig>, snapshot: Snapshot, now
             (_, Some(completed)) => format!("it ended before a runner took it: {}", completed.conclusion),
             (_, None) => "it is over".to_owned(),
         },
+        JobPhase::Queued if record.is_unservable() => format!(
+            "GitHub gave it to none of {STALL_ROUNDS_MAX} idle runners of class {} in turn; it is no demand any more. Does the \
+             runner group let its repository in? Was it cancelled while no webhook came through?",
+            class.id
+        ),
         JobPhase::Queued => {
             let world = World::from_snapshot(snapshot, config);
             waits_because(&world, &plan(&world, config, Policy::Target, now), &class.id)

@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::config::FleetConfig;
 use crate::config::limits::JOB_HOURS_MAX;
 use crate::ids::{InstanceId, PoolName};
+use crate::job::JobPhase;
 use crate::launch::{LAUNCH_MAX, Launch, Offering};
 use crate::machine::{Machine, MachinePhase, Removal};
 use crate::money::HourlyPrice;
@@ -109,6 +110,14 @@ impl<'a> Judge<'a> {
             Action::Register { instance } => {
                 let phase = self.machine(instance)?.phase();
                 must(matches!(phase, MachinePhase::Ready(_)), "only a ready machine registers")
+            }
+            Action::Stall { job, round } => {
+                let job = self.world.job(*job).ok_or("the job is not in the ledger, or over")?;
+                must(job.record.phase() == JobPhase::Queued, "only a queued job can be stalled")?;
+                must(
+                    *round == job.record.stall.map_or(1, |stall| stall.rounds + 1),
+                    "a stall's round must be the next one",
+                )
             }
             Action::Forget { instance } => {
                 let phase = self.machine(instance)?.phase();

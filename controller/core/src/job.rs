@@ -193,6 +193,19 @@ impl JobPhase {
     }
 }
 
+/// How often a job was found stalled: queued for long beside idle runners of its class that GitHub does not give it to.
+/// The one thing in a record that is ours and not GitHub's. Ordered, so that two of them have one winner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Stall {
+    /// So many times.
+    pub rounds: u32,
+    /// The last time.
+    pub at: Timestamp,
+}
+
+/// After so many rounds a stalled job is unservable: new runners did not help.
+pub const STALL_ROUNDS_MAX: u32 = 3;
+
 /// All that was ever told of one job, merged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobRecord {
@@ -214,6 +227,9 @@ pub struct JobRecord {
     /// Evidence of `completed`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub completed: Option<Completed>,
+    /// Whether it was found stalled.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stall: Option<Stall>,
 }
 
 fn earliest<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
@@ -234,6 +250,7 @@ impl JobRecord {
             waiting: None,
             started: None,
             completed: None,
+            stall: None,
         };
         match &event.evidence {
             JobEvidence::Queued { created_at, approved_at } => {
@@ -262,6 +279,7 @@ impl JobRecord {
             (one, other) => one.or(other),
         };
         self.waiting = earliest(self.waiting, other.waiting);
+        self.stall = self.stall.max(other.stall);
         self.started = match (self.started.take(), other.started.clone()) {
             (Some(a), Some(b)) => {
                 Some(Started { started_at: a.started_at.max(b.started_at), runner: a.runner.max(b.runner) })
@@ -289,6 +307,11 @@ impl JobRecord {
         } else {
             JobPhase::Waiting
         }
+    }
+
+    /// Whether it is queued and no longer demand: runners stood by for it, again and again, and GitHub gave it to none.
+    pub fn is_unservable(&self) -> bool {
+        self.phase() == JobPhase::Queued && self.stall.is_some_and(|stall| stall.rounds >= STALL_ROUNDS_MAX)
     }
 
     /// When the job became runnable for us; `None` while it has not. Age and queue time count from here.

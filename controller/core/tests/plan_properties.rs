@@ -10,10 +10,11 @@ mod fixture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use fixture::{PHASES, about, at, config, hold, instance, launch, machine, purpose, queued};
+use fixture::{PHASES, about, at, config, hold, instance, key, launch, machine, purpose, queued};
 use muster_core::check::check;
 use muster_core::config::FleetConfig;
 use muster_core::ids::{ClassId, Generation, LaunchId, PoolName, RunnerId, ShapeId, Zone};
+use muster_core::job::{JobEvent, JobEvidence, JobRecord};
 use muster_core::launch::Launch;
 use muster_core::machine::{MachinePhase, Market, Origin, Purpose};
 use muster_core::money::HourlyPrice;
@@ -224,7 +225,7 @@ proptest! {
         let mut touched = BTreeSet::new();
         for step in &plan.steps {
             let instance = match &step.action {
-                Action::Launch(_) | Action::SetStandby { .. } => continue,
+                Action::Launch(_) | Action::SetStandby { .. } | Action::Stall { .. } => continue,
                 Action::Drain { instance, .. }
                 | Action::Remove { instance, .. }
                 | Action::Kill { instance, .. }
@@ -260,7 +261,8 @@ proptest! {
         let world = situation.world();
         let mut drained: BTreeMap<ClassId, u32> = BTreeMap::new();
         for Step { action, reason } in situation.plan().steps {
-            if let Action::Drain { instance, .. } = action && reason != Reason::Interrupted {
+            let replaced = matches!(reason, Reason::Interrupted | Reason::Stalled { .. });
+            if let Action::Drain { instance, .. } = action && !replaced {
                 *drained.entry(world.machine(&instance).unwrap().purpose.class.clone()).or_default() += 1;
             }
         }
@@ -276,10 +278,11 @@ proptest! {
         let (mut world, plan) = (situation.world(), situation.plan());
         intend(&mut world, &plan);
         let again = muster_core::plan::plan(&world, situation.config(), situation.policy, at(0));
-        // What a plan gives up (a silent drain, a machine that never came up) is the next one's to replace.
+        // What a plan gives up (a silent drain, a runner beside a stalled job, a machine that never came up) is the next
+        // one's to replace.
         let gives_up = |step: &Step| matches!(
             step.reason,
-            Reason::NoAnswer | Reason::JobTooLong { .. } | Reason::NeverClaimed | Reason::NeverListened | Reason::ClassRemoved
+            Reason::Stalled { .. } | Reason::NoAnswer | Reason::JobTooLong { .. } | Reason::NeverClaimed | Reason::NeverListened | Reason::ClassRemoved
         );
         if !plan.steps.iter().any(gives_up) {
             let adds = |step: &&Step| matches!(
@@ -311,9 +314,12 @@ fn at_work(switch: Switch) -> (FleetConfig, World) {
     let config = config(&format!("{fleet}{}", POOLS.replace("max_runners = 12", "max_runners = 40")));
     let home = purpose(&config, "linux/cpu-2/spot", None, "a", Origin::Cold);
     let machines = (1..).zip(PHASES).map(|(n, phase)| machine(n, &home, phase, at(-10)));
+    let event = JobEvent { key: key(2), about: about("acme/api", "linux,cpu-2,spot"), evidence: JobEvidence::Waiting };
+    let waiting = JobRecord::from_event(&event, at(-200));
     let snapshot = Snapshot {
         switch,
         machines: machines.collect(),
+        jobs: vec![queued(1, about("acme/api", "linux,cpu-2,spot"), at(-200)), waiting],
         launches: vec![launch("open", home.clone(), 1, at(-1))],
         holds: vec![hold(&Purpose { zone: Zone::new("b"), ..home }, at(60))],
         ..Snapshot::default()
@@ -397,6 +403,9 @@ fn bad_plans() -> Vec<(Vec<Action>, &'static str)> {
         (terminate("gone"), "it is gone"),
         (vec![Action::Register { instance: instance(of("idle")) }], "only a ready machine registers"),
         (vec![Action::Forget { instance: instance(of("ending")) }], "only a machine that is gone is forgotten"),
+        (vec![Action::Stall { job: key(9), round: 1 }], "the job is not in the ledger, or over"),
+        (vec![Action::Stall { job: key(2), round: 1 }], "only a queued job can be stalled"),
+        (vec![Action::Stall { job: key(1), round: 2 }], "a stall's round must be the next one"),
         (vec![Action::SetStandby { shape: ShapeId::new("none"), size: 1 }], "the shape is not in the configuration"),
     ]
 }

@@ -6,6 +6,7 @@ use muster_core::config::{FleetConfig, RefusalKind, Resolution};
 use muster_core::ids::{ClassId, ShapeId};
 use muster_core::money::HourlyPrice;
 use muster_sim::{Catalog, ClassInfo, Limits, Service, ShapeInfo};
+use muster_webhook::live::LiveConfig;
 
 /// How many spare machines beyond demand and target the watch lets pass, where it was told a target.
 const SURPLUS_SLACK: u32 = 0;
@@ -46,6 +47,24 @@ impl Catalog for ConfigCatalog {
             standby_price: shape.standby_usd_per_hour.map(HourlyPrice::from_usd),
             class: class.id.clone(),
         })
+    }
+}
+
+/// The configuration in force, as it changes in flight.
+#[derive(Clone)]
+pub struct LiveCatalog(pub Arc<LiveConfig>);
+
+impl Catalog for LiveCatalog {
+    fn serve(&self, labels: &[Arc<str>], repository: &str, public: bool) -> Service {
+        ConfigCatalog(self.0.snapshot()).serve(labels, repository, public)
+    }
+
+    fn class(&self, id: &ClassId) -> Option<ClassInfo> {
+        ConfigCatalog(self.0.snapshot()).class(id)
+    }
+
+    fn shape(&self, id: &ShapeId) -> Option<ShapeInfo> {
+        ConfigCatalog(self.0.snapshot()).shape(id)
     }
 }
 

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
-use super::catalog::{ConfigCatalog, limits};
+use super::catalog::{LiveCatalog, limits};
 use super::pump::Outside;
 use super::service::{Parts, stopped};
 use crate::clock::ScaledClock;
@@ -73,8 +73,7 @@ pub async fn run(options: &Options, ready: impl FnOnce(SocketAddr) -> bool) -> a
     let mut config_watch = ConfigWatch::new(options.config.clone(), &loaded);
     let secrets = Arc::new(Secrets::new(&loaded.secrets)?);
     let own_secret = loaded.secrets.first().cloned().unwrap_or_default();
-    let config = Arc::new(loaded.config);
-    let live = Arc::new(LiveConfig::from_arc(config.clone()));
+    let live = Arc::new(LiveConfig::new(loaded.config));
     let telemetry = match &options.emf {
         None => None,
         Some(path) => {
@@ -92,10 +91,10 @@ pub async fn run(options: &Options, ready: impl FnOnce(SocketAddr) -> bool) -> a
     let address = listener.local_addr()?;
 
     let clock = ScaledClock::starting_at(SystemClock.now(), 1.0);
-    let settings = Settings { limits: limits(&config), start: clock.now(), ..Settings::default() };
+    let settings = Settings { limits: limits(&live.current()), start: clock.now(), ..Settings::default() };
     let universe_clock = clock.clone();
     let universe = SharedUniverse::with_clock(
-        Universe::new(settings, std::iter::empty(), ConfigCatalog(config)),
+        Universe::new(settings, std::iter::empty(), LiveCatalog(live.clone())),
         Arc::new(move || universe_clock.now()),
     );
     let identity = SimIdentity::new(*b"a key for simulated proofs only.");

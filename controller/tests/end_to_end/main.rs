@@ -18,4 +18,5 @@ mod reload;
 mod secrecy;
 mod shape;
 mod simulate;
+mod telemetry;
 mod workload;

@@ -7,7 +7,6 @@ use serde_json::Value;
 pub(crate) enum Kind {
     Text,
     TextOrNull,
-    Flag,
     Whole,
     Number,
     NumberOrNull,
@@ -22,7 +21,6 @@ fn is(kind: Kind, value: &Value) -> bool {
     match kind {
         Kind::Text => value.is_string(),
         Kind::TextOrNull => value.is_string() || value.is_null(),
-        Kind::Flag => value.is_boolean(),
         Kind::Whole => value.is_u64(),
         Kind::Number => value.as_f64().is_some_and(|number| number.is_finite() && number >= 0.0),
         Kind::NumberOrNull => value.is_null() || is(Number, value),

@@ -11,6 +11,7 @@ mod endings;
 mod fairness;
 mod launches;
 mod reason;
+mod stalls;
 mod surplus;
 mod tiers;
 
@@ -20,10 +21,13 @@ use std::time::Duration;
 pub use demand::Wants;
 pub use endings::{BOOT_MAX, DRAIN_ANSWER_MAX, END_REPEAT, OTHER_BOOT_MAX, REGISTER_MAX, REMOVE_WITHIN};
 pub use reason::{Reason, Wait};
+pub use stalls::{STALLED_AFTER, STALLS_AT_ONCE};
+use surplus::Done;
 pub use surplus::IDLE_LINGER;
 
 use crate::config::FleetConfig;
-use crate::ids::{ClassId, InstanceId, RunnerId, ShapeId};
+use crate::ids::{ClassId, InstanceId, JobKey, RunnerId, ShapeId};
+use crate::job::STALL_ROUNDS_MAX;
 use crate::launch::Launch;
 use crate::ports::Switch;
 use crate::time::Timestamp;
@@ -88,6 +92,13 @@ pub enum Action {
         /// The machine.
         instance: InstanceId,
     },
+    /// Note that a job is stalled, for the `round`-th time; the last round makes it unservable.
+    Stall {
+        /// The job.
+        job: JobKey,
+        /// Which round, from 1.
+        round: u32,
+    },
     /// Forget a machine that is gone and matched.
     Forget {
         /// The machine.
@@ -111,7 +122,11 @@ impl fmt::Display for Action {
                     crate::machine::Origin::Standby => "start from standby",
                 };
                 let wait = if l.may_register { "" } else { " to wait ready" };
-                write!(f, "{origin} {} x {} ({} in {}){wait}", l.count, l.purpose.class, l.purpose.shape, l.purpose.zone)
+                write!(
+                    f,
+                    "{origin} {} x {} ({} in {}){wait}",
+                    l.count, l.purpose.class, l.purpose.shape, l.purpose.zone
+                )
             }
             Action::Drain { instance, number } => write!(f, "drain {instance} #{number}"),
             Action::Remove { instance, runner } => write!(f, "remove registration {runner} of {instance}"),
@@ -120,6 +135,8 @@ impl fmt::Display for Action {
             Action::CloseDrain { instance } => write!(f, "give up draining {instance}"),
             Action::Terminate { instance } => write!(f, "terminate {instance}"),
             Action::Register { instance } => write!(f, "register {instance}"),
+            Action::Stall { job, round } if *round >= STALL_ROUNDS_MAX => write!(f, "give up on job {job}: unservable"),
+            Action::Stall { job, round } => write!(f, "note that job {job} is stalled, round {round}"),
             Action::Forget { instance } => write!(f, "forget {instance}"),
             Action::SetStandby { shape, size } => write!(f, "keep {size} x {shape} on standby"),
         }
@@ -188,9 +205,10 @@ pub fn plan(world: &World, config: &FleetConfig, policy: Policy, now: Timestamp)
     let bounds = config.bounds_at(now);
     let wants = demand::wants(world, config, policy, &bounds);
     demand::wake_when_disbelieved(&mut plan, world, &wants, now);
+    let replaced = stalls::note(&mut plan, world, &wants, now);
     let ended = tiers::settle_ready(&mut plan, world, &wants);
     let unmet = launches::launch(&mut plan, world, config, &wants, now);
-    surplus::drain(&mut plan, world, &wants, &ended, policy, unmet, now);
+    surplus::drain(&mut plan, world, &wants, &Done { ended, replaced }, policy, unmet, now);
     surplus::retire(&mut plan, world, config);
     if policy == Policy::Target {
         surplus::stock(&mut plan, world, &bounds);

@@ -52,6 +52,11 @@ pub enum Reason {
         /// Of these wanted, for jobs and for the target.
         wanted: u32,
     },
+    /// A job has been queued for long beside idle runners of its class.
+    Stalled {
+        /// How long, seconds.
+        for_s: u64,
+    },
     /// It waits *ready*, and neither jobs nor the idle target want it.
     Unneeded,
     /// At a cap, and jobs of another class wait.
@@ -93,6 +98,7 @@ impl Reason {
             Reason::NeverListened => "never_listened",
             Reason::JobTooLong { .. } => "job_too_long",
             Reason::Surplus { .. } => "surplus",
+            Reason::Stalled { .. } => "stalled",
             Reason::Unneeded => "unneeded",
             Reason::MakesRoom { .. } => "makes_room",
             Reason::Interrupted => "interrupted",
@@ -123,6 +129,9 @@ impl fmt::Display for Reason {
             Reason::NeverListened => f.write_str("its runner never listened"),
             Reason::JobTooLong { hours } => write!(f, "its job has run for more than {hours} h"),
             Reason::Surplus { idle, wanted } => write!(f, "{idle} idle, {wanted} wanted"),
+            Reason::Stalled { for_s } => {
+                write!(f, "a job is queued for {for_s} s beside idle runners of its class, and GitHub gives it to none")
+            }
             Reason::Unneeded => f.write_str("ready, and nobody needs it"),
             Reason::MakesRoom { waiting } => write!(f, "makes room: jobs of {waiting} wait at a cap"),
             Reason::Interrupted => f.write_str("the cloud will take it"),

@@ -2,6 +2,7 @@
 //!
 //! Invariant: as many idle machines as there are untaken jobs are left alone: one of them is about to get each job.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::demand::Wants;
@@ -9,26 +10,34 @@ use super::launches::Unmet;
 use super::reason::Reason;
 use super::{Action, Plan, Policy};
 use crate::config::{BoundsAt, FleetConfig, Standby};
-use crate::ids::{ClassId, PoolName};
+use crate::ids::{ClassId, InstanceId, PoolName};
 use crate::time::Timestamp;
 use crate::world::{World, count};
 
 /// How long an idle machine between the bounds' `min` and `max` is kept: EC2 bills at least 60 s of every start.
 pub const IDLE_LINGER: Duration = Duration::from_secs(60);
 
-/// Drains what is too much beyond what was `ended` already (for each of the wants), and at a cap also what is idle elsewhere: queued demand outranks every idle target.
+/// What earlier parts of the plan have done to machines that nobody needs.
+pub(super) struct Done {
+    /// Ready machines ended, for each of the wants.
+    pub(super) ended: Vec<u32>,
+    /// Idle runners that are drained because jobs are stalled beside them.
+    pub(super) replaced: BTreeSet<InstanceId>,
+}
+
+/// Drains what is too much beyond what is done already, and at a cap also what is idle elsewhere: queued demand outranks every idle target.
 pub(super) fn drain(
     plan: &mut Plan,
     world: &World,
     wants: &[Wants],
-    ended: &[u32],
+    done: &Done,
     policy: Policy,
     unmet: Vec<Unmet>,
     now: Timestamp,
 ) {
     let mut room = RoomWanted::new(world, unmet);
     // Lowest priority first gives way.
-    for (want, ended) in wants.iter().zip(ended).rev() {
+    for (want, ended) in wants.iter().zip(&done.ended).rev() {
         let Some(state) = world.class(&want.class.id) else {
             continue;
         };
@@ -45,7 +54,7 @@ pub(super) fn drain(
             if place >= free {
                 break;
             }
-            let Some(machine) = world.machine(instance) else {
+            let Some(machine) = world.machine(instance).filter(|_| !done.replaced.contains(instance)) else {
                 continue;
             };
             let reason = if drained < beyond {

@@ -7,7 +7,7 @@ use super::class::Since;
 use super::{LiveJob, World};
 use crate::config::{FleetConfig, Resolution};
 use crate::ids::{ClassId, InstanceId, JobKey, LaunchId};
-use crate::job::{JobPhase, JobRecord};
+use crate::job::{JobPhase, JobRecord, Stall};
 use crate::launch::Launch;
 use crate::machine::{Machine, MachinePhase, Purpose};
 use crate::time::Timestamp;
@@ -47,6 +47,16 @@ impl World {
         self.jobs.insert(job.record.key, job);
     }
 
+    /// Notes that a job was found stalled once more.
+    pub fn stall_job(&mut self, key: JobKey, stall: Stall) -> Option<JobRecord> {
+        let mut job = self.jobs.remove(&key)?;
+        self.index_job(&job, Change::Out);
+        job.record.stall = Some(stall);
+        let record = job.record.clone();
+        self.place_job(job);
+        Some(record)
+    }
+
     fn index_job(&mut self, job: &LiveJob, change: Change) {
         for runner in job.record.runners() {
             let entry = (runner.name.clone(), job.record.key);
@@ -56,7 +66,7 @@ impl World {
             };
         }
         let Resolution::Class(class) = &job.served else { return };
-        if job.record.phase() == JobPhase::Waiting {
+        if job.record.phase() == JobPhase::Waiting || job.record.is_unservable() {
             return;
         }
         let class = self.class_mut(&class.id);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::World;
 use crate::claim::Order;
 use crate::ids::{InstanceId, LaunchId, RunnerId, ShapeId};
+use crate::job::Stall;
 use crate::launch::{Hold, Launch, LaunchErrorKind, LaunchReply, Offering};
 use crate::machine::{Drain, Machine, Removal};
 use crate::plan::Action;
@@ -95,6 +96,11 @@ impl World {
             }
             Action::Register { instance } => {
                 change(self, instance, &mut |machine| machine.may_register = true);
+                None
+            }
+            Action::Stall { job, round } => {
+                let stall = Stall { rounds: *round, at: now };
+                batch.jobs.extend(self.stall_job(*job, stall));
                 None
             }
             Action::Forget { instance } => {

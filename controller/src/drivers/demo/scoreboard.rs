@@ -124,7 +124,7 @@ impl Audience for Scoreboard {
 /// Launches and drains are decisions; the rest is what follows from them.
 fn worth_showing(action: &Action) -> bool {
     match action {
-        Action::Launch(_) | Action::Drain { .. } | Action::SetStandby { .. } => true,
+        Action::Launch(_) | Action::Drain { .. } | Action::SetStandby { .. } | Action::Stall { .. } => true,
         Action::Remove { .. }
         | Action::Kill { .. }
         | Action::Thaw { .. }

@@ -114,6 +114,7 @@ impl Tombstone {
                 started_at: None,
                 runner: None,
             }),
+            stall: None,
         }
     }
 }
@@ -241,6 +242,8 @@ mod tests {
             waiting: None,
             started: Some(Started { started_at: Timestamp::from_unix_ms(at - 4_000), runner: None }),
             completed: Some(completed),
+            stall: None,
+            stall: None,
         }
     }
 
