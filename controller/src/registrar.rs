@@ -7,6 +7,9 @@
 //! Invariant: a claim gets at most one configuration. The claim row takes the first; a registration that lost the race is
 //! removed.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,6 +28,8 @@ use muster_webhook::seal::{Seal, SealError, SealPurpose, Sealer};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use crate::reconcile::from_github;
+
 /// GitHub's secondary limit is 900 points a minute and a mint costs 5: 180 mints a minute, 3 a second.
 pub const MINTS_PER_SECOND: f64 = 3.0;
 /// Letters of the suffix that makes every attempt's name a new one.
@@ -34,6 +39,13 @@ const SUFFIX_LETTERS: usize = 6;
 pub const MINTS_AT_ONCE: usize = 8;
 /// How long the list of those who wait may be used before new claims are looked for.
 pub const LIST_AGE_MAX: Duration = Duration::from_secs(2);
+
+/// How long a claim whose mint has failed is left alone; it doubles with each failure in a row, ...
+pub const RETRY_FIRST: Duration = Duration::from_secs(5);
+/// ... and grows no longer than this.
+pub const RETRY_MAX: Duration = Duration::from_secs(300);
+/// GitHub is left alone for at least this long when it says so, whatever its clock says.
+const LIMITED_MIN: Duration = Duration::from_secs(1);
 
 /// What one step has done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,11 +75,16 @@ pub enum MintError {
     Seal(InstanceId, SealError),
 }
 
-/// Those who wait, the oldest demand first.
+/// Those who wait: first who has failed least often, of these the oldest demand. What is wrong with a claim may stay wrong,
+/// and must not cost the others their turn.
 #[derive(Default)]
 struct Waiting {
     listed_at: Option<Timestamp>,
-    claims: BTreeMap<(Timestamp, InstanceId), ClaimRow>,
+    claims: BTreeMap<(u32, Timestamp, InstanceId), ClaimRow>,
+    /// Claims whose mint failed: how often in a row, and until when they are left alone.
+    failed: BTreeMap<InstanceId, (u32, Timestamp)>,
+    /// Until when GitHub wants to be left alone.
+    limited: Option<Timestamp>,
 }
 
 /// The registrar.
@@ -103,6 +120,9 @@ impl<S: Store, G: Github, K: Clock, L: Sealer> Registrar<S, G, K, L> {
     /// # Errors
     /// [`MintError`], the first; the claims stand that got nothing.
     pub async fn step(&self, config: &FleetConfig) -> Result<Minting, MintError> {
+        if let Some(until) = self.waiting().limited.filter(|until| *until > self.clock.now()) {
+            return Ok(Minting::Wait(until));
+        }
         self.list().await?;
         let mut chosen = Vec::new();
         let mut wait = None;
@@ -110,7 +130,8 @@ impl<S: Store, G: Github, K: Clock, L: Sealer> Registrar<S, G, K, L> {
             let Some(row) = self.first() else { break };
             // Its machine may have ended since it was listed.
             let machine = self.store.machine(&row.instance).await?.filter(may_mint);
-            let Some(machine) = machine else {
+            // Without a class the plan ends it; it costs no token meanwhile.
+            let Some(machine) = machine.filter(|machine| config.class(&machine.purpose.class).is_some()) else {
                 self.done(&row);
                 continue;
             };
@@ -123,12 +144,21 @@ impl<S: Store, G: Github, K: Clock, L: Sealer> Registrar<S, G, K, L> {
         }
         let mut minted = Vec::new();
         let mut failed = None;
-        for outcome in join_all(chosen.into_iter().map(|(row, machine)| self.mint(row, machine, config))).await {
+        let asked: Vec<InstanceId> = chosen.iter().map(|(row, _)| row.instance.clone()).collect();
+        let outcomes = join_all(chosen.into_iter().map(|(row, machine)| self.mint(row, machine, config))).await;
+        let now = self.clock.now();
+        for (instance, outcome) in asked.into_iter().zip(outcomes) {
             match outcome {
                 Ok(Some(instance)) => minted.push(instance),
                 Ok(None) => {}
-                Err(MintError::Github(GithubError::Limited { until })) => wait = wait.max(Some(until)),
-                Err(error) => failed = failed.or(Some(error)),
+                Err(MintError::Github(GithubError::Limited { until })) => {
+                    wait = wait.max(Some(until.max(now + LIMITED_MIN)));
+                    self.waiting().limited = wait;
+                }
+                Err(error) => {
+                    self.put_off(instance, now);
+                    failed = failed.or(Some(error));
+                }
             }
         }
         match (minted.is_empty(), failed, wait) {
@@ -148,18 +178,36 @@ impl<S: Store, G: Github, K: Clock, L: Sealer> Registrar<S, G, K, L> {
             if fresh && !waiting.claims.is_empty() {
                 return Ok(());
             }
-            waiting.claims.keys().map(|(_, instance)| instance.clone()).collect()
+            waiting.claims.keys().map(|(_, _, instance)| instance.clone()).collect()
         };
-        for row in self.store.unminted().await? {
-            if known.contains(&row.instance) {
+        let unminted = self.store.unminted().await?;
+        let put_off: BTreeSet<InstanceId> = {
+            let open: BTreeSet<&InstanceId> = unminted.iter().map(|row| &row.instance).collect();
+            let failed = &mut self.waiting().failed;
+            failed.retain(|instance, _| open.contains(instance));
+            let later = failed.iter().filter(|(_, (_, until))| *until > now);
+            later.map(|(instance, _)| instance.clone()).collect()
+        };
+        for row in unminted {
+            if known.contains(&row.instance) || put_off.contains(&row.instance) {
                 continue;
             }
             if let Some(machine) = self.store.machine(&row.instance).await?.filter(may_mint) {
-                self.waiting().claims.insert((machine.intended_at, row.instance.clone()), row);
+                let mut waiting = self.waiting();
+                let times = waiting.failed.get(&row.instance).map_or(0, |(times, _)| *times);
+                waiting.claims.insert((times, machine.intended_at, row.instance.clone()), row);
             }
         }
         self.waiting().listed_at = Some(now);
         Ok(())
+    }
+
+    /// Lets others go before a claim whose mint has failed.
+    fn put_off(&self, instance: InstanceId, now: Timestamp) {
+        let mut waiting = self.waiting();
+        let (times, until) = waiting.failed.entry(instance).or_insert((0, now));
+        *until = now + RETRY_FIRST.saturating_mul(1 << (*times).min(8)).min(RETRY_MAX);
+        *times += 1;
     }
 
     fn first(&self) -> Option<ClaimRow> {
@@ -167,7 +215,7 @@ impl<S: Store, G: Github, K: Clock, L: Sealer> Registrar<S, G, K, L> {
     }
 
     fn done(&self, row: &ClaimRow) {
-        self.waiting().claims.retain(|(_, instance), _| *instance != row.instance);
+        self.waiting().claims.retain(|(_, _, instance), _| *instance != row.instance);
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -193,7 +241,7 @@ impl<S: Store, G: Github, K: Clock, L: Sealer> Registrar<S, G, K, L> {
         };
         if let Some(former) = &row.former {
             // At most one live registration for each machine: that of its former session goes first.
-            match self.github.remove(former.id).await? {
+            match from_github(&self.clock, self.github.remove(former.id)).await? {
                 Removal::Gone => {}
                 Removal::Busy => return Err(MintError::FormerBusy(row.instance)),
             }
@@ -202,7 +250,7 @@ impl<S: Store, G: Github, K: Clock, L: Sealer> Registrar<S, G, K, L> {
         let name = runner_name(&machine.purpose.pool, &row.instance, &suffix);
         let request =
             MintRequest { name: name.clone(), labels: class.labels.clone(), runner_group: class.runner_group.clone() };
-        let minted = self.github.mint(&request).await?;
+        let minted = from_github(&self.clock, self.github.mint(&request)).await?;
         let seal = Seal {
             public_key: &row.public_key,
             instance: &row.instance,
@@ -211,10 +259,15 @@ impl<S: Store, G: Github, K: Clock, L: Sealer> Registrar<S, G, K, L> {
         };
         let sealed = self.sealer.seal(&seal, &minted.config).map_err(|e| MintError::Seal(row.instance.clone(), e))?;
         let registration = Registration { id: minted.id, name };
+        if self.store.machine(&row.instance).await?.filter(may_mint).is_none() {
+            // Its end was committed while GitHub minted.
+            from_github(&self.clock, self.github.remove(minted.id)).await?;
+            return Ok(None);
+        }
         row.registration = Some(registration.clone());
         row.sealed_config = Some(sealed);
         if !self.store.attach_config(&row).await? {
-            self.github.remove(minted.id).await?;
+            from_github(&self.clock, self.github.remove(minted.id)).await?;
             return Ok(None);
         }
         let at = self.clock.now();

@@ -10,12 +10,15 @@ use muster_core::fact::{Fact, FactBody};
 use muster_core::ids::JobId;
 use muster_core::job::{JobEvidence, JobPhase, JobRecord, STALL_ROUNDS_MAX};
 use muster_core::plan::{Plan, Policy, plan};
-use muster_core::ports::{Snapshot, Store, StoreError};
+use muster_core::ports::{NewFact, Snapshot, Store, StoreError};
 use muster_core::time::Timestamp;
-use muster_core::world::World;
+use muster_core::world::{Merged, World};
 use muster_store::Upkeep;
 use serde::Serialize;
 use serde_json::{Value, json};
+
+/// Facts that no tick has merged yet, as many as a story takes into account.
+const PENDING_MAX: usize = 10_000;
 
 /// One job as the ledger shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -118,19 +121,31 @@ pub async fn of_job(store: &impl Upkeep, job: JobId, now: Timestamp) -> Result<V
     let history = store.history(job).await?;
     let records = store.ledger().await?.into_iter().filter(|record| record.key.job == job);
     let snapshot = store.load().await?;
-    Ok(records.map(|record| tell(&record, &history, config.as_ref(), snapshot.clone(), now)).collect())
+    let pending = store.new_facts(PENDING_MAX).await?;
+    let outlook = config.as_ref().map(|config| outlook(snapshot, &pending, config, now));
+    let seen = config.as_ref().zip(outlook.as_ref());
+    Ok(records.map(|record| tell(&record, &history, seen)).collect())
 }
 
-fn tell(
-    record: &JobRecord,
-    history: &[Fact],
-    config: Option<&FleetConfig>,
-    snapshot: Snapshot,
-    now: Timestamp,
-) -> Story {
+/// What the next tick will see, and plan.
+fn outlook(snapshot: Snapshot, pending: &[NewFact], config: &FleetConfig, now: Timestamp) -> (World, Plan) {
+    let mut world = World::from_snapshot(snapshot, config);
+    let mut merged = Merged::default();
+    for fact in pending.iter().filter_map(|pending| pending.fact.as_ref().ok()) {
+        world.merge(fact, config, &mut merged);
+    }
+    world.expire_unmatched(now);
+    let plan = plan(&world, config, Policy::Target, now);
+    (world, plan)
+}
+
+type Seen<'a> = Option<(&'a FleetConfig, &'a (World, Plan))>;
+
+fn tell(record: &JobRecord, history: &[Fact], seen: Seen<'_>) -> Story {
     let events = history.iter().filter_map(|fact| link(fact, record)).collect();
     let queue_time_s = record.queue_time().map(|span| span.as_secs_f64());
-    Story { entry: LedgerEntry::of(record, config), events, queue_time_s, why: why(record, config, snapshot, now) }
+    let config = seen.map(|(config, _)| config);
+    Story { entry: LedgerEntry::of(record, config), events, queue_time_s, why: why(record, seen) }
 }
 
 fn link(fact: &Fact, record: &JobRecord) -> Option<ChainLink> {
@@ -159,8 +174,8 @@ fn link(fact: &Fact, record: &JobRecord) -> Option<ChainLink> {
     Some(ChainLink { at, received_at: fact.received_at.to_string(), event, detail })
 }
 
-fn why(record: &JobRecord, config: Option<&FleetConfig>, snapshot: Snapshot, now: Timestamp) -> String {
-    let Some(config) = config else {
+fn why(record: &JobRecord, seen: Seen<'_>) -> String {
+    let Some((config, (world, plan))) = seen else {
         return "the ledger holds no configuration yet: no tick has run".to_owned();
     };
     let class = match World::resolve(record, config) {
@@ -179,14 +194,11 @@ fn why(record: &JobRecord, config: Option<&FleetConfig>, snapshot: Snapshot, now
             (_, None) => "it is over".to_owned(),
         },
         JobPhase::Queued if record.is_unservable() => format!(
-            "GitHub gave it to none of {STALL_ROUNDS_MAX} idle runners of class {} in turn; it is no demand any more. Does the \
+            "GitHub gave it to none of {STALL_ROUNDS_MAX} idle runners of class {} in turn; it is no demand for half an hour, and then has one more round. Does the \
              runner group let its repository in? Was it cancelled while no webhook came through?",
             class.id
         ),
-        JobPhase::Queued => {
-            let world = World::from_snapshot(snapshot, config);
-            waits_because(&world, &plan(&world, config, Policy::Target, now), &class.id)
-        }
+        JobPhase::Queued => waits_because(world, plan, &class.id),
     }
 }
 

@@ -15,9 +15,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::{counter, histogram};
-use muster_core::config::{Dimension, FleetConfig};
+use muster_core::config::{Class, Dimension, FleetConfig};
 use muster_core::ids::{ClassId, PoolName};
 use muster_core::job::JobRecord;
+use muster_core::machine::Market;
 use muster_core::metric::{self, NAMESPACE, dimension};
 use muster_core::money::HourlyPrice;
 use muster_core::stages::Stages;
@@ -151,30 +152,13 @@ impl Telemetry {
                 let pool = purpose.pool.to_string();
                 counter!(metric::SPOT_INTERRUPTIONS, dimension::POOL => pool).increment(1);
             }
-            JobNews::Started { class, market, job, stages } => {
-                let market = market.map_or("elsewhere", |market| market.as_str());
-                let pool = class.pool.as_str();
-                counter!(
-                    metric::JOBS_STARTED,
-                    dimension::POOL => pool.to_owned(),
-                    dimension::MARKET => market
-                )
-                .increment(1);
-                let mut line = document(now)?;
-                line.dimension(dimension::POOL, pool)?
-                    .dimension(dimension::MARKET, market)?
-                    .dimension_set([dimension::POOL, dimension::MARKET])?
-                    .dimension_set([dimension::POOL])?;
-                for dimension in opted_in {
-                    opt_in(&mut line, *dimension, job)?;
-                }
-                for (name, stage) in stage_metrics(stages) {
-                    if let Some(stage) = stage {
-                        line.metric(name, Unit::Seconds, [stage.as_secs_f64()])?;
-                    }
-                }
-                describe_job(&mut line, job, &class.id)?;
-                self.write(&line)?;
+            JobNews::Started { class, market } => {
+                let pool = class.pool.to_string();
+                let market = market_word(*market);
+                counter!(metric::JOBS_STARTED, dimension::POOL => pool, dimension::MARKET => market).increment(1);
+            }
+            JobNews::Timed { class, market, job, stages } => {
+                self.write(&queue_time_line(class, market_word(*market), job, stages, opted_in, now)?)?;
             }
         }
         Ok(())
@@ -192,7 +176,13 @@ impl Telemetry {
             let Some(class) = config.class(id) else { continue };
             let gauges = pools.entry(class.pool.clone()).or_default();
             gauges.add(id, state);
-            gauges.standby = class.shapes.iter().map(|shape| world.stock(&shape.id)).sum();
+        }
+        // Classes share shapes, and a shape of a class without demand may have stock: so by shape.
+        for (shape, count) in world.stocks() {
+            let owner = config.classes().iter().find(|class| class.shapes.iter().any(|of| of.id == *shape));
+            if let Some(gauges) = owner.and_then(|class| pools.get_mut(&class.pool)) {
+                gauges.standby += count;
+            }
         }
         for (pool, mut gauges) in pools {
             gauges.price = world.pool_totals(&pool).price;
@@ -261,6 +251,36 @@ impl PoolGauges {
 
 fn document(now: Timestamp) -> Result<Document, DocumentError> {
     Document::new(NAMESPACE, u64::try_from(now.unix_ms()).unwrap_or(0))
+}
+
+fn market_word(market: Option<Market>) -> &'static str {
+    market.map_or("elsewhere", Market::as_str)
+}
+
+/// The line of a job's queue time.
+fn queue_time_line(
+    class: &Class,
+    market: &'static str,
+    job: &JobRecord,
+    stages: &Stages,
+    opted_in: &[Dimension],
+    now: Timestamp,
+) -> Result<Document, DocumentError> {
+    let mut line = document(now)?;
+    line.dimension(dimension::POOL, class.pool.as_str())?
+        .dimension(dimension::MARKET, market)?
+        .dimension_set([dimension::POOL, dimension::MARKET])?
+        .dimension_set([dimension::POOL])?;
+    for dimension in opted_in {
+        opt_in(&mut line, *dimension, job)?;
+    }
+    for (name, stage) in stage_metrics(stages) {
+        if let Some(stage) = stage {
+            line.metric(name, Unit::Seconds, [stage.as_secs_f64()])?;
+        }
+    }
+    describe_job(&mut line, job, &class.id)?;
+    Ok(line)
 }
 
 fn stage_metrics(stages: &Stages) -> [(&'static str, Option<Duration>); 7] {

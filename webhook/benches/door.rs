@@ -52,9 +52,7 @@ fn config() -> FleetConfig {
              default_size = \"cpu-0\"\n"
         ));
         for size in 0..5 {
-            text.push_str(&format!(
-                "[pool.sizes.cpu-{size}]\ninstance_types = [\"c7i.large\", \"m7i.large\"]\n"
-            ));
+            text.push_str(&format!("[pool.sizes.cpu-{size}]\ninstance_types = [\"c7i.large\", \"m7i.large\"]\n"));
         }
     }
     let parsed = FleetConfig::parse("bench.toml", &text);
@@ -103,24 +101,15 @@ fn door(c: &mut Criterion) {
     );
     let mut group = c.benchmark_group("door");
     // The largest of the eight recorded workflow_job deliveries, and the two in the middle.
-    for name in [
-        "workflow_job.queued.7",
-        "workflow_job.in_progress.1",
-        "workflow_job.waiting.8",
-    ] {
+    for name in ["workflow_job.queued.7", "workflow_job.in_progress.1", "workflow_job.waiting.8"] {
         let body = payload(name);
         let signature = format!("sha256={}", hex::encode(bare(&body)));
         let headers = headers(&signature);
         let outcome = receive(&webhooks, &headers, &body);
-        assert!(
-            matches!(&outcome, Ok(Outcome::Stored(s)) if s.resolution.class().is_some()),
-            "{outcome:?}"
-        );
+        assert!(matches!(&outcome, Ok(Outcome::Stored(s)) if s.resolution.class().is_some()), "{outcome:?}");
 
         group.throughput(Throughput::Bytes(body.len() as u64));
-        group.bench_with_input(BenchmarkId::new("bare", name), &body, |b, body| {
-            b.iter(|| bare(black_box(body)))
-        });
+        group.bench_with_input(BenchmarkId::new("bare", name), &body, |b, body| b.iter(|| bare(black_box(body))));
         group.bench_with_input(BenchmarkId::new("path", name), &body, |b, body| {
             b.iter(|| receive(&webhooks, &headers, black_box(body)));
         });
@@ -128,20 +117,13 @@ fn door(c: &mut Criterion) {
 
     // The same job from a repository that asks for what nobody has.
     let body = payload("workflow_job.in_progress.1");
-    let body = String::from_utf8(body)
-        .expect("UTF-8")
-        .replace("dc-03", "dc-04")
-        .into_bytes();
+    let body = String::from_utf8(body).expect("UTF-8").replace("dc-03", "dc-04").into_bytes();
     let signature = format!("sha256={}", hex::encode(bare(&body)));
     let headers = headers(&signature);
     group.throughput(Throughput::Bytes(body.len() as u64));
-    group.bench_with_input(
-        BenchmarkId::new("refused", "workflow_job.in_progress.1"),
-        &body,
-        |b, body| {
-            b.iter(|| receive(&webhooks, &headers, black_box(body)));
-        },
-    );
+    group.bench_with_input(BenchmarkId::new("refused", "workflow_job.in_progress.1"), &body, |b, body| {
+        b.iter(|| receive(&webhooks, &headers, black_box(body)));
+    });
     group.finish();
 }
 

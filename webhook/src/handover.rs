@@ -2,6 +2,7 @@
 //!
 //! Invariant: no agent gets a configuration whose registration is not in the ledger as a fact. The registrar puts that
 //! fact too; if it died before, this heals it, and a machine with a registration that nobody knows could never be drained.
+//! And none whose machine is being ended: a job could reach it there.
 
 use muster_core::claim::ClaimRow;
 use muster_core::fact::{Fact, FactBody};
@@ -20,6 +21,10 @@ pub(crate) async fn sealed_config(
         return Ok(None);
     };
     let event = MachineEvent { instance, session, at: now, report: Report::Registered(registration) };
+    let about = event.instance.clone();
     store.put_fact(&Fact { received_at: now, body: FactBody::Machine(event) }).await?;
-    Ok(Some(sealed))
+    // Only now: a scaler that commits the machine's end after this look sees the registration before it acts.
+    let machine = store.machine(&about).await?;
+    let ending = machine.is_some_and(|machine| machine.terminate_at.is_some() || machine.gone_at.is_some());
+    Ok((!ending).then_some(sealed))
 }

@@ -254,7 +254,9 @@ where
     C: Clock + 'static,
 {
     let ledger = tokio::select! {
-        answer = door.store.generation() => answer.err().map(|e| e.to_string()),
+        answer = async { (door.store.generation().await.err(), door.webhooks.trouble().await) } => {
+            answer.0.or(answer.1).map(|e| e.to_string())
+        }
         () = door.clock.sleep(HEALTH_WAIT) => Some("the ledger does not answer".to_owned()),
     };
     let config = door.config.problem().map(|why| format!("the latest configuration was refused: {why}"));

@@ -8,6 +8,7 @@
 //! Invariant: [`Outcome::Stored`] means that `put_fact` has returned.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use muster_core::config::Resolution;
 use muster_core::fact::{Fact, FactBody};
@@ -101,6 +102,8 @@ pub struct Webhooks<S, C> {
     secrets: Arc<Secrets>,
     config: Arc<LiveConfig>,
     bell: Arc<dyn Bell>,
+    /// Whether the last delivery could not be stored.
+    failing: AtomicBool,
 }
 
 impl<S: Store, C: Clock> Webhooks<S, C> {
@@ -112,7 +115,23 @@ impl<S: Store, C: Clock> Webhooks<S, C> {
         config: Arc<LiveConfig>,
         bell: Arc<dyn Bell>,
     ) -> Webhooks<S, C> {
-        Webhooks { store, clock, secrets, config, bell }
+        Webhooks { store, clock, secrets, config, bell, failing: AtomicBool::new(false) }
+    }
+
+    /// Why nothing can be stored now. Asks the store to write only if the last delivery failed, so that a healthy door
+    /// answers at no cost and a broken one notices that it has recovered.
+    pub async fn trouble(&self) -> Option<StoreError> {
+        if !self.failing.load(Ordering::Relaxed) {
+            return None;
+        }
+        let now = self.clock.now();
+        match self.store.use_once(&format!("health-{}", now.unix_ms()), now).await {
+            Ok(_) => {
+                self.failing.store(false, Ordering::Relaxed);
+                None
+            }
+            Err(error) => Some(error),
+        }
     }
 
     /// Takes in one delivery.
@@ -142,7 +161,9 @@ impl<S: Store, C: Clock> Webhooks<S, C> {
             let resolution = config.resolve(&event.about.labels, &event.about.repository, event.about.public);
             (event, resolution)
         };
-        let put = self.store.put_fact(&Fact { received_at, body: FactBody::Job(event.clone()) }).await?;
+        let put = self.store.put_fact(&Fact { received_at, body: FactBody::Job(event.clone()) }).await;
+        self.failing.store(put.is_err(), Ordering::Relaxed);
+        let put = put?;
         self.bell.ring();
         let stored = Stored { event, duplicate: put == Put::Duplicate, resolution };
         log(&stored, headers.delivery, received_at);

@@ -114,8 +114,9 @@ impl<'a> Judge<'a> {
             Action::Stall { job, round } => {
                 let job = self.world.job(*job).ok_or("the job is not in the ledger, or over")?;
                 must(job.record.phase() == JobPhase::Queued, "only a queued job can be stalled")?;
+                let next = job.record.stall.map_or(1, |stall| stall.rounds + 1);
                 must(
-                    *round == job.record.stall.map_or(1, |stall| stall.rounds + 1),
+                    *round == next || (job.record.is_unservable() && *round < next),
                     "a stall's round must be the next one",
                 )
             }
@@ -124,6 +125,8 @@ impl<'a> Judge<'a> {
                 must(matches!(phase, MachinePhase::Gone(_)), "only a machine that is gone is forgotten")
             }
             Action::SetStandby { shape, size } => {
+                let more = *size > self.world.stock(shape);
+                must(!more || self.world.switch() == Switch::Run, "the switch forbids launches")?;
                 must(*size == 0 || self.config.shape(shape).is_some(), "the shape is not in the configuration")
             }
         }
@@ -167,6 +170,7 @@ impl<'a> Judge<'a> {
         let machine = self.machine(instance)?;
         let (_, registration) = machine.told.registered.as_ref().ok_or("it has no registration")?;
         must(registration.id == runner, "the registration is another one")?;
+        must(machine.job.is_none(), "GitHub has named a job for it")?;
         match machine.phase() {
             MachinePhase::Frozen(since) => {
                 must(machine.open_drain().is_some_and(|drain| drain.removal.is_none()), "GitHub was asked before")?;

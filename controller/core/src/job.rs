@@ -197,13 +197,13 @@ impl JobPhase {
 /// The one thing in a record that is ours and not GitHub's. Ordered, so that two of them have one winner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Stall {
+    /// The last time; of two records the later one wins.
+    pub at: Timestamp,
     /// So many times.
     pub rounds: u32,
-    /// The last time.
-    pub at: Timestamp,
 }
 
-/// After so many rounds a stalled job is unservable: new runners did not help.
+/// After so many rounds a stalled job is unservable for a while: new runners did not help.
 pub const STALL_ROUNDS_MAX: u32 = 3;
 
 /// All that was ever told of one job, merged.
@@ -327,7 +327,9 @@ impl JobRecord {
             return Some(queued.received_at);
         }
         let believable = queued.received_at - WEBHOOK_DELAY_MAX;
-        Some(queued.created_at.map_or(queued.received_at, |created| created.max(believable)))
+        let demanded = queued.created_at.map_or(queued.received_at, |created| created.max(believable));
+        // What has started was runnable by then: a delivery of the past is not demand of today.
+        Some(self.started_at().map_or(demanded, |started| demanded.min(started)))
     }
 
     /// When a runner took it, as far as is known.

@@ -140,10 +140,7 @@ fn later_schedules_win_bound_by_bound_and_the_rest_stays() {
     assert_eq!(idle("p/a/spot", "2026-11-23T08:00:00Z"), Bounds { min: 7, max: 20 });
     // Only the default class follows the pool's bounds; a size has its own in the default market.
     assert_eq!(idle("p/a/on-demand", "2026-11-23T08:00:00Z"), Bounds::ANY);
-    assert_eq!(
-        idle("p/b/spot", "2026-11-23T08:00:00Z"),
-        Bounds { min: 3, max: u32::MAX }
-    );
+    assert_eq!(idle("p/b/spot", "2026-11-23T08:00:00Z"), Bounds { min: 3, max: u32::MAX });
     assert_eq!(idle("p/b/on-demand", "2026-11-23T08:00:00Z"), Bounds::ANY);
     assert_eq!(idle("p/none/spot", "2026-11-23T08:00:00Z"), Bounds::NONE);
     let shape = &fleet.class(&ClassId::new("p/a/on-demand")).unwrap().shapes[0].id;
@@ -152,10 +149,7 @@ fn later_schedules_win_bound_by_bound_and_the_rest_stays() {
     assert_eq!(standby("2026-11-23T08:00:00Z").bounds, Bounds { min: 3, max: 4 });
     assert_eq!(standby("2026-11-23T08:00:00Z").state, StandbyState::Hibernated);
     let spot = &fleet.class(&ClassId::new("p/a/spot")).unwrap().shapes[0].id;
-    assert_eq!(
-        fleet.standby_bounds(spot, at("2026-11-23T08:00:00Z")).bounds,
-        Bounds::NONE
-    );
+    assert_eq!(fleet.standby_bounds(spot, at("2026-11-23T08:00:00Z")).bounds, Bounds::NONE);
     let table = fleet.bounds_at(at("2026-11-23T08:00:00Z"));
     assert_eq!(table.standby_shapes().map(|(id, _)| id).collect::<Vec<_>>(), [shape]);
 }
@@ -163,18 +157,11 @@ fn later_schedules_win_bound_by_bound_and_the_rest_stays() {
 #[test]
 fn without_schedules_an_answer_holds_forever() {
     let fleet = fleet("Europe/Berlin", "standby = { min = 2 }");
-    for now in [
-        Timestamp::from_unix_ms(i64::MIN),
-        Timestamp::EPOCH,
-        Timestamp::from_unix_ms(i64::MAX - 1),
-    ] {
+    for now in [Timestamp::from_unix_ms(i64::MIN), Timestamp::EPOCH, Timestamp::from_unix_ms(i64::MAX - 1)] {
         assert_eq!(fleet.next_schedule_change(now), None);
         let answer = fleet.bounds_at(now);
         assert!(answer.covers(now));
-        assert_eq!(
-            answer.standby_shapes().next().unwrap().1.bounds,
-            Bounds { min: 2, max: 2 }
-        );
+        assert_eq!(answer.standby_shapes().next().unwrap().1.bounds, Bounds { min: 2, max: 2 });
     }
 }
 

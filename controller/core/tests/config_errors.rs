@@ -39,10 +39,7 @@ const ERRORS: &[Case] = &[
     // TOML itself
     ("fleet.max_runners", &[("max_runners = 10", "max_runners = = 10 #!")]),
     ("pool[0].os", &[("os = \"linux\"", "os = \"linux\"\nos = \"linux\" #!")]),
-    (
-        "pool[0].sizes.cpu-2",
-        &[("[pool.sizes.cpu-8]", "[pool.sizes.cpu-2] #!")],
-    ),
+    ("pool[0].sizes.cpu-2", &[("[pool.sizes.cpu-8]", "[pool.sizes.cpu-2] #!")]),
     ("github.webhook_secrets", &[("[\"env:S\"]", "hunter2 #!")]),
     ("github.webhook_secrets", &[("[\"env:S\"]", "[hunter2] #!")]),
     ("github.webhook_secrets", &[("[\"env:S\"]", "[\"hunter2\\q\"] #!")]),
@@ -51,100 +48,34 @@ const ERRORS: &[Case] = &[
     ("flet", &[("[fleet]", "[flet] #!")]),
     ("fleet.max_runner", &[("max_runners = 10", "max_runner = 10 #!")]),
     ("pool[0]", &[("labels = [", "labels #!\n = [")]),
-    (
-        "pool[0].lables",
-        &[("labels = [\"self-hosted\", \"linux\"]", "lables = [] #!")],
-    ),
-    (
-        "pool[0].sizes.cpu-8.colour",
-        &[("vcpus = 8", "vcpus = 8\ncolour = 1 #!")],
-    ),
-    (
-        "pool[0].idle.mim",
-        &[("arch = \"x64\"", "arch = \"x64\"\nidle = { mim = 1 } #!")],
-    ),
-    (
-        "github.token",
-        &[("[[github.app]]", "token = \"x\" #!\n[[github.app]]")],
-    ),
-    (
-        "metrics.dimensions[1]",
-        &[(
-            "[fleet]",
-            "[metrics]\ndimensions = [\"event\",\n\"events\"] #!\n[fleet]",
-        )],
-    ),
-    (
-        "metrics.dimensions[1]",
-        &[("[fleet]", "[metrics]\ndimensions = [\"event\",\n\"event\"] #!\n[fleet]")],
-    ),
+    ("pool[0].lables", &[("labels = [\"self-hosted\", \"linux\"]", "lables = [] #!")]),
+    ("pool[0].sizes.cpu-8.colour", &[("vcpus = 8", "vcpus = 8\ncolour = 1 #!")]),
+    ("pool[0].idle.mim", &[("arch = \"x64\"", "arch = \"x64\"\nidle = { mim = 1 } #!")]),
+    ("github.token", &[("[[github.app]]", "token = \"x\" #!\n[[github.app]]")]),
+    ("metrics.dimensions[1]", &[("[fleet]", "[metrics]\ndimensions = [\"event\",\n\"events\"] #!\n[fleet]")]),
+    ("metrics.dimensions[1]", &[("[fleet]", "[metrics]\ndimensions = [\"event\",\n\"event\"] #!\n[fleet]")]),
     ("fleet.max_runners", &[("max_runners = 10", "max_runners = \"10\" #!")]),
     ("fleet.max_runners", &[("max_runners = 10", "max_runners = 1.5 #!")]),
-    (
-        "pool[0].labels",
-        &[("labels = [\"self-hosted\", \"linux\"]", "labels = \"linux\" #!")],
-    ),
+    ("pool[0].labels", &[("labels = [\"self-hosted\", \"linux\"]", "labels = \"linux\" #!")]),
     ("pool[0].labels[1]", &[("\"linux\"]", "\n7] #!")]),
-    (
-        "pool[0].public_repositories",
-        &[("arch = \"x64\"", "arch = \"x64\"\npublic_repositories = \"yes\" #!")],
-    ),
+    ("pool[0].public_repositories", &[("arch = \"x64\"", "arch = \"x64\"\npublic_repositories = \"yes\" #!")]),
     ("pool[0].idle", &[("arch = \"x64\"", "arch = \"x64\"\nidle = 4 #!")]),
     ("pool[0].name", &[("name = \"linux\"", "name = 2026-11-22 #!")]),
-    (
-        "pool",
-        &[
-            ("[[pool]]\nname = \"linux\"", "[pool] #!\nname = \"linux\""),
-            ("[[pool]]\nname = \"mac\"", "[mac]"),
-        ],
-    ),
-    (
-        "pool[0].priority",
-        &[("arch = \"x64\"", "arch = \"x64\"\npriority = true #!")],
-    ),
+    ("pool", &[("[[pool]]\nname = \"linux\"", "[pool] #!\nname = \"linux\""), ("[[pool]]\nname = \"mac\"", "[mac]")]),
+    ("pool[0].priority", &[("arch = \"x64\"", "arch = \"x64\"\npriority = true #!")]),
     // Numbers
     ("fleet.max_runners", &[("max_runners = 10", "max_runners = -1 #!")]),
-    (
-        "fleet.max_runners",
-        &[("max_runners = 10", "max_runners = 99999999999999999999 #!")],
-    ),
-    (
-        "fleet.budget_usd_per_hour",
-        &[("max_runners = 10", "budget_usd_per_hour = -0.5 #!")],
-    ),
-    (
-        "fleet.budget_usd_per_hour",
-        &[("max_runners = 10", "budget_usd_per_hour = nan #!")],
-    ),
-    (
-        "fleet.budget_usd_per_hour",
-        &[("max_runners = 10", "budget_usd_per_hour = inf #!")],
-    ),
-    (
-        "pool[0].max_job_hours",
-        &[("arch = \"x64\"", "arch = \"x64\"\nmax_job_hours = 0 #!")],
-    ),
+    ("fleet.max_runners", &[("max_runners = 10", "max_runners = 99999999999999999999 #!")]),
+    ("fleet.budget_usd_per_hour", &[("max_runners = 10", "budget_usd_per_hour = -0.5 #!")]),
+    ("fleet.budget_usd_per_hour", &[("max_runners = 10", "budget_usd_per_hour = nan #!")]),
+    ("fleet.budget_usd_per_hour", &[("max_runners = 10", "budget_usd_per_hour = inf #!")]),
+    ("pool[0].max_job_hours", &[("arch = \"x64\"", "arch = \"x64\"\nmax_job_hours = 0 #!")]),
     ("pool[0].sizes.cpu-8.vcpus", &[("vcpus = 8", "vcpus = 0 #!")]),
-    (
-        "pool[0].idle.min",
-        &[("arch = \"x64\"", "arch = \"x64\"\nidle = { min = -1 } #!")],
-    ),
-    (
-        "pool[0].idle.max",
-        &[("arch = \"x64\"", "arch = \"x64\"\nidle = { min = 5, max = 4 } #!")],
-    ),
-    (
-        "pool[0].standby.max",
-        &[("arch = \"x64\"", "arch = \"x64\"\nstandby = { min = 5, max = 4 } #!")],
-    ),
-    (
-        "pool[0].sizes.cpu-8.idle.max",
-        &[("vcpus = 8", "vcpus = 8\nidle = { min = 5, max = 4 } #!")],
-    ),
-    (
-        "pool[0].sizes.cpu-8.usd_per_hour.spot",
-        &[("vcpus = 8", "vcpus = 8\nusd_per_hour = { spot = -1 } #!")],
-    ),
+    ("pool[0].idle.min", &[("arch = \"x64\"", "arch = \"x64\"\nidle = { min = -1 } #!")]),
+    ("pool[0].idle.max", &[("arch = \"x64\"", "arch = \"x64\"\nidle = { min = 5, max = 4 } #!")]),
+    ("pool[0].standby.max", &[("arch = \"x64\"", "arch = \"x64\"\nstandby = { min = 5, max = 4 } #!")]),
+    ("pool[0].sizes.cpu-8.idle.max", &[("vcpus = 8", "vcpus = 8\nidle = { min = 5, max = 4 } #!")]),
+    ("pool[0].sizes.cpu-8.usd_per_hour.spot", &[("vcpus = 8", "vcpus = 8\nusd_per_hour = { spot = -1 } #!")]),
     // GitHub
     (
         "github",
@@ -154,133 +85,40 @@ const ERRORS: &[Case] = &[
         )],
     ),
     ("github", &[("[github]\norganization = \"acme\"", "[github] #!")]),
-    (
-        "github.enterprise",
-        &[(
-            "organization = \"acme\"",
-            "organization = \"acme\"\nenterprise = \"acme\" #!",
-        )],
-    ),
-    (
-        "github.repository",
-        &[(
-            "organization = \"acme\"",
-            "organization = \"acme\"\nrepository = \"acme/api\" #!",
-        )],
-    ),
-    (
-        "github.organization",
-        &[("organization = \"acme\"", "organization = \"acme corp\" #!")],
-    ),
-    (
-        "github.repository",
-        &[("organization = \"acme\"", "repository = \"api\" #!")],
-    ),
-    (
-        "github.api_url",
-        &[(
-            "[[github.app]]",
-            "api_url = \"http://api.github.com\" #!\n[[github.app]]",
-        )],
-    ),
-    (
-        "github.api_url",
-        &[("[[github.app]]", "api_url = \"https://github.com\" #!\n[[github.app]]")],
-    ),
-    (
-        "github.api_url",
-        &[("[[github.app]]", "api_url = \"api.github.com\" #!\n[[github.app]]")],
-    ),
-    (
-        "github.api_url",
-        &[(
-            "[[github.app]]",
-            "api_url = \"https://me:hunter2@ghe.io/api/v3\" #!\n[[github.app]]",
-        )],
-    ),
-    (
-        "github.api_url",
-        &[("[[github.app]]", "api_url = \"https:///api/v3\" #!\n[[github.app]]")],
-    ),
-    (
-        "github.api_url",
-        &[(
-            "[[github.app]]",
-            "api_url = \"https://ghe.io/api/v3?hunter2\" #!\n[[github.app]]",
-        )],
-    ),
-    (
-        "github.webhook_secrets",
-        &[("[github]", "[github] #!"), ("webhook_secrets = [\"env:S\"]\n", "")],
-    ),
+    ("github.enterprise", &[("organization = \"acme\"", "organization = \"acme\"\nenterprise = \"acme\" #!")]),
+    ("github.repository", &[("organization = \"acme\"", "organization = \"acme\"\nrepository = \"acme/api\" #!")]),
+    ("github.organization", &[("organization = \"acme\"", "organization = \"acme corp\" #!")]),
+    ("github.repository", &[("organization = \"acme\"", "repository = \"api\" #!")]),
+    ("github.api_url", &[("[[github.app]]", "api_url = \"http://api.github.com\" #!\n[[github.app]]")]),
+    ("github.api_url", &[("[[github.app]]", "api_url = \"https://github.com\" #!\n[[github.app]]")]),
+    ("github.api_url", &[("[[github.app]]", "api_url = \"api.github.com\" #!\n[[github.app]]")]),
+    ("github.api_url", &[("[[github.app]]", "api_url = \"https://me:hunter2@ghe.io/api/v3\" #!\n[[github.app]]")]),
+    ("github.api_url", &[("[[github.app]]", "api_url = \"https:///api/v3\" #!\n[[github.app]]")]),
+    ("github.api_url", &[("[[github.app]]", "api_url = \"https://ghe.io/api/v3?hunter2\" #!\n[[github.app]]")]),
+    ("github.webhook_secrets", &[("[github]", "[github] #!"), ("webhook_secrets = [\"env:S\"]\n", "")]),
     ("github.webhook_secrets", &[("[\"env:S\"]", "[] #!")]),
-    (
-        "github.webhook_secrets",
-        &[("[\"env:S\"]", "[\"env:A\", \"env:B\", \"env:C\"] #!")],
-    ),
-    (
-        "github.webhook_secrets[1]",
-        &[("[\"env:S\"]", "[\"env:S\",\n\"env:S\"] #!")],
-    ),
+    ("github.webhook_secrets", &[("[\"env:S\"]", "[\"env:A\", \"env:B\", \"env:C\"] #!")]),
+    ("github.webhook_secrets[1]", &[("[\"env:S\"]", "[\"env:S\",\n\"env:S\"] #!")]),
     ("github.webhook_secrets[0]", &[("[\"env:S\"]", "[\"hunter2\"] #!")]),
     ("github.webhook_secrets[0]", &[("[\"env:S\"]", "[\"evn:hunter2\"] #!")]),
-    (
-        "github.webhook_secrets[0]",
-        &[("[\"env:S\"]", "[\"env:hunter2 hunter2\"] #!")],
-    ),
-    (
-        "github.webhook_secrets[0]",
-        &[("[\"env:S\"]", "[\"env:ghp_hunter2\"] #!")],
-    ),
+    ("github.webhook_secrets[0]", &[("[\"env:S\"]", "[\"env:hunter2 hunter2\"] #!")]),
+    ("github.webhook_secrets[0]", &[("[\"env:S\"]", "[\"env:ghp_hunter2\"] #!")]),
     ("github.webhook_secrets", &[("[\"env:S\"]", "\"hunter2\" #!")]),
-    (
-        "github.app[0].private_key",
-        &[("\"env:K\"", "\"-----BEGIN RSA PRIVATE KEY-----\\nhunter2\" #!")],
-    ),
+    ("github.app[0].private_key", &[("\"env:K\"", "\"-----BEGIN RSA PRIVATE KEY-----\\nhunter2\" #!")]),
     ("github.app[0].private_key", &[("\"env:K\"", "\"file:\" #!")]),
-    (
-        "github.app[0].private_key",
-        &[
-            ("[[github.app]]", "[[github.app]] #!"),
-            ("private_key = \"env:K\"\n", ""),
-        ],
-    ),
-    (
-        "github.app[0].id",
-        &[("[[github.app]]", "[[github.app]] #!"), ("id = 1\n", "")],
-    ),
+    ("github.app[0].private_key", &[("[[github.app]]", "[[github.app]] #!"), ("private_key = \"env:K\"\n", "")]),
+    ("github.app[0].id", &[("[[github.app]]", "[[github.app]] #!"), ("id = 1\n", "")]),
     ("github.app[0].id", &[("id = 1", "id = 0 #!")]),
-    (
-        "github.app[0].installation_id",
-        &[("id = 1", "id = 1\ninstallation_id = \"7\" #!")],
-    ),
-    (
-        "github.app[1].id",
-        &[("[fleet]", "[[github.app]]\nid = 1 #!\nprivate_key = \"env:K\"\n[fleet]")],
-    ),
+    ("github.app[0].installation_id", &[("id = 1", "id = 1\ninstallation_id = \"7\" #!")]),
+    ("github.app[1].id", &[("[fleet]", "[[github.app]]\nid = 1 #!\nprivate_key = \"env:K\"\n[fleet]")]),
     // Fleet
     ("fleet.name", &[("max_runners = 10", "name = \"a b\" #!")]),
-    (
-        "fleet.time_zone",
-        &[("max_runners = 10", "time_zone = \"Europe/Berln\" #!")],
-    ),
+    ("fleet.time_zone", &[("max_runners = 10", "time_zone = \"Europe/Berln\" #!")]),
     ("fleet.time_zone", &[("max_runners = 10", "time_zone = \"CEST+2\" #!")]),
-    (
-        "fleet.queue_time_target",
-        &[("max_runners = 10", "queue_time_target = \"95% < 15s\" #!")],
-    ),
-    (
-        "fleet.queue_time_target",
-        &[("max_runners = 10", "queue_time_target = \"p95 < 15\" #!")],
-    ),
-    (
-        "fleet.queue_time_target",
-        &[("max_runners = 10", "queue_time_target = \"p100 < 15s\" #!")],
-    ),
-    (
-        "fleet.queue_time_target",
-        &[("max_runners = 10", "queue_time_target = \"p95 < 0s\" #!")],
-    ),
+    ("fleet.queue_time_target", &[("max_runners = 10", "queue_time_target = \"95% < 15s\" #!")]),
+    ("fleet.queue_time_target", &[("max_runners = 10", "queue_time_target = \"p95 < 15\" #!")]),
+    ("fleet.queue_time_target", &[("max_runners = 10", "queue_time_target = \"p100 < 15s\" #!")]),
+    ("fleet.queue_time_target", &[("max_runners = 10", "queue_time_target = \"p95 < 0s\" #!")]),
     (
         "pool[0].sizes.cpu-2.usd_per_hour",
         &[
@@ -306,85 +144,28 @@ const ERRORS: &[Case] = &[
     ("pool[0].name", &[("[[pool]]\nname = \"linux\"", "[[pool]] #!")]),
     ("pool[0].name", &[("name = \"linux\"", "name = \"li/nux\" #!")]),
     ("pool[1].name", &[("name = \"mac\"", "name = \"Linux\" #!")]),
-    (
-        "pool[0].os",
-        &[(
-            "[[pool]]\nname = \"linux\"\nos = \"linux\"",
-            "[[pool]] #!\nname = \"linux\"",
-        )],
-    ),
+    ("pool[0].os", &[("[[pool]]\nname = \"linux\"\nos = \"linux\"", "[[pool]] #!\nname = \"linux\"")]),
     ("pool[0].os", &[("os = \"linux\"", "os = \"linx\" #!")]),
     ("pool[0].arch", &[("arch = \"x64\"", "arch = \"amd64\" #!")]),
-    (
-        "pool[0].runner_group",
-        &[("arch = \"x64\"", "arch = \"x64\"\nrunner_group = \"\" #!")],
-    ),
-    (
-        "pool[0].markets[0]",
-        &[("markets = [\"spot\",", "markets = [\"sport\", \"spot\", #!\n")],
-    ),
-    (
-        "pool[0].markets[1]",
-        &[("markets = [\"spot\",", "markets = [\"spot\",\n\"spot\", #!\n")],
-    ),
-    (
-        "pool[0].markets",
-        &[(
-            "markets = [\"spot\", \"on-demand\"]\ndefault_market = \"spot\"",
-            "markets = [] #!",
-        )],
-    ),
+    ("pool[0].runner_group", &[("arch = \"x64\"", "arch = \"x64\"\nrunner_group = \"\" #!")]),
+    ("pool[0].markets[0]", &[("markets = [\"spot\",", "markets = [\"sport\", \"spot\", #!\n")]),
+    ("pool[0].markets[1]", &[("markets = [\"spot\",", "markets = [\"spot\",\n\"spot\", #!\n")]),
+    ("pool[0].markets", &[("markets = [\"spot\", \"on-demand\"]\ndefault_market = \"spot\"", "markets = [] #!")]),
     (
         "pool[0].default_market",
-        &[
-            ("[[pool]]\nname = \"linux\"", "[[pool]] #!\nname = \"linux\""),
-            ("default_market = \"spot\"\n", ""),
-        ],
+        &[("[[pool]]\nname = \"linux\"", "[[pool]] #!\nname = \"linux\""), ("default_market = \"spot\"\n", "")],
     ),
-    (
-        "pool[0].default_market",
-        &[(
-            "default_market = \"spot\"",
-            "default_market = \"spot-then-on-demand\" #!",
-        )],
-    ),
+    ("pool[0].default_market", &[("default_market = \"spot\"", "default_market = \"spot-then-on-demand\" #!")]),
     (
         "pool[0].default_size",
-        &[
-            ("[[pool]]\nname = \"linux\"", "[[pool]] #!\nname = \"linux\""),
-            ("default_size = \"cpu-2\"\n", ""),
-        ],
+        &[("[[pool]]\nname = \"linux\"", "[[pool]] #!\nname = \"linux\""), ("default_size = \"cpu-2\"\n", "")],
     ),
-    (
-        "pool[0].default_size",
-        &[("default_size = \"cpu-2\"", "default_size = \"cpu-3\" #!")],
-    ),
-    (
-        "pool[1].markets",
-        &[("arch = \"arm64\"", "arch = \"arm64\"\nmarkets = [\"spot\"] #!")],
-    ),
-    (
-        "pool[1].standby",
-        &[("arch = \"arm64\"", "arch = \"arm64\"\nstandby = { min = 1 } #!")],
-    ),
-    (
-        "pool[0].standby",
-        &[(
-            "markets = [\"spot\", \"on-demand\"]",
-            "markets = [\"spot\"]\nstandby = { max = 1 } #!",
-        )],
-    ),
-    (
-        "pool[0].standby.state",
-        &[(
-            "arch = \"x64\"",
-            "arch = \"x64\"\nstandby = { max = 1, state = \"running\" } #!",
-        )],
-    ),
-    (
-        "pool[0].labels",
-        &[("labels = [\"self-hosted\", \"linux\"]", "labels = [] #!")],
-    ),
+    ("pool[0].default_size", &[("default_size = \"cpu-2\"", "default_size = \"cpu-3\" #!")]),
+    ("pool[1].markets", &[("arch = \"arm64\"", "arch = \"arm64\"\nmarkets = [\"spot\"] #!")]),
+    ("pool[1].standby", &[("arch = \"arm64\"", "arch = \"arm64\"\nstandby = { min = 1 } #!")]),
+    ("pool[0].standby", &[("markets = [\"spot\", \"on-demand\"]", "markets = [\"spot\"]\nstandby = { max = 1 } #!")]),
+    ("pool[0].standby.state", &[("arch = \"x64\"", "arch = \"x64\"\nstandby = { max = 1, state = \"running\" } #!")]),
+    ("pool[0].labels", &[("labels = [\"self-hosted\", \"linux\"]", "labels = [] #!")]),
     ("pool[0].labels[0]", &[("\"self-hosted\"", "\"\"")]),
     ("pool[0].labels[0]", &[("\"self-hosted\"", "\"a,b\"")]),
     ("pool[0].labels[0]", &[("\"self-hosted\"", "\" a\"")]),
@@ -393,20 +174,11 @@ const ERRORS: &[Case] = &[
     ("pool[0].labels[1]", &[("\"self-hosted\"", "\"Linux\"")]),
     ("pool[0].labels[0]", &[("\"self-hosted\"", "\"On-Demand\"")]),
     ("pool[0].labels[0]", &[("\"self-hosted\"", "\"CPU-8\"")]),
-    (
-        "pool[0].repositories",
-        &[("arch = \"x64\"", "arch = \"x64\"\nrepositories = [] #!")],
-    ),
+    ("pool[0].repositories", &[("arch = \"x64\"", "arch = \"x64\"\nrepositories = [] #!")]),
+    ("pool[0].repositories[0]", &[("arch = \"x64\"", "arch = \"x64\"\nrepositories = [\"acme\"] #!")]),
     (
         "pool[0].repositories[0]",
-        &[("arch = \"x64\"", "arch = \"x64\"\nrepositories = [\"acme\"] #!")],
-    ),
-    (
-        "pool[0].repositories[0]",
-        &[(
-            "arch = \"x64\"",
-            "arch = \"x64\"\nrepositories = [\"https://github.com/acme/api\"] #!",
-        )],
+        &[("arch = \"x64\"", "arch = \"x64\"\nrepositories = [\"https://github.com/acme/api\"] #!")],
     ),
     (
         "pool[0].repositories",
@@ -416,10 +188,7 @@ const ERRORS: &[Case] = &[
             ("arch = \"arm64\"", "arch = \"arm64\"\nrepositories = [\"*\"]"),
         ],
     ),
-    (
-        "pool[0].instance_type_labels[0]",
-        &[("arch = \"x64\"", "arch = \"x64\"\ninstance_type_labels = [\"c7i\"] #!")],
-    ),
+    ("pool[0].instance_type_labels[0]", &[("arch = \"x64\"", "arch = \"x64\"\ninstance_type_labels = [\"c7i\"] #!")]),
     // Sizes
     (
         "pool[0].sizes",
@@ -438,107 +207,53 @@ const ERRORS: &[Case] = &[
             "sizes = {} #!\n",
         )],
     ),
-    (
-        "pool[0].sizes.CPU-2",
-        &[("[pool.sizes.cpu-8]", "[pool.sizes.CPU-2] #!")],
-    ),
+    ("pool[0].sizes.CPU-2", &[("[pool.sizes.cpu-8]", "[pool.sizes.CPU-2] #!")]),
     ("pool[0].sizes.spot", &[("[pool.sizes.cpu-8]", "[pool.sizes.spot] #!")]),
-    (
-        "pool[0].sizes.\"a/b\"",
-        &[("[pool.sizes.cpu-8]", "[pool.sizes.\"a/b\"] #!")],
-    ),
-    (
-        "pool[0].sizes.cpu-8",
-        &[("[pool.sizes.cpu-8]\nvcpus = 8", "[pool.sizes.cpu-8] #!\nmemory_gib = 8")],
-    ),
-    (
-        "pool[0].sizes.cpu-2.instance_types",
-        &[("[\"c7i.large\", \"c7a.large\"]", "[] #!")],
-    ),
-    (
-        "pool[0].sizes.cpu-2.instance_types[1]",
-        &[("\"c7a.large\"]", "\n\"c7a\"] #!")],
-    ),
-    (
-        "pool[0].sizes.cpu-2.instance_types[1]",
-        &[("\"c7a.large\"]", "\n\"c7i.large\"] #!")],
-    ),
-    (
-        "pool[0].sizes.cpu-8.image",
-        &[("vcpus = 8", "vcpus = 8\nimage = \" \" #!")],
-    ),
-    (
-        "pool[0].sizes.cpu-8.usd_per_hour.ondemand",
-        &[("vcpus = 8", "vcpus = 8\nusd_per_hour = { ondemand = 1 } #!")],
-    ),
+    ("pool[0].sizes.\"a/b\"", &[("[pool.sizes.cpu-8]", "[pool.sizes.\"a/b\"] #!")]),
+    ("pool[0].sizes.cpu-8", &[("[pool.sizes.cpu-8]\nvcpus = 8", "[pool.sizes.cpu-8] #!\nmemory_gib = 8")]),
+    ("pool[0].sizes.cpu-2.instance_types", &[("[\"c7i.large\", \"c7a.large\"]", "[] #!")]),
+    ("pool[0].sizes.cpu-2.instance_types[1]", &[("\"c7a.large\"]", "\n\"c7a\"] #!")]),
+    ("pool[0].sizes.cpu-2.instance_types[1]", &[("\"c7a.large\"]", "\n\"c7i.large\"] #!")]),
+    ("pool[0].sizes.cpu-8.image", &[("vcpus = 8", "vcpus = 8\nimage = \" \" #!")]),
+    ("pool[0].sizes.cpu-8.usd_per_hour.ondemand", &[("vcpus = 8", "vcpus = 8\nusd_per_hour = { ondemand = 1 } #!")]),
     // Schedules
     (
         "pool[0].schedule[0].when",
-        &[(
-            "[pool.sizes.cpu-2]",
-            "[[pool.schedule]] #!\nidle = { min = 1 }\n[pool.sizes.cpu-2]",
-        )],
+        &[("[pool.sizes.cpu-2]", "[[pool.schedule]] #!\nidle = { min = 1 }\n[pool.sizes.cpu-2]")],
+    ),
+    ("pool[0].schedule[0].when", &[("[pool.sizes.cpu-2]", "[[pool.schedule]]\nwhen = \"\" #!\n[pool.sizes.cpu-2]")]),
+    (
+        "pool[0].schedule[0].when",
+        &[("[pool.sizes.cpu-2]", "[[pool.schedule]]\nwhen = \"mo-fri 07:00-19:00\" #!\n[pool.sizes.cpu-2]")],
     ),
     (
         "pool[0].schedule[0].when",
-        &[(
-            "[pool.sizes.cpu-2]",
-            "[[pool.schedule]]\nwhen = \"\" #!\n[pool.sizes.cpu-2]",
-        )],
+        &[("[pool.sizes.cpu-2]", "[[pool.schedule]]\nwhen = \"mon 7-19\" #!\n[pool.sizes.cpu-2]")],
     ),
     (
         "pool[0].schedule[0].when",
-        &[(
-            "[pool.sizes.cpu-2]",
-            "[[pool.schedule]]\nwhen = \"mo-fri 07:00-19:00\" #!\n[pool.sizes.cpu-2]",
-        )],
+        &[("[pool.sizes.cpu-2]", "[[pool.schedule]]\nwhen = \"mon 07:00-24:01\" #!\n[pool.sizes.cpu-2]")],
     ),
     (
         "pool[0].schedule[0].when",
-        &[(
-            "[pool.sizes.cpu-2]",
-            "[[pool.schedule]]\nwhen = \"mon 7-19\" #!\n[pool.sizes.cpu-2]",
-        )],
+        &[("[pool.sizes.cpu-2]", "[[pool.schedule]]\nwhen = \"mon 24:00-07:00\" #!\n[pool.sizes.cpu-2]")],
     ),
     (
         "pool[0].schedule[0].when",
-        &[(
-            "[pool.sizes.cpu-2]",
-            "[[pool.schedule]]\nwhen = \"mon 07:00-24:01\" #!\n[pool.sizes.cpu-2]",
-        )],
-    ),
-    (
-        "pool[0].schedule[0].when",
-        &[(
-            "[pool.sizes.cpu-2]",
-            "[[pool.schedule]]\nwhen = \"mon 24:00-07:00\" #!\n[pool.sizes.cpu-2]",
-        )],
-    ),
-    (
-        "pool[0].schedule[0].when",
-        &[(
-            "[pool.sizes.cpu-2]",
-            "[[pool.schedule]]\nwhen = \"mon, wed 07:00-19:00\" #!\n[pool.sizes.cpu-2]",
-        )],
+        &[("[pool.sizes.cpu-2]", "[[pool.schedule]]\nwhen = \"mon, wed 07:00-19:00\" #!\n[pool.sizes.cpu-2]")],
     ),
     (
         "pool[0].schedule[0].idle.min",
         &[
             ("arch = \"x64\"", "arch = \"x64\"\nidle = { max = 3 }"),
-            (
-                "[pool.sizes.cpu-2]",
-                "[[pool.schedule]]\nwhen = \"mon\"\nidle = { min = 4 } #!\n[pool.sizes.cpu-2]",
-            ),
+            ("[pool.sizes.cpu-2]", "[[pool.schedule]]\nwhen = \"mon\"\nidle = { min = 4 } #!\n[pool.sizes.cpu-2]"),
         ],
     ),
     (
         "pool[0].schedule[0].idle.max",
         &[
             ("arch = \"x64\"", "arch = \"x64\"\nidle = { min = 3 }"),
-            (
-                "[pool.sizes.cpu-2]",
-                "[[pool.schedule]]\nwhen = \"mon\"\nidle = { max = 2 } #!\n[pool.sizes.cpu-2]",
-            ),
+            ("[pool.sizes.cpu-2]", "[[pool.schedule]]\nwhen = \"mon\"\nidle = { max = 2 } #!\n[pool.sizes.cpu-2]"),
         ],
     ),
     (
@@ -561,21 +276,9 @@ const ERRORS: &[Case] = &[
 ];
 
 const WARNINGS: &[Case] = &[
-    (
-        "github.app",
-        &[
-            ("[github]", "[github] #!"),
-            ("[[github.app]]\nid = 1\nprivate_key = \"env:K\"\n", ""),
-        ],
-    ),
-    (
-        "github.api_url",
-        &[("[[github.app]]", "api_url = \"https://ghe.io\" #!\n[[github.app]]")],
-    ),
-    (
-        "metrics.dimensions",
-        &[("[fleet]", "[metrics]\ndimensions = [\"workflow\"] #!\n[fleet]")],
-    ),
+    ("github.app", &[("[github]", "[github] #!"), ("[[github.app]]\nid = 1\nprivate_key = \"env:K\"\n", "")]),
+    ("github.api_url", &[("[[github.app]]", "api_url = \"https://ghe.io\" #!\n[[github.app]]")]),
+    ("metrics.dimensions", &[("[fleet]", "[metrics]\ndimensions = [\"workflow\"] #!\n[fleet]")]),
     (
         "fleet.max_runners",
         &[
@@ -585,67 +288,25 @@ const WARNINGS: &[Case] = &[
         ],
     ),
     ("fleet.max_runners", &[("max_runners = 10", "max_runners = 0 #!")]),
-    (
-        "pool[0].max_runners",
-        &[("arch = \"x64\"", "arch = \"x64\"\nmax_runners = 0 #!")],
-    ),
-    (
-        "pool[0].max_runners",
-        &[("arch = \"x64\"", "arch = \"x64\"\nmax_runners = 11 #!")],
-    ),
-    (
-        "pool[0].idle.min",
-        &[(
-            "arch = \"x64\"",
-            "arch = \"x64\"\nmax_runners = 4\nidle = { min = 5 } #!",
-        )],
-    ),
-    (
-        "pool[0].idle.min",
-        &[("arch = \"x64\"", "arch = \"x64\"\nidle = { min = 11 } #!")],
-    ),
-    (
-        "pool[0].sizes.cpu-8.idle.min",
-        &[("vcpus = 8", "vcpus = 8\nidle = { min = 11 } #!")],
-    ),
+    ("pool[0].max_runners", &[("arch = \"x64\"", "arch = \"x64\"\nmax_runners = 0 #!")]),
+    ("pool[0].max_runners", &[("arch = \"x64\"", "arch = \"x64\"\nmax_runners = 11 #!")]),
+    ("pool[0].idle.min", &[("arch = \"x64\"", "arch = \"x64\"\nmax_runners = 4\nidle = { min = 5 } #!")]),
+    ("pool[0].idle.min", &[("arch = \"x64\"", "arch = \"x64\"\nidle = { min = 11 } #!")]),
+    ("pool[0].sizes.cpu-8.idle.min", &[("vcpus = 8", "vcpus = 8\nidle = { min = 11 } #!")]),
     (
         "pool[0].schedule[0].idle.min",
-        &[(
-            "[pool.sizes.cpu-2]",
-            "[[pool.schedule]]\nwhen = \"mon\"\nidle = { min = 11 } #!\n[pool.sizes.cpu-2]",
-        )],
+        &[("[pool.sizes.cpu-2]", "[[pool.schedule]]\nwhen = \"mon\"\nidle = { min = 11 } #!\n[pool.sizes.cpu-2]")],
     ),
-    (
-        "pool[0].max_job_hours",
-        &[("arch = \"x64\"", "arch = \"x64\"\nmax_job_hours = 121 #!")],
-    ),
+    ("pool[0].max_job_hours", &[("arch = \"x64\"", "arch = \"x64\"\nmax_job_hours = 121 #!")]),
     (
         "pool[0].public_repositories",
-        &[(
-            "arch = \"x64\"",
-            "arch = \"x64\"\npublic_repositories = true #!\nrepositories = [\"*\"]",
-        )],
+        &[("arch = \"x64\"", "arch = \"x64\"\npublic_repositories = true #!\nrepositories = [\"*\"]")],
     ),
-    (
-        "pool[0].repositories[1]",
-        &[(
-            "arch = \"x64\"",
-            "arch = \"x64\"\nrepositories = [\"acme/*\",\n\"acne/*\"] #!",
-        )],
-    ),
+    ("pool[0].repositories[1]", &[("arch = \"x64\"", "arch = \"x64\"\nrepositories = [\"acme/*\",\n\"acne/*\"] #!")]),
+    ("pool[1].labels", &[("arch = \"arm64\"", "arch = \"arm64\"\nlabels = [\"linux\", \"Self-Hosted\"] #!")]),
     (
         "pool[1].labels",
-        &[(
-            "arch = \"arm64\"",
-            "arch = \"arm64\"\nlabels = [\"linux\", \"Self-Hosted\"] #!",
-        )],
-    ),
-    (
-        "pool[1].labels",
-        &[
-            ("arch = \"arm64\"", "arch = \"arm64\"\nlabels = [\"linux\"] #!"),
-            ("[pool.sizes.m2]", "[pool.sizes.cpu-8]"),
-        ],
+        &[("arch = \"arm64\"", "arch = \"arm64\"\nlabels = [\"linux\"] #!"), ("[pool.sizes.m2]", "[pool.sizes.cpu-8]")],
     ),
     (
         "pool[0].labels",
@@ -668,13 +329,7 @@ const WARNINGS: &[Case] = &[
             "[[pool.schedule]]\nwhen = \"mon 07:00-07:00\" #!\nidle = { min = 1 }\n[pool.sizes.cpu-2]",
         )],
     ),
-    (
-        "pool[0].schedule[0]",
-        &[(
-            "[pool.sizes.cpu-2]",
-            "[[pool.schedule]] #!\nwhen = \"mon\"\n[pool.sizes.cpu-2]",
-        )],
-    ),
+    ("pool[0].schedule[0]", &[("[pool.sizes.cpu-2]", "[[pool.schedule]] #!\nwhen = \"mon\"\n[pool.sizes.cpu-2]")]),
     (
         "pool[0].schedule[0].when",
         &[(
@@ -682,33 +337,18 @@ const WARNINGS: &[Case] = &[
             "[[pool.schedule]]\nwhen = \"sun 22:00-06:00\" #!\nidle = { min = 1 }\n[[pool.schedule]]\nwhen = \"daily\"\nidle = { min = 2, max = 3 }\n[pool.sizes.cpu-2]",
         )],
     ),
-    (
-        "pool[0].sizes.cpu-2.instance_types",
-        &[("[\"c7i.large\", \"c7a.large\"]", "[\"c7i.large\"] #!")],
-    ),
-    (
-        "pool[0].sizes.cpu-2.instance_types[1]",
-        &[("\"c7a.large\"]", "\n\"c7g.large\"] #!")],
-    ),
-    (
-        "pool[0].sizes.cpu-8.usd_per_hour",
-        &[("vcpus = 8", "vcpus = 8\nusd_per_hour = { spot = 2, on-demand = 1 } #!")],
-    ),
+    ("pool[0].sizes.cpu-2.instance_types", &[("[\"c7i.large\", \"c7a.large\"]", "[\"c7i.large\"] #!")]),
+    ("pool[0].sizes.cpu-2.instance_types[1]", &[("\"c7a.large\"]", "\n\"c7g.large\"] #!")]),
+    ("pool[0].sizes.cpu-8.usd_per_hour", &[("vcpus = 8", "vcpus = 8\nusd_per_hour = { spot = 2, on-demand = 1 } #!")]),
     (
         "pool[0].sizes.cpu-2.usd_per_hour",
-        &[
-            ("[pool.sizes.cpu-2]", "[pool.sizes.cpu-2] #!"),
-            ("arch = \"x64\"", "arch = \"x64\"\nstandby = { max = 1 }"),
-        ],
+        &[("[pool.sizes.cpu-2]", "[pool.sizes.cpu-2] #!"), ("arch = \"x64\"", "arch = \"x64\"\nstandby = { max = 1 }")],
     ),
     (
         "pool[0].sizes.cpu-8.usd_per_hour",
         &[
             ("max_runners = 10", "budget_usd_per_hour = 1.5"),
-            (
-                "\"c7a.large\"]",
-                "\"c7a.large\"]\nusd_per_hour = { spot = 0.1, on-demand = 0.2 }",
-            ),
+            ("\"c7a.large\"]", "\"c7a.large\"]\nusd_per_hour = { spot = 0.1, on-demand = 0.2 }"),
             ("[pool.sizes.cpu-8]", "[pool.sizes.cpu-8] #!"),
             ("[\"mac2.metal\"]", "[\"mac2.metal\"]\nusd_per_hour = { on-demand = 1 }"),
         ],
@@ -717,14 +357,8 @@ const WARNINGS: &[Case] = &[
         "pool[1].sizes.m2.usd_per_hour",
         &[
             ("max_runners = 10", "budget_usd_per_hour = 1"),
-            (
-                "\"c7a.large\"]",
-                "\"c7a.large\"]\nusd_per_hour = { spot = 0.1, on-demand = 0.2 }",
-            ),
-            (
-                "[\"mac2.metal\"]",
-                "[\"mac2.metal\"]\nusd_per_hour = { on-demand = 1.1 } #!",
-            ),
+            ("\"c7a.large\"]", "\"c7a.large\"]\nusd_per_hour = { spot = 0.1, on-demand = 0.2 }"),
+            ("[\"mac2.metal\"]", "[\"mac2.metal\"]\nusd_per_hour = { on-demand = 1.1 } #!"),
         ],
     ),
     ("pool[1].os", &[("os = \"macos\"", "os = \"macos\" #!")]),
@@ -732,11 +366,7 @@ const WARNINGS: &[Case] = &[
 
 fn edited(case: &Case) -> String {
     case.1.iter().fold(GOOD.to_owned(), |text, (from, to)| {
-        assert!(
-            text.contains(from),
-            "{from:?} is not in the text of the case {}",
-            case.0
-        );
+        assert!(text.contains(from), "{from:?} is not in the text of the case {}", case.0);
         text.replace(from, to)
     })
 }
@@ -754,10 +384,7 @@ fn show(told: &[Diagnostic]) -> String {
 fn the_good_file_is_good() {
     let parsed = FleetConfig::parse("muster.toml", GOOD);
     assert_eq!(parsed.errors, []);
-    assert_eq!(
-        parsed.warnings.iter().map(|d| d.key.as_str()).collect::<Vec<_>>(),
-        ["pool[1].os"]
-    );
+    assert_eq!(parsed.warnings.iter().map(|d| d.key.as_str()).collect::<Vec<_>>(), ["pool[1].os"]);
     assert!(parsed.config.is_some());
 }
 
@@ -789,16 +416,8 @@ fn every_warning_is_told_and_refuses_nothing() {
         let text = edited(case);
         let parsed = FleetConfig::parse("muster.toml", &text);
         assert_eq!(parsed.errors, [], "{text}");
-        let told = parsed
-            .warnings
-            .iter()
-            .find(|d| d.key == case.0 && Some(d.line) == marked_line(&text));
-        assert!(
-            told.is_some(),
-            "no warning at {}, but\n{}in\n{text}",
-            case.0,
-            show(&parsed.warnings)
-        );
+        let told = parsed.warnings.iter().find(|d| d.key == case.0 && Some(d.line) == marked_line(&text));
+        assert!(told.is_some(), "no warning at {}, but\n{}in\n{text}", case.0, show(&parsed.warnings));
         // The note on Macs belongs to the good file; it is shown once, in its own case.
         let own = |d: &&Diagnostic| d.key != "pool[1].os" || case.0 == d.key;
         let warnings: Vec<Diagnostic> = parsed.warnings.iter().filter(own).cloned().collect();
@@ -817,36 +436,17 @@ fn a_pool_with_jobs_of_its_own_is_reached() {
         let text = format!("{GOOD}{}{}", pool("first", first), pool("second", second));
         let parsed = FleetConfig::parse("f", &text);
         assert_eq!(parsed.errors, []);
-        let told = parsed
-            .warnings
-            .into_iter()
-            .find(|d| d.key == "pool[3].labels")
-            .map(|d| d.message);
-        told.map_or("fine", |message| {
-            if message.starts_with("no job") {
-                "unreached"
-            } else {
-                "shadowed"
-            }
-        })
+        let told = parsed.warnings.into_iter().find(|d| d.key == "pool[3].labels").map(|d| d.message);
+        told.map_or("fine", |message| if message.starts_with("no job") { "unreached" } else { "shadowed" })
     };
     assert_eq!(twin("", ""), "unreached");
-    assert_eq!(
-        twin("repositories = [\"*\"]", "repositories = [\"acme/api\"]"),
-        "unreached"
-    );
+    assert_eq!(twin("repositories = [\"*\"]", "repositories = [\"acme/api\"]"), "unreached");
     assert_eq!(twin("repositories = [\"acme/api\"]", ""), "shadowed");
-    assert_eq!(
-        twin("repositories = [\"acme/api\"]", "repositories = [\"acme/web\"]"),
-        "fine"
-    );
+    assert_eq!(twin("repositories = [\"acme/api\"]", "repositories = [\"acme/web\"]"), "fine");
     assert_eq!(twin("", "public_repositories = true"), "shadowed");
     assert_eq!(twin("", "serves_group_jobs = true"), "shadowed");
     assert_eq!(twin("", "instance_type_labels = [\"c7i.*\"]"), "shadowed");
-    assert_eq!(
-        twin("instance_type_labels = [\"c*\"]", "instance_type_labels = [\"c7i.*\"]"),
-        "unreached"
-    );
+    assert_eq!(twin("instance_type_labels = [\"c*\"]", "instance_type_labels = [\"c7i.*\"]"), "unreached");
     assert_eq!(twin("", "markets = [\"spot\"]"), "shadowed");
     assert_eq!(twin("", "labels = [\"self-hosted\"]"), "unreached");
     assert_eq!(twin("", "labels = [\"self-hosted\", \"gpu\"]"), "fine");
@@ -899,16 +499,8 @@ fn too_many_of_anything_is_an_error() {
     assert_eq!(FleetConfig::parse("f", &format!("{GOOD}{many}")).errors[0].key, "pool");
 
     let sizes: String = (0..2_000).map(|i| format!("[pool.sizes.s{i}]\nvcpus = 1\n")).collect();
-    let errors = FleetConfig::parse(
-        "f",
-        &GOOD.replace("[pool.sizes.m2]", &format!("{sizes}[pool.sizes.m2]")),
-    )
-    .errors;
-    assert!(
-        errors.iter().any(|d| d.message.contains("classes")),
-        "{}",
-        show(&errors)
-    );
+    let errors = FleetConfig::parse("f", &GOOD.replace("[pool.sizes.m2]", &format!("{sizes}[pool.sizes.m2]"))).errors;
+    assert!(errors.iter().any(|d| d.message.contains("classes")), "{}", show(&errors));
 
     let errors = FleetConfig::parse("f", &"#".repeat(1024 * 1024 + 1)).errors;
     assert_eq!((errors.len(), errors[0].line), (1, 1));
@@ -930,9 +522,5 @@ fn warm_pools_of_one_shape_agree_on_their_state() {
     let text = GOOD.replace("arch = \"x64\"", "arch = \"x64\"\nstandby = { max = 1 }") + twin;
     let errors = FleetConfig::parse("f", &text).errors;
     assert_eq!(errors[0].key, "pool[2].standby.state");
-    assert!(
-        FleetConfig::parse("f", &text.replace("hibernated", "stopped"))
-            .errors
-            .is_empty()
-    );
+    assert!(FleetConfig::parse("f", &text.replace("hibernated", "stopped")).errors.is_empty());
 }

@@ -20,9 +20,7 @@ const SETS: [(&str, &str); 6] = [
 ];
 
 fn sets() -> Vec<Vec<String>> {
-    SETS.iter()
-        .map(|(set, _)| set.split(' ').map(str::to_owned).collect())
-        .collect()
+    SETS.iter().map(|(set, _)| set.split(' ').map(str::to_owned).collect()).collect()
 }
 
 #[test]
@@ -30,18 +28,11 @@ fn the_example_serves_the_trace() {
     let parsed = FleetConfig::parse("muster.example.toml", EXAMPLE);
     assert_eq!(parsed.errors, []);
     // The cost of a dedicated host is the one thing an admin is to be told.
-    assert_eq!(
-        parsed.warnings.iter().map(|d| d.key.as_str()).collect::<Vec<_>>(),
-        ["pool[3].os"]
-    );
+    assert_eq!(parsed.warnings.iter().map(|d| d.key.as_str()).collect::<Vec<_>>(), ["pool[3].os"]);
     let fleet = parsed.config.unwrap();
     for ((_, class), set) in SETS.iter().zip(sets()) {
         let resolution = fleet.resolve(&set, "acme/api", false);
-        assert_eq!(
-            resolution.class().map(|class| class.id.as_str()),
-            Some(*class),
-            "{resolution:?}"
-        );
+        assert_eq!(resolution.class().map(|class| class.id.as_str()), Some(*class), "{resolution:?}");
     }
     assert_eq!(fleet.github.owner, Owner::Organization("acme".to_owned()));
     let target = fleet.fleet.queue_time_target.unwrap();
@@ -107,9 +98,7 @@ fn a_typical_first_file_is_good() {
 #[test]
 fn the_example_has_room_for_a_burst_of_300_machines() {
     let fleet = FleetConfig::parse("f", EXAMPLE).config.unwrap();
-    let dearest = fleet.class(&ClassId::new("linux/cpu-16/spot")).unwrap().shapes[0]
-        .usd_per_hour
-        .unwrap();
+    let dearest = fleet.class(&ClassId::new("linux/cpu-16/spot")).unwrap().shapes[0].usd_per_hour.unwrap();
     assert!(fleet.fleet.max_runners.unwrap() >= 300);
     assert!(fleet.fleet.budget_usd_per_hour.unwrap() >= 300.0 * dearest);
     assert!(fleet.pools()[0].max_runners.unwrap() >= 300);
@@ -129,15 +118,8 @@ fn the_example_names_every_key() {
     let errors = FleetConfig::parse("f", &probe).errors;
     assert_eq!(errors.len(), 11, "{errors:#?}");
     let mut names = 0;
-    for remedy in errors
-        .iter()
-        .filter_map(|d| d.remedy.split_once("keys here: "))
-        .map(|(_, keys)| keys)
-    {
-        for name in remedy
-            .split(", ")
-            .map(|name| name.split(' ').next().unwrap_or(name).trim_matches('`'))
-        {
+    for remedy in errors.iter().filter_map(|d| d.remedy.split_once("keys here: ")).map(|(_, keys)| keys) {
+        for name in remedy.split(", ").map(|name| name.split(' ').next().unwrap_or(name).trim_matches('`')) {
             assert!(
                 EXAMPLE.contains(&format!("{name} = "))
                     || EXAMPLE.contains(&format!("[{name}]"))
@@ -158,10 +140,7 @@ fn a_trace_makes_one_class_per_set_with_exactly_its_labels() {
     let now = Timestamp::EPOCH;
     for set in &sets {
         let class = fleet.resolve(set, "any/thing", true).class().unwrap().clone();
-        assert_eq!(
-            class.labels.iter().map(|label| label.to_string()).collect::<Vec<_>>(),
-            *set
-        );
+        assert_eq!(class.labels.iter().map(|label| label.to_string()).collect::<Vec<_>>(), *set);
         assert_eq!(fleet.idle_bounds(&class.id, now), Bounds::ANY);
         assert_eq!(fleet.class(&class.id), Some(class.clone()));
         assert!(fleet.also(set, "any/thing", false).is_empty());
@@ -173,94 +152,35 @@ fn a_trace_makes_one_class_per_set_with_exactly_its_labels() {
 #[test]
 fn a_trace_is_priced_by_its_labels() {
     let table = [
-        (
-            "self-hosted linux x64 cpu-2 spot",
-            Os::Linux,
-            Arch::X64,
-            MarketPolicy::Spot,
-            0.035,
-        ),
-        (
-            "self-hosted linux x64 cpu-2 on-demand",
-            Os::Linux,
-            Arch::X64,
-            MarketPolicy::OnDemand,
-            0.09,
-        ),
-        (
-            "linux arm64 CPU-8 Spot",
-            Os::Linux,
-            Arch::Arm64,
-            MarketPolicy::Spot,
-            0.14,
-        ),
-        (
-            "linux cpu-16 spot-then-on-demand",
-            Os::Linux,
-            Arch::X64,
-            MarketPolicy::SpotThenOnDemand,
-            0.28,
-        ),
+        ("self-hosted linux x64 cpu-2 spot", Os::Linux, Arch::X64, MarketPolicy::Spot, 0.035),
+        ("self-hosted linux x64 cpu-2 on-demand", Os::Linux, Arch::X64, MarketPolicy::OnDemand, 0.09),
+        ("linux arm64 CPU-8 Spot", Os::Linux, Arch::Arm64, MarketPolicy::Spot, 0.14),
+        ("linux cpu-16 spot-then-on-demand", Os::Linux, Arch::X64, MarketPolicy::SpotThenOnDemand, 0.28),
         ("linux cpu-32", Os::Linux, Arch::X64, MarketPolicy::OnDemand, 1.44),
         ("gpu", Os::Linux, Arch::X64, MarketPolicy::OnDemand, 0.09),
-        (
-            "self-hosted windows x64",
-            Os::Windows,
-            Arch::X64,
-            MarketPolicy::OnDemand,
-            0.18,
-        ),
+        ("self-hosted windows x64", Os::Windows, Arch::X64, MarketPolicy::OnDemand, 0.18),
         ("windows spot", Os::Windows, Arch::X64, MarketPolicy::Spot, 0.07),
         ("windows cpu-8", Os::Windows, Arch::X64, MarketPolicy::OnDemand, 0.72),
-        (
-            "self-hosted macos arm64",
-            Os::Macos,
-            Arch::Arm64,
-            MarketPolicy::OnDemand,
-            1.10,
-        ),
+        ("self-hosted macos arm64", Os::Macos, Arch::Arm64, MarketPolicy::OnDemand, 1.10),
         ("macos spot", Os::Macos, Arch::Arm64, MarketPolicy::OnDemand, 1.10),
-        (
-            "cpu-99999999999 cpu-0",
-            Os::Linux,
-            Arch::X64,
-            MarketPolicy::OnDemand,
-            0.09,
-        ),
+        ("cpu-99999999999 cpu-0", Os::Linux, Arch::X64, MarketPolicy::OnDemand, 0.09),
     ];
-    let sets: Vec<Vec<String>> = table
-        .iter()
-        .map(|row| row.0.split(' ').map(str::to_owned).collect())
-        .collect();
+    let sets: Vec<Vec<String>> = table.iter().map(|row| row.0.split(' ').map(str::to_owned).collect()).collect();
     let fleet = FleetConfig::for_label_sets(&sets);
     for ((labels, os, arch, market, price), set) in table.into_iter().zip(&sets) {
         let class = fleet.resolve(set, "a/b", false).class().unwrap().clone();
         let shape = &class.shapes[0];
         assert_eq!((shape.os, shape.arch, class.market), (os, arch, market), "{labels}");
-        assert!(
-            (shape.usd_per_hour.unwrap() - price).abs() < 1e-9,
-            "{labels}: {:?}",
-            shape.usd_per_hour
-        );
-        assert_eq!(
-            shape.standby_usd_per_hour.is_some(),
-            shape.market == Market::OnDemand && os != Os::Macos
-        );
+        assert!((shape.usd_per_hour.unwrap() - price).abs() < 1e-9, "{labels}: {:?}", shape.usd_per_hour);
+        assert_eq!(shape.standby_usd_per_hour.is_some(), shape.market == Market::OnDemand && os != Os::Macos);
     }
 }
 
 #[test]
 fn a_trace_of_odd_sets_is_served_too() {
     let set = |labels: &[&str]| labels.iter().map(|label| (*label).to_owned()).collect::<Vec<_>>();
-    let sets = [
-        set(&["a", "b"]),
-        set(&["B", "a", "b"]),
-        set(&["a"]),
-        set(&[]),
-        set(&["a b"]),
-        set(&["a-b"]),
-        set(&["é"]),
-    ];
+    let sets =
+        [set(&["a", "b"]), set(&["B", "a", "b"]), set(&["a"]), set(&[]), set(&["a b"]), set(&["a-b"]), set(&["é"])];
     let fleet = FleetConfig::for_label_sets(&sets);
     let ids: Vec<&str> = fleet.classes().iter().map(|class| class.id.as_str()).collect();
     assert_eq!(

@@ -56,9 +56,7 @@ vcpus = 2
 "#;
 
 fn fleet() -> FleetConfig {
-    FleetConfig::parse("muster.toml", FLEET)
-        .config
-        .expect("the file is good")
+    FleetConfig::parse("muster.toml", FLEET).config.expect("the file is good")
 }
 
 fn outcome(labels: &str, repository: &str, public: bool) -> String {
@@ -76,26 +74,11 @@ fn who_serves_what() {
         ("self-hosted linux x64", "acme/api", false, "linux/cpu-2/spot"),
         ("linux x64 cpu-8", "acme/api", false, "linux/cpu-8/spot"),
         ("linux x64 on-demand", "acme/api", false, "linux/cpu-2/on-demand"),
-        (
-            "linux cpu-8 spot-then-on-demand x64",
-            "acme/api",
-            false,
-            "linux/cpu-8/spot-then-on-demand",
-        ),
+        ("linux cpu-8 spot-then-on-demand x64", "acme/api", false, "linux/cpu-8/spot-then-on-demand"),
         ("cpu-16", "acme/api", false, "arm/cpu-16/on-demand"),
         // Case, order and repeats do not matter.
-        (
-            "X64 LINUX Self-Hosted CPU-8 Spot",
-            "ACME/Api",
-            false,
-            "linux/cpu-8/spot",
-        ),
-        (
-            "linux linux x64 cpu-2 cpu-2 spot spot",
-            "acme/api",
-            false,
-            "linux/cpu-2/spot",
-        ),
+        ("X64 LINUX Self-Hosted CPU-8 Spot", "ACME/Api", false, "linux/cpu-8/spot"),
+        ("linux linux x64 cpu-2 cpu-2 spot spot", "acme/api", false, "linux/cpu-2/spot"),
         // Priority before the order of the file, among pools open to the repository.
         ("self-hosted linux x64", "acme/deploy", false, "urgent/cpu-2/on-demand"),
         ("self-hosted linux x64 spot", "acme/deploy", false, "linux/cpu-2/spot"),
@@ -116,26 +99,11 @@ fn who_serves_what() {
         ("ubuntu", "acme/api", false, "no_pool"),
         // Raw instance types, where a pattern and the architecture allow them.
         ("linux x64 c7i.4xlarge", "acme/api", false, "linux/c7i.4xlarge/spot"),
-        (
-            "linux x64 C7I.4XLARGE on-demand",
-            "acme/api",
-            false,
-            "linux/c7i.4xlarge/on-demand",
-        ),
+        ("linux x64 C7I.4XLARGE on-demand", "acme/api", false, "linux/c7i.4xlarge/on-demand"),
         ("linux x64 c7g.large", "acme/api", false, "instance_type_not_allowed"),
         ("linux x64 m7i.large", "acme/api", false, "instance_type_not_allowed"),
-        (
-            "linux x64 c7i.large c7i.xlarge",
-            "acme/api",
-            false,
-            "instance_type_not_allowed",
-        ),
-        (
-            "linux x64 c7i.large cpu-2",
-            "acme/api",
-            false,
-            "instance_type_not_allowed",
-        ),
+        ("linux x64 c7i.large c7i.xlarge", "acme/api", false, "instance_type_not_allowed"),
+        ("linux x64 c7i.large cpu-2", "acme/api", false, "instance_type_not_allowed"),
         ("linux x64 c7i.large cpu-64", "acme/api", false, "size_not_allowed"),
         // Sizes.
         ("linux x64 cpu-64", "acme/api", false, "size_not_allowed"),
@@ -147,12 +115,7 @@ fn who_serves_what() {
         ("linux x64 cpu-64 gpu", "acme/api", false, "no_pool"),
         // Markets.
         ("linux arm64 spot", "acme/api", false, "market_not_allowed"),
-        (
-            "linux arm64 Spot-Then-On-Demand",
-            "acme/api",
-            false,
-            "market_not_allowed",
-        ),
+        ("linux arm64 Spot-Then-On-Demand", "acme/api", false, "market_not_allowed"),
         ("linux x64 spot on-demand", "acme/api", false, "market_not_allowed"),
         ("linux arm64 cpu-64 spot", "acme/api", false, "size_not_allowed"),
         // Repositories and visibility come first, and the refusal that got furthest is told.
@@ -167,11 +130,7 @@ fn who_serves_what() {
         ("urgent", "acme/api", false, "no_pool"),
     ];
     for (labels, repository, public, wanted) in table {
-        assert_eq!(
-            outcome(labels, repository, public),
-            wanted,
-            "{labels:?} from {repository}, public: {public}"
-        );
+        assert_eq!(outcome(labels, repository, public), wanted, "{labels:?} from {repository}, public: {public}");
     }
 }
 
@@ -208,28 +167,17 @@ fn a_hostile_label_stays_short_and_printable() {
     let labels = vec!["\u{1b}[31m\n`".repeat(10_000); 1_000];
     let resolution = fleet().resolve(&labels, "acme/api", false);
     let why = resolution.refusal().unwrap().why();
-    assert!(
-        why.len() < 10_000 && !why.contains(char::is_control),
-        "{} bytes",
-        why.len()
-    );
+    assert!(why.len() < 10_000 && !why.contains(char::is_control), "{} bytes", why.len());
 }
 
 #[test]
 fn also_names_every_other_class_that_covers_the_job() {
     let also = |labels: &str, repository: &str| -> Vec<String> {
         let labels: Vec<&str> = labels.split_whitespace().collect();
-        fleet()
-            .also(&labels, repository, false)
-            .iter()
-            .map(|class| class.id.to_string())
-            .collect()
+        fleet().also(&labels, repository, false).iter().map(|class| class.id.to_string()).collect()
     };
     assert_eq!(also("linux x64 cpu-2 spot", "acme/api"), Vec::<String>::new());
-    assert_eq!(
-        also("linux x64 cpu-2", "acme/api"),
-        ["linux/cpu-2/on-demand", "linux/cpu-2/spot-then-on-demand"]
-    );
+    assert_eq!(also("linux x64 cpu-2", "acme/api"), ["linux/cpu-2/on-demand", "linux/cpu-2/spot-then-on-demand"]);
     assert_eq!(also("linux x64 spot", "acme/api"), ["linux/cpu-8/spot"]);
     assert_eq!(also("cpu-2 on-demand", "acme/deploy"), ["linux/cpu-2/on-demand"]);
     assert_eq!(also("linux x64 c7i.large spot", "acme/api"), Vec::<String>::new());
@@ -261,10 +209,7 @@ fn classes_come_in_the_order_of_the_file_and_are_found_by_id() {
     );
     for class in fleet.classes() {
         assert_eq!(fleet.class(&class.id).as_ref(), Some(class));
-        class
-            .shapes
-            .iter()
-            .for_each(|shape| assert_eq!(fleet.shape(&shape.id).as_ref(), Some(shape)));
+        class.shapes.iter().for_each(|shape| assert_eq!(fleet.shape(&shape.id).as_ref(), Some(shape)));
     }
     let labels: Vec<&str> = fleet.classes()[0].labels.iter().map(|label| &**label).collect();
     assert_eq!(labels, ["self-hosted", "Linux", "x64", "cpu-8", "on-demand"]);
@@ -306,9 +251,7 @@ fn pools_with_equal_hardware_share_a_shape() {
     assert_ne!(shape("linux/cpu-2/on-demand"), shape("linux/cpu-2/spot"));
     assert_eq!(shape("linux/cpu-2/spot"), shape("linux/cpu-2/spot-then-on-demand"));
     assert_eq!(shape("linux/cpu-2/spot").as_str(), "linux-x64-spot-c7i.large-86e3c790");
-    let imageless = FleetConfig::parse("f", &FLEET.replace("image = \"big\"\n", ""))
-        .config
-        .unwrap();
+    let imageless = FleetConfig::parse("f", &FLEET.replace("image = \"big\"\n", "")).config.unwrap();
     let there = imageless.class(&ClassId::new("linux/cpu-8/spot")).unwrap();
     assert_ne!(there.shapes[0].id, shape("linux/cpu-8/spot"));
 }
@@ -326,11 +269,7 @@ fn prices_follow_the_market_and_the_dearer_pool_wins() {
     );
     let fleet = FleetConfig::parse("f", &dearer).config.unwrap();
     let class = fleet.class(&ClassId::new("linux/cpu-2/spot-then-on-demand")).unwrap();
-    let prices: Vec<_> = class
-        .shapes
-        .iter()
-        .map(|s| (s.usd_per_hour, s.standby_usd_per_hour))
-        .collect();
+    let prices: Vec<_> = class.shapes.iter().map(|s| (s.usd_per_hour, s.standby_usd_per_hour)).collect();
     assert_eq!(prices, [(Some(0.04), None), (Some(0.10), Some(0.01))]);
 }
 
@@ -361,11 +300,7 @@ fn a_budget_prices_all_that_can_be_launched() {
     "#;
     let parsed = FleetConfig::parse("f", text);
     assert_eq!(parsed.errors, []);
-    let guesses = parsed
-        .warnings
-        .iter()
-        .filter(|d| d.key.ends_with("usd_per_hour"))
-        .count();
+    let guesses = parsed.warnings.iter().filter(|d| d.key.ends_with("usd_per_hour")).count();
     assert_eq!(guesses, 3);
     let fleet = parsed.config.unwrap();
     let price = |id: &str| fleet.class(&ClassId::new(id)).unwrap().shapes[0].usd_per_hour;
@@ -375,10 +310,7 @@ fn a_budget_prices_all_that_can_be_launched() {
     assert_eq!(price("linux/cpu-8/spot"), Some(0.40));
     assert!((price("linux/c7i.24xlarge/on-demand").unwrap() - 4.80).abs() < 1e-9);
     let metal = fleet.resolve(&["c7i.metal"], "acme/api", false);
-    assert_eq!(
-        metal.refusal().unwrap().refusal_kind(),
-        RefusalKind::InstanceTypeNotAllowed
-    );
+    assert_eq!(metal.refusal().unwrap().refusal_kind(), RefusalKind::InstanceTypeNotAllowed);
     assert!(metal.refusal().unwrap().why().contains("no price"), "{metal:?}");
 }
 

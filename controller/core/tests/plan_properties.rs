@@ -16,7 +16,7 @@ use muster_core::config::FleetConfig;
 use muster_core::ids::{ClassId, Generation, LaunchId, PoolName, RunnerId, ShapeId, Zone};
 use muster_core::job::{JobEvent, JobEvidence, JobRecord};
 use muster_core::launch::Launch;
-use muster_core::machine::{MachinePhase, Market, Origin, Purpose};
+use muster_core::machine::{Machine, MachinePhase, Market, Origin, Purpose};
 use muster_core::money::HourlyPrice;
 use muster_core::plan::{Action, Plan, Policy, Reason, Step, plan};
 use muster_core::ports::{Batch, Snapshot, Switch};
@@ -285,9 +285,10 @@ proptest! {
             Reason::Stalled { .. } | Reason::NoAnswer | Reason::JobTooLong { .. } | Reason::NeverClaimed | Reason::NeverListened | Reason::ClassRemoved
         );
         if !plan.steps.iter().any(gives_up) {
+            // Standby stock is no intent: it is asked for until the cloud has taken it.
             let adds = |step: &&Step| matches!(
                 step.action,
-                Action::Launch(_) | Action::Drain { .. } | Action::Terminate { .. } | Action::SetStandby { .. }
+                Action::Launch(_) | Action::Drain { .. } | Action::Terminate { .. }
             );
             let added: Vec<String> = again.steps.iter().filter(adds).map(|step| step.action.to_string()).collect();
             prop_assert!(added.is_empty(), "{added:?} after\n{plan}");
@@ -416,6 +417,17 @@ fn each_rule_of_the_checker_fires() {
         assert_eq!(problems(actions.clone(), Switch::Run), [problem], "{actions:?}");
     }
     assert_eq!(problems(launching(|_| {}), Switch::NoLaunch), ["the switch forbids launches"]);
+    let (config, mut world) = at_work(Switch::NoLaunch);
+    let shape = config.classes()[0].shapes[0].id.clone();
+    let steps = vec![Step { action: Action::SetStandby { shape, size: 1 }, reason: Reason::StandbyBounds }];
+    let violations = check(&Plan { steps, ..Plan::default() }, &world, &config, at(0));
+    assert_eq!(violations[0].problem, "the switch forbids launches");
+    let named = Machine { job: Some(key(1)), ..world.machine(&instance(of("registering"))).unwrap().clone() };
+    let (instance, runner) = (named.instance.clone(), named.told.registered.as_ref().unwrap().1.id);
+    world.put_machine(named);
+    let steps = vec![Step { action: Action::Remove { instance, runner }, reason: Reason::NeverListened }];
+    let violations = check(&Plan { steps, ..Plan::default() }, &world, &config, at(0));
+    assert_eq!(violations[0].problem, "GitHub has named a job for it");
     assert_eq!(problems(launching(|_| {}), Switch::Freeze), ["the switch says freeze"]);
     assert_eq!(problems(launching(|_| {}), Switch::Run), [""; 0], "the good one is good");
 
@@ -437,6 +449,7 @@ fn no_rule_of_the_checker_is_without_its_bad_plan() {
         code.split('"').skip(1).step_by(2).filter(|text| text.contains(' ') && !text.contains('{')).collect();
     let mut fired: BTreeSet<&str> = bad_plans().into_iter().map(|(_, problem)| problem).collect();
     fired.extend(["the switch forbids launches", "the switch says freeze", "its agent has thawed it by now"]);
+    fired.extend(["GitHub has named a job for it"]);
     assert_eq!(written, fired);
 }
 

@@ -21,10 +21,7 @@ fn universe(c: &mut Criterion) {
     for (name, profile) in [("cold", Profile::default()), ("cold_ideal", Profile::ideal())] {
         group.bench_function(name, |b| {
             b.iter(|| {
-                let settings = Settings {
-                    profile: profile.clone(),
-                    ..Settings::default()
-                };
+                let settings = Settings { profile: profile.clone(), ..Settings::default() };
                 black_box(toy::Toy::new(settings, &trace, Cut::WHOLE, 0).run())
             });
         });

@@ -76,11 +76,7 @@ pub(crate) struct Agenda {
 impl Agenda {
     pub(crate) fn at(&mut self, at: Timestamp, event: Event) {
         self.sequence += 1;
-        self.entries.push(Entry {
-            at,
-            sequence: self.sequence,
-            event,
-        });
+        self.entries.push(Entry { at, sequence: self.sequence, event });
     }
 
     pub(crate) fn next_at(&self) -> Option<Timestamp> {

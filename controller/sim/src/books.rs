@@ -21,11 +21,7 @@ pub(crate) struct Money(u128);
 
 impl Money {
     fn of(span: Duration, price: HourlyPrice) -> Money {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a price in micro-dollars fits"
-        )]
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a price in micro-dollars fits")]
         let micros = (price.usd() * 1e6).round() as u64;
         Money(span.as_millis() * u128::from(micros))
     }
@@ -152,12 +148,7 @@ impl Book {
 
     /// The same but for the queue times, which are many.
     pub(crate) fn without_waits(&self) -> Book {
-        Book {
-            jobs: self.jobs,
-            waits_ms: Vec::new(),
-            costs: self.costs,
-            launches: self.launches,
-        }
+        Book { jobs: self.jobs, waits_ms: Vec::new(), costs: self.costs, launches: self.launches }
     }
 
     pub(crate) fn waited(&mut self, span: Duration) {
@@ -185,9 +176,7 @@ impl Books {
 
     /// All books, without their queue times.
     pub(crate) fn without_waits(&self) -> Books {
-        Books {
-            books: self.books.iter().map(Book::without_waits).collect(),
-        }
+        Books { books: self.books.iter().map(Book::without_waits).collect() }
     }
 
     pub(crate) fn get(&self, class: ClassNo) -> Option<&Book> {
@@ -207,21 +196,12 @@ mod tests {
     fn a_spell_is_billed_by_the_definitions() {
         let t = |s: u64| Timestamp::EPOCH + Duration::from_secs(s);
         let price = HourlyPrice::from_usd(3.6); // a tenth of a cent a second
-        let spell = Spell {
-            price,
-            started_at: t(100),
-            ready_at: Some(t(140)),
-            ran: Duration::from_secs(300),
-        };
+        let spell = Spell { price, started_at: t(100), ready_at: Some(t(140)), ran: Duration::from_secs(300) };
         // 40 s boot, 300 s busy, and of 360 s in all the remaining 20 s idle.
         let costs = spell.costs(t(460));
         assert_eq!((usd(costs.boot), usd(costs.busy), usd(costs.idle)), (0.04, 0.3, 0.02));
         // Ended while booting after 10 s: 60 s are billed, 50 of them idle.
-        let short = Spell {
-            ready_at: None,
-            ran: Duration::ZERO,
-            ..spell
-        };
+        let short = Spell { ready_at: None, ran: Duration::ZERO, ..spell };
         let costs = short.costs(t(110));
         assert_eq!((usd(costs.boot), usd(costs.busy), usd(costs.idle)), (0.01, 0.0, 0.05));
     }

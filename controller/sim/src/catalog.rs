@@ -35,6 +35,16 @@ pub struct ClassInfo {
     pub shapes: Vec<ShapeId>,
 }
 
+/// The pool of jobs that no pool serves.
+pub(crate) const NOBODY: &str = "nobody";
+
+impl ClassInfo {
+    /// Whether it stands for jobs that nobody serves.
+    pub(crate) fn is_nobody(&self) -> bool {
+        self.shapes.is_empty() && self.pool.as_str() == NOBODY
+    }
+}
+
 /// A shape.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShapeInfo {
@@ -109,28 +119,13 @@ impl PriceList {
         let class = ClassId::new(format!("{name}/{size}/{}", market.as_str()));
         let shape = ShapeId::new(format!("{name}-{size}-{}", market.as_str()));
         let price = HourlyPrice::from_usd(dollars);
-        let standby_price = standby
-            .filter(|_| market == Market::OnDemand)
-            .map(HourlyPrice::from_usd);
+        let standby_price = standby.filter(|_| market == Market::OnDemand).map(HourlyPrice::from_usd);
         self.by_labels.insert(key(labels), class.clone());
         self.shapes.insert(
             shape.clone(),
-            ShapeInfo {
-                id: shape.clone(),
-                os,
-                market,
-                price,
-                standby_price,
-                class: class.clone(),
-            },
+            ShapeInfo { id: shape.clone(), os, market, price, standby_price, class: class.clone() },
         );
-        let info = ClassInfo {
-            id: class.clone(),
-            pool,
-            labels: labels.clone(),
-            price,
-            shapes: vec![shape],
-        };
+        let info = ClassInfo { id: class.clone(), pool, labels: labels.clone(), price, shapes: vec![shape] };
         self.classes.insert(class, info);
     }
 
@@ -150,9 +145,7 @@ fn key(labels: &[Arc<str>]) -> Vec<Arc<str>> {
 
 impl Catalog for PriceList {
     fn serve(&self, labels: &[Arc<str>], _repository: &str, _public: bool) -> Service {
-        self.by_labels
-            .get(&key(labels))
-            .map_or(Service::Nobody, |class| Service::Class(class.clone()))
+        self.by_labels.get(&key(labels)).map_or(Service::Nobody, |class| Service::Class(class.clone()))
     }
 
     fn class(&self, id: &ClassId) -> Option<ClassInfo> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use muster_core::ids::{ClassId, PoolName, ShapeId};
 use muster_core::money::HourlyPrice;
 
+use crate::catalog::NOBODY;
 use crate::catalog::{Catalog, ClassInfo, Service, ShapeInfo};
 use crate::labels::LabelsNo;
 
@@ -23,13 +24,7 @@ pub(crate) struct Classes {
 
 impl Classes {
     pub(crate) fn new(catalog: Box<dyn Catalog>) -> Classes {
-        Classes {
-            catalog,
-            infos: Vec::new(),
-            by_id: BTreeMap::new(),
-            by_job: HashMap::new(),
-            shapes: BTreeMap::new(),
-        }
+        Classes { catalog, infos: Vec::new(), by_id: BTreeMap::new(), by_job: HashMap::new(), shapes: BTreeMap::new() }
     }
 
     /// Another configuration from here on. Classes that are known keep their numbers.
@@ -60,10 +55,10 @@ impl Classes {
             Service::Class(id) => Some(self.of_id(&id)),
             Service::Hosted => None,
             Service::Nobody => {
-                let id = ClassId::new(format!("nobody/{}", labels.join("+")));
+                let id = ClassId::new(format!("{NOBODY}/{}", labels.join("+")));
                 Some(self.enter(ClassInfo {
                     id,
-                    pool: PoolName::new("nobody"),
+                    pool: PoolName::new(NOBODY),
                     labels: labels.clone(),
                     price: HourlyPrice::ZERO,
                     shapes: Vec::new(),
@@ -104,10 +99,7 @@ impl Classes {
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = (ClassNo, &ClassInfo)> {
-        self.infos
-            .iter()
-            .enumerate()
-            .map(|(number, info)| (ClassNo(number), info))
+        self.infos.iter().enumerate().map(|(number, info)| (ClassNo(number), info))
     }
 
     /// A shape; `None` if the catalog does not know it.

@@ -176,10 +176,7 @@ impl Fleet {
     }
 
     pub(crate) fn remember(&mut self, launch: &LaunchId, token: Token, now: Timestamp) {
-        while let Some((_, old)) = self
-            .tokens_by_age
-            .pop_front_if(|(at, _)| now.since(*at) > TOKEN_AGE_MAX)
-        {
+        while let Some((_, old)) = self.tokens_by_age.pop_front_if(|(at, _)| now.since(*at) > TOKEN_AGE_MAX) {
             self.tokens.remove(&old);
         }
         self.tokens_by_age.push_back((now, launch.clone()));

@@ -24,18 +24,12 @@ pub struct SharedUniverse {
 impl SharedUniverse {
     /// In virtual time: calls happen at the universe's own instant.
     pub fn new(universe: Universe) -> SharedUniverse {
-        SharedUniverse {
-            universe: Arc::new(Mutex::new(universe)),
-            clock: None,
-        }
+        SharedUniverse { universe: Arc::new(Mutex::new(universe)), clock: None }
     }
 
     /// In real time, scaled or not: calls happen when the clock says.
     pub fn with_clock(universe: Universe, clock: Clock) -> SharedUniverse {
-        SharedUniverse {
-            universe: Arc::new(Mutex::new(universe)),
-            clock: Some(clock),
-        }
+        SharedUniverse { universe: Arc::new(Mutex::new(universe)), clock: Some(clock) }
     }
 
     /// The universe itself, at the clock's instant if there is a clock. Held for short: everyone else waits.

@@ -63,10 +63,7 @@ impl Hub {
     /// The instant from which there is room again.
     pub(crate) fn spend(&mut self, limit: Option<u32>, now: Timestamp) -> Result<(), Timestamp> {
         self.requests += 1;
-        let (from, spent) = self
-            .window
-            .filter(|(from, _)| now.since(*from) < WINDOW)
-            .unwrap_or((now, 0));
+        let (from, spent) = self.window.filter(|(from, _)| now.since(*from) < WINDOW).unwrap_or((now, 0));
         if limit.is_some_and(|limit| spent + POINTS > limit) {
             return Err(from + WINDOW);
         }
@@ -86,16 +83,7 @@ impl Hub {
         }
         let id = RunnerId(FIRST_RUNNER_ID + self.minted);
         self.minted += 1;
-        self.runners.insert(
-            id,
-            Runner {
-                name,
-                labels,
-                instance,
-                presence: Presence::Offline,
-                was_online: false,
-            },
-        );
+        self.runners.insert(id, Runner { name, labels, instance, presence: Presence::Offline, was_online: false });
         Some(id)
     }
 

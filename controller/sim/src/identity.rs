@@ -47,15 +47,9 @@ impl SimIdentity {
     }
 
     fn check(&self, proof: &BTreeMap<String, String>, now: Timestamp) -> Result<VerifiedInstance, IdentityError> {
-        let field = |name: &str| {
-            proof
-                .get(name)
-                .ok_or_else(|| IdentityError::Refused(format!("{name} is missing")))
-        };
+        let field = |name: &str| proof.get(name).ok_or_else(|| IdentityError::Refused(format!("{name} is missing")));
         let instance = field("instance")?;
-        let at_ms: i64 = field("at_ms")?
-            .parse()
-            .map_err(|_| IdentityError::Refused("at_ms is no number".into()))?;
+        let at_ms: i64 = field("at_ms")?.parse().map_err(|_| IdentityError::Refused("at_ms is no number".into()))?;
         let code = unhex(field("code")?).ok_or_else(|| IdentityError::Refused("code is not hex".into()))?;
         self.mac(instance, at_ms)
             .verify_slice(&code)
@@ -80,11 +74,7 @@ impl Identity for SimIdentity {
 
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes
-        .iter()
-        .flat_map(|b| [b >> 4, b & 15])
-        .map(|n| char::from(DIGITS[usize::from(n)]))
-        .collect()
+    bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|n| char::from(DIGITS[usize::from(n)])).collect()
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -104,22 +94,11 @@ mod tests {
         let now = Timestamp::from_unix_ms(1_000_000);
         let instance = InstanceId::new("i-0123456789abcdef0");
         let proof = identity.prove(&instance, now);
-        assert_eq!(
-            identity.check(&proof, now + PROOF_AGE_MAX).unwrap().instance(),
-            &instance
-        );
-        assert!(
-            identity
-                .check(&proof, now + PROOF_AGE_MAX + Duration::from_millis(1))
-                .is_err()
-        );
+        assert_eq!(identity.check(&proof, now + PROOF_AGE_MAX).unwrap().instance(), &instance);
+        assert!(identity.check(&proof, now + PROOF_AGE_MAX + Duration::from_millis(1)).is_err());
         assert!(SimIdentity::new([8; 32]).check(&proof, now).is_err());
-        for (field, wrong) in [
-            ("instance", "i-0123456789abcdef1"),
-            ("at_ms", "1000001"),
-            ("code", "00"),
-            ("code", "x"),
-        ] {
+        for (field, wrong) in [("instance", "i-0123456789abcdef1"), ("at_ms", "1000001"), ("code", "00"), ("code", "x")]
+        {
             let mut other = proof.clone();
             other.insert(field.to_owned(), wrong.to_owned());
             assert!(identity.check(&other, now).is_err(), "{field}");

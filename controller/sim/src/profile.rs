@@ -28,10 +28,7 @@ impl Delay {
     pub const NONE: Delay = Delay::Fixed(Duration::ZERO);
 
     const fn log_normal(median_s: u64, sigma: f64) -> Delay {
-        Delay::LogNormal {
-            median: Duration::from_secs(median_s),
-            sigma,
-        }
+        Delay::LogNormal { median: Duration::from_secs(median_s), sigma }
     }
 
     /// Draws one, in whole milliseconds.
@@ -132,13 +129,8 @@ mod tests {
     #[test]
     fn a_cold_start_is_as_the_contract_says() {
         let delay = Profile::default().boot(Os::Linux);
-        let mut drawn: Vec<f64> = (0..20_000)
-            .map(|n| {
-                delay
-                    .draw(&mut Chance::new(3).stream(Purpose::Boot, 1, n))
-                    .as_secs_f64()
-            })
-            .collect();
+        let mut drawn: Vec<f64> =
+            (0..20_000).map(|n| delay.draw(&mut Chance::new(3).stream(Purpose::Boot, 1, n)).as_secs_f64()).collect();
         drawn.sort_by(f64::total_cmp);
         let mean = drawn.iter().sum::<f64>() / 20_000.0;
         // The mean of a log-normal is its median times exp(sigma squared / 2): 47.84 s.

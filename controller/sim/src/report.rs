@@ -123,26 +123,8 @@ pub struct Launches {
 
 impl From<JobCounts> for Jobs {
     fn from(counts: JobCounts) -> Jobs {
-        let JobCounts {
-            queued,
-            completed,
-            cancelled,
-            killed,
-            interrupted,
-            lost,
-            expired,
-            skipped,
-        } = counts;
-        Jobs {
-            queued,
-            completed,
-            cancelled,
-            killed,
-            interrupted,
-            lost,
-            expired,
-            skipped,
-        }
+        let JobCounts { queued, completed, cancelled, killed, interrupted, lost, expired, skipped } = counts;
+        Jobs { queued, completed, cancelled, killed, interrupted, lost, expired, skipped }
     }
 }
 
@@ -158,13 +140,7 @@ impl From<Costs> for Cost {
         let dollars = |usd: f64| (usd * 1e6).round() / 1e6;
         let (busy, boot) = (dollars(costs.busy.usd()), dollars(costs.boot.usd()));
         let (idle, standby) = (dollars(costs.idle.usd()), dollars(costs.standby.usd()));
-        Cost {
-            busy,
-            boot,
-            idle,
-            standby,
-            total: dollars(busy + boot + idle + standby),
-        }
+        Cost { busy, boot, idle, standby, total: dollars(busy + boot + idle + standby) }
     }
 }
 
@@ -214,10 +190,7 @@ mod tests {
     fn percentiles_are_by_nearest_rank() {
         let waits: Vec<u32> = (1..=200).rev().map(|n| n * 1_000).collect();
         let time = QueueTime::of(waits);
-        assert_eq!(
-            (time.p50, time.p95, time.p99, time.max),
-            (Some(100.0), Some(190.0), Some(198.0), Some(200.0))
-        );
+        assert_eq!((time.p50, time.p95, time.p99, time.max), (Some(100.0), Some(190.0), Some(198.0), Some(200.0)));
         assert_eq!(time.mean, Some(100.5));
         let one = QueueTime::of(vec![1_234]);
         assert_eq!((one.p50, one.p99, one.mean), (Some(1.234), Some(1.234), Some(1.234)));

@@ -87,10 +87,7 @@ pub struct Watch {
 
 impl Watch {
     pub(crate) fn new(limits: Limits) -> Watch {
-        Watch {
-            limits,
-            ..Watch::default()
-        }
+        Watch { limits, ..Watch::default() }
     }
 
     /// The bounds in force.
@@ -127,20 +124,11 @@ impl Watch {
 
     /// An intent was committed.
     pub(crate) fn committed(&mut self, launch: &Launch, now: Timestamp) {
-        while let Some((_, old)) = self
-            .intents_by_age
-            .pop_front_if(|(at, _)| now.since(*at) > TOKEN_AGE_MAX)
-        {
+        while let Some((_, old)) = self.intents_by_age.pop_front_if(|(at, _)| now.since(*at) > TOKEN_AGE_MAX) {
             self.intents.remove(&old);
         }
         if !self.intents.contains_key(&launch.id) {
-            self.intents.insert(
-                launch.id.clone(),
-                Intent {
-                    count: launch.count,
-                    launched: 0,
-                },
-            );
+            self.intents.insert(launch.id.clone(), Intent { count: launch.count, launched: 0 });
             self.intents_by_age.push_back((now, launch.id.clone()));
         }
     }
@@ -166,28 +154,16 @@ impl Watch {
         self.note_full(&purpose.pool, now);
         let (live, cost) = (self.fleet.live, self.cost);
         if let Some(max) = self.limits.max_runners.filter(|max| live > *max) {
-            self.broken(
-                Rule::FleetMax,
-                now,
-                format_args!("{live} machines, {max} allowed (launch {})", launch.id),
-            );
+            self.broken(Rule::FleetMax, now, format_args!("{live} machines, {max} allowed (launch {})", launch.id));
         }
         if let Some(budget) = self.limits.budget.filter(|budget| cost > *budget) {
             let (cost, budget) = (cost.usd(), budget.usd());
-            self.broken(
-                Rule::Budget,
-                now,
-                format_args!("{cost} USD/h, {budget} allowed (launch {})", launch.id),
-            );
+            self.broken(Rule::Budget, now, format_args!("{cost} USD/h, {budget} allowed (launch {})", launch.id));
         }
         let live = self.pools.get(&purpose.pool).map_or(0, |level| level.live);
         if let Some(max) = self.limits.pools.get(&purpose.pool).copied().filter(|max| live > *max) {
             let pool = &purpose.pool;
-            self.broken(
-                Rule::PoolMax,
-                now,
-                format_args!("pool {pool}: {live} machines, {max} allowed"),
-            );
+            self.broken(Rule::PoolMax, now, format_args!("pool {pool}: {live} machines, {max} allowed"));
         }
         self.check_surplus(class, count, now, launch);
     }
@@ -207,11 +183,7 @@ impl Watch {
         if self.limits.max_runners.is_some_and(|max| self.fleet.live >= max) {
             self.fleet.full_at = Some(now);
         }
-        if self
-            .limits
-            .budget
-            .is_some_and(|budget| self.cost + self.dearest > budget)
-        {
+        if self.limits.budget.is_some_and(|budget| self.cost + self.dearest > budget) {
             self.budget_full_at = Some(now);
         }
         if let (Some(max), Some(level)) = (self.limits.pools.get(pool), self.pools.get_mut(pool))
@@ -247,11 +219,7 @@ impl Watch {
     pub(crate) fn spare(&mut self, class: ClassNo, spare: bool, now: Timestamp) {
         let class = self.class(class);
         class.spare_at = Some(now);
-        class.spare = if spare {
-            class.spare + 1
-        } else {
-            class.spare.saturating_sub(1)
-        };
+        class.spare = if spare { class.spare + 1 } else { class.spare.saturating_sub(1) };
     }
 
     pub(crate) fn set_target_of_all(&mut self, target: u32) {
@@ -268,31 +236,21 @@ impl Watch {
         let told = self.target;
         let class = self.class(number);
         let Some(target) = class.target.or(told) else { return };
-        while class
-            .unserved
-            .pop_front_if(|at| now.since(*at) > NEWS_AGE_MAX)
-            .is_some()
-        {
+        while class.unserved.pop_front_if(|at| now.since(*at) > NEWS_AGE_MAX).is_some() {
             class.forgiven += 1;
         }
         let explained = class.queued.saturating_add(target);
         let before = class.spare.saturating_sub(count);
         class.forgiven = class.forgiven.min(before.saturating_sub(explained));
         let news = u32::try_from(class.unserved.len()).unwrap_or(u32::MAX);
-        let allowed = explained
-            .saturating_add(class.forgiven)
-            .saturating_add(news)
-            .saturating_add(slack);
+        let allowed = explained.saturating_add(class.forgiven).saturating_add(news).saturating_add(slack);
         if class.spare > allowed {
             let (spare, queued) = (class.spare, class.queued);
             let id = &launch.purpose.class;
             self.broken(
                 Rule::Surplus,
                 now,
-                format_args!(
-                    "{id}: {spare} booting or idle, {queued} queued, target {target} (launch {})",
-                    launch.id
-                ),
+                format_args!("{id}: {spare} booting or idle, {queued} queued, target {target} (launch {})", launch.id),
             );
         }
     }
@@ -303,10 +261,7 @@ impl Watch {
         self.dearest = self.dearest.max(price);
         let recently = |at: Option<Timestamp>| at.is_some_and(|at| now.since(at) < STARVED_FOR);
         let full_now = self.limits.max_runners.is_some_and(|max| self.fleet.live >= max)
-            || self
-                .limits
-                .budget
-                .is_some_and(|budget| self.cost + self.dearest > budget);
+            || self.limits.budget.is_some_and(|budget| self.cost + self.dearest > budget);
         let level = self.pools.get(pool);
         let pool_max = self.limits.pools.get(pool);
         let pool_full = pool_max.is_some_and(|max| level.is_some_and(|level| level.live >= *max) || *max == 0);

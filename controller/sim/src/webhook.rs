@@ -20,11 +20,7 @@ pub struct Installation {
 
 impl Default for Installation {
     fn default() -> Installation {
-        Installation {
-            id: 61_000_001,
-            organization: "acme".into(),
-            organization_id: 9_000_001,
-        }
+        Installation { id: 61_000_001, organization: "acme".into(), organization_id: 9_000_001 }
     }
 }
 
@@ -92,14 +88,7 @@ impl Delivery {
 fn guid_text(guid: u128) -> String {
     let guid = guid & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
     let part = |shift: u32, digits: u32| (guid >> shift) & ((1 << (4 * digits)) - 1);
-    format!(
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        part(96, 8),
-        part(80, 4),
-        part(64, 4),
-        part(48, 4),
-        part(0, 12)
-    )
+    format!("{:08x}-{:04x}-{:04x}-{:04x}-{:012x}", part(96, 8), part(80, 4), part(64, 4), part(48, 4), part(0, 12))
 }
 
 #[cfg(test)]

@@ -118,10 +118,7 @@ impl ActiveRun {
     }
 
     pub(crate) fn key(&self, job: u16) -> JobKey {
-        JobKey {
-            job: self.job_id(job),
-            attempt: 1,
-        }
+        JobKey { job: self.job_id(job), attempt: 1 }
     }
 
     pub(crate) fn about(&self, job: &Job) -> JobAbout {
@@ -241,11 +238,7 @@ impl Work {
         let Some(run) = self.runs.get(&no) else {
             return Vec::new();
         };
-        (0_u16..)
-            .zip(&run.jobs)
-            .filter(|(_, job)| job.needs_open == 0)
-            .map(|(at, _)| at)
-            .collect()
+        (0_u16..).zip(&run.jobs).filter(|(_, job)| job.needs_open == 0).map(|(at, _)| at).collect()
     }
 
     /// Ends a job and says, in order of the run, what follows. Jobs that need a job which did not succeed are skipped.
@@ -281,11 +274,7 @@ impl Work {
             job.needs_open -= 1;
             job.doomed |= failed;
             if job.needs_open == 0 {
-                next.push(if job.doomed {
-                    Next::Skip(number)
-                } else {
-                    Next::Queue(number)
-                });
+                next.push(if job.doomed { Next::Skip(number) } else { Next::Queue(number) });
             }
         }
         next
@@ -293,11 +282,7 @@ impl Work {
 
     /// Forgets a run that is over and told of.
     pub(crate) fn forget_if_over(&mut self, no: RunNo) {
-        if self
-            .runs
-            .get(&no)
-            .is_some_and(|run| run.open == 0 && run.deliveries == 0)
-        {
+        if self.runs.get(&no).is_some_and(|run| run.open == 0 && run.deliveries == 0) {
             self.runs.remove(&no);
         }
     }

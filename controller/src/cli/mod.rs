@@ -91,7 +91,7 @@ pub fn run() -> ExitCode {
         Ok(Found::Bad) => ExitCode::from(1),
         Err(failure) => {
             output::complain(&failure);
-            ExitCode::from(2)
+            ExitCode::from(failure.code)
         }
     }
 }

@@ -7,19 +7,30 @@ use std::path::Path;
 use muster_core::config::{Diagnostic, FleetConfig};
 use serde::Serialize;
 
-/// A command could not do its work: exit code 2.
+/// A command could not do its work.
 #[derive(Debug)]
-pub struct Failure(anyhow::Error);
+pub struct Failure {
+    error: anyhow::Error,
+    /// The exit code: 2 as a rule; 1 if what it was given was read and found bad.
+    pub(super) code: u8,
+}
+
+impl Failure {
+    /// What was given was read and found bad: exit code 1.
+    pub(super) fn found_bad(error: anyhow::Error) -> Failure {
+        Failure { error, code: 1 }
+    }
+}
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Failure {
-        Failure(error.into())
+        Failure { error: error.into(), code: 2 }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#}", self.0)
+        write!(f, "{:#}", self.error)
     }
 }
 
@@ -70,7 +81,9 @@ pub(super) fn read_config(path: &Path) -> Result<(FleetConfig, String), Failure>
     match parsed.config {
         Some(config) if parsed.errors.is_empty() => Ok((config, text)),
         Some(_) | None => {
-            Err(anyhow::anyhow!("{} is not valid: {} errors, see above", path.display(), parsed.errors.len()).into())
+            let errors = parsed.errors.len();
+            let what = anyhow::anyhow!("{} is not valid: {errors} errors, see above", path.display());
+            Err(Failure::found_bad(what))
         }
     }
 }

@@ -8,10 +8,12 @@ use clap::ValueEnum;
 use super::Found;
 use super::output::{self, Failure};
 use crate::drivers::serve::{self, Options};
+use crate::watch::ConfigFileError;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum CloudKind {
-    /// A simulated cloud and GitHub in this process: for trying the door and the configuration
+    /// A simulated cloud and GitHub in this process, for trying the door, the configuration and the planner: machines boot
+    /// and register, but that GitHub knows nothing of jobs that come in through the door, and gives them to nobody
     Sim,
 }
 
@@ -47,6 +49,11 @@ pub(super) fn run(args: Args) -> Result<Found, Failure> {
         output::line(format_args!("listening on http://{address}")).is_ok()
     }));
     runtime.shutdown_background();
-    outcome?;
-    Ok(Found::Good)
+    match outcome {
+        Ok(()) => Ok(Found::Good),
+        Err(error) if matches!(error.downcast_ref(), Some(ConfigFileError::Invalid(..))) => {
+            Err(Failure::found_bad(error))
+        }
+        Err(error) => Err(error.into()),
+    }
 }

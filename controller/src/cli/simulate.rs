@@ -51,7 +51,7 @@ pub(super) struct Args {
     #[arg(long, default_value_t = 1, value_name = "K")]
     scale: u32,
     /// Only the first hours of the trace
-    #[arg(long, value_name = "H")]
+    #[arg(long, value_name = "H", value_parser = clap::value_parser!(u64).range(1..=HOURS_MAX))]
     hours: Option<u64>,
     /// With --seeds: how many to run at once; default: as many as there are cores. The output is the same
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -61,13 +61,20 @@ pub(super) struct Args {
     json: bool,
 }
 
+/// The longest part of a trace that can be asked for: ten years.
+const HOURS_MAX: u64 = 87_600;
+/// The most idle runners that `fixed:K` keeps in a class: GitHub lets 10,000 register in a runner group.
+const FIXED_MAX: u32 = 10_000;
+/// The most seeds of one call: their results are kept to be printed in order.
+const SEEDS_MAX: u64 = 1_000_000;
+
 fn parse_policy(text: &str) -> Result<Policy, String> {
     match text.split_once(':') {
         None if text == "cold" => Ok(Policy::Cold),
         None if text == "target" => Ok(Policy::Target),
         Some(("fixed", count)) => match count.parse() {
-            Ok(count) => Ok(Policy::Fixed(count)),
-            Err(_) => Err(format!("{count:?} is no number of idle runners")),
+            Ok(count) if count <= FIXED_MAX => Ok(Policy::Fixed(count)),
+            Ok(_) | Err(_) => Err(format!("{count:?} is no number of idle runners from 0 to {FIXED_MAX}")),
         },
         None | Some(_) => Err("write cold, fixed:K or target".to_owned()),
     }
@@ -85,7 +92,8 @@ fn word(policy: Policy) -> String {
 fn parse_seeds(text: &str) -> Result<(u64, u64), String> {
     let parsed = text.split_once("..").and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
     match parsed {
-        Some((from, to)) if from <= to => Ok((from, to)),
+        Some((from, to)) if from <= to && to - from < SEEDS_MAX => Ok((from, to)),
+        Some((from, to)) if from <= to => Err(format!("more than {SEEDS_MAX} seeds at once")),
         Some(_) => Err("the first seed is above the last".to_owned()),
         None => Err("write A..B, such as 1..100".to_owned()),
     }
@@ -114,6 +122,12 @@ fn scenario(args: &Args) -> Result<Scenario, Failure> {
         }
     };
     let policy = args.policy.unwrap_or(default_policy);
+    for shape in config.shapes().filter(|shape| shape.usd_per_hour.is_none()) {
+        output::note(format_args!(
+            "warning: shape {} has no price: its machines cost nothing in the figures; set `usd_per_hour` of its size",
+            shape.id
+        ));
+    }
     if config.shapes().any(|shape| shape.os == Os::Macos) {
         output::note(format_args!(
             "warning: macOS machines need dedicated hosts with a 24-hour minimum; their cost is not in the figures"
@@ -176,8 +190,9 @@ fn one(scenario: &Scenario, json: bool) -> Result<Found, Failure> {
     let began = Instant::now();
     let summary = simulate(scenario, &mut Days { seen: 0, began })?;
     let wall = began.elapsed().as_secs_f64();
+    let memory = memory_most().map_or_else(String::new, |kb| format!("; {kb} kB of memory at most"));
     output::note(format_args!(
-        "{} jobs in {wall:.1} s: {:.0} simulated jobs a minute",
+        "{} jobs in {wall:.1} s: {:.0} simulated jobs a minute{memory}",
         summary.jobs.queued,
         summary.jobs.queued as f64 * 60.0 / wall.max(1e-3)
     ));
@@ -187,6 +202,13 @@ fn one(scenario: &Scenario, json: bool) -> Result<Found, Failure> {
         table(&summary)?
     }
     Ok(if bad(&summary) { Found::Bad } else { Found::Good })
+}
+
+/// The most memory that this process has had resident so far, in kB, where the system tells: on Linux.
+fn memory_most() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 /// Runs seeds on all cores; what is printed is in seed order, whatever the threads.

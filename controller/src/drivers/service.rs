@@ -2,10 +2,14 @@
 //!
 //! Invariant: a task that fails logs it once and goes on at its next turn; only the store's end or a shutdown ends it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use muster_core::identity::Identity;
 use muster_core::plan::Policy;
 use muster_core::ports::{Cloud, Github, Store};
@@ -19,6 +23,7 @@ use muster_webhook::wakers::Wakers;
 use muster_webhook::{Door, DoorParts};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tower_http::timeout::RequestBodyTimeoutLayer;
 use tracing::{debug, error, info, warn};
 
 use crate::reconcile::{Probe, Reconciler, TickReport};
@@ -31,6 +36,12 @@ pub const TICK_GAP: Duration = Duration::from_secs(1);
 pub const TICK_AT_LEAST: Duration = Duration::from_secs(60);
 /// After a failure the scaler and the registrar pause for this long.
 pub const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(2);
+/// A request's head must be here within this long, on the wall; idle connections are closed after it.
+pub const HEAD_WITHIN: Duration = Duration::from_secs(30);
+/// A body of which nothing came for this long, on the wall, is given up. GitHub ends a delivery after 10 s.
+pub const BODY_STALLS_AFTER: Duration = Duration::from_secs(15);
+/// After a connection could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Claims are looked for this often even if no bell rang.
 const CLAIMS_AT_LEAST: Duration = Duration::from_secs(10);
 
@@ -112,10 +123,8 @@ where
             registrar: self.claims_bell,
             wakers: self.wakers,
         };
-        let router = Door::new(parts).router();
-        let address: Option<SocketAddr> = listener.local_addr().ok();
-        debug!(?address, "the door is open");
-        axum::serve(listener, router).with_graceful_shutdown(stopped(stop)).await
+        listen(listener, Door::new(parts).router(), stop).await;
+        Ok(())
     }
 
     /// Ticks until `stop`: when the bell rings, when a deadline comes, and at least every minute.
@@ -234,6 +243,39 @@ where
             }
         }
     }
+}
+
+/// Serves connections until `stop`, then lets requests under way end. A client that does not bring its request's head in
+/// time is cut off, and so is an idle connection.
+async fn listen(listener: TcpListener, router: Router, stop: watch::Receiver<bool>) {
+    let router = router.layer(RequestBodyTimeoutLayer::new(BODY_STALLS_AFTER));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
+    let graceful = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stopped(stop.clone()) => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of descriptors, as a rule: others must end first.
+                warn!(target: "muster::door", %error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        let watched = graceful.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = watched.await {
+                debug!(target: "muster::door", %error, "a connection broke off");
+            }
+        });
+    }
+    drop(listener);
+    graceful.shutdown().await;
 }
 
 /// Ready once the watch says stop, or its sender is gone.

@@ -1,14 +1,17 @@
 //! Effects: what a committed intent asks of the cloud and of GitHub, and the record of how it went.
 
 use futures_util::future::join_all;
+use muster_core::fact::{Fact, FactBody};
 use muster_core::ids::{InstanceId, RunnerId};
 use muster_core::launch::{Launch, LaunchError, LaunchErrorKind, LaunchReply};
+use muster_core::machine::{Machine, MachineEvent, MachinePhase, Report};
+use muster_core::plan::REMOVE_WITHIN;
 use muster_core::ports::{Batch, Cloud, CloudError, Github, GithubError, Store};
 use muster_core::time::Timestamp;
 use muster_core::world::{Effect, World};
 use muster_webhook::clock::Clock;
 
-use super::{EFFECT_WITHIN, Probe, Reconciler, Step, TickError, TickReport};
+use super::{EFFECT_WITHIN, Probe, Reconciler, Step, TickError, TickReport, UNCERTAIN_MAX, from_cloud, from_github};
 
 /// Instances ended in one request (`TerminateInstanceInAutoScalingGroup`, `InstanceIds`).
 const TERMINATE_MAX: usize = 100;
@@ -42,6 +45,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             self.launch(world, launches, report, &mut batch).await;
             probe.reached(Step::AfterEffect)?;
         }
+        let endings = self.spare(world, endings, report, &mut batch).await?;
         let fresh = self.clock.now().since(committed_at) <= EFFECT_WITHIN;
         if !(endings.is_empty() && removals.is_empty() && stocks.is_empty()) {
             if fresh && self.store.generation().await? == world.generation() {
@@ -49,7 +53,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
                 self.end(world, &endings, report, &mut batch).await;
                 self.remove(world, removals, report, &mut batch).await;
                 for (shape, size) in stocks {
-                    match self.cloud.set_standby(&shape, size).await {
+                    match from_cloud(&self.clock, self.cloud.set_standby(&shape, size)).await {
                         Ok(()) => world.set_stock_wanted(shape, size),
                         Err(error) => report.troubles.push(format!("standby stock of {shape}: {error}")),
                     }
@@ -67,13 +71,22 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
     }
 
     async fn launch(&mut self, world: &mut World, launches: Vec<Launch>, report: &mut TickReport, batch: &mut Batch) {
-        let replies = join_all(launches.iter().map(|launch| self.cloud.launch(launch))).await;
+        let replies = join_all(launches.iter().map(|launch| from_cloud(&self.clock, self.cloud.launch(launch)))).await;
         let answered_at = self.clock.now();
         for (launch, reply) in launches.into_iter().zip(replies) {
             let reply = match reply {
                 Ok(reply) => reply,
                 Err(CloudError::Unknown(why)) => {
                     report.troubles.push(format!("launch {}: {why}; it counts until the cloud answers", launch.id));
+                    self.asked.insert(launch.id.clone(), answered_at);
+                    report.wake(answered_at + super::ASK_AGAIN);
+                    continue;
+                }
+                // Not proof of absence: an earlier request under this token may have launched.
+                Err(error) if self.is_uncertain(&launch, answered_at) => {
+                    report
+                        .troubles
+                        .push(format!("launch {}, asked for again: {error}; it counts until then", launch.id));
                     self.asked.insert(launch.id.clone(), answered_at);
                     report.wake(answered_at + super::ASK_AGAIN);
                     continue;
@@ -90,9 +103,52 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         }
     }
 
+    /// Takes back the end of machines that hold a registration which the plan did not know: claims and mints do not wait
+    /// for a tick. Once an end is committed the door hands out no configuration, so one that is not seen here is unused.
+    async fn spare(
+        &self,
+        world: &mut World,
+        endings: Vec<InstanceId>,
+        report: &mut TickReport,
+        batch: &mut Batch,
+    ) -> Result<Vec<InstanceId>, TickError> {
+        let mut sure = Vec::new();
+        for instance in endings {
+            let told = world.machine(&instance).map(|machine| &machine.told);
+            // A machine that ran its job gets no other session.
+            let ran = told.is_some_and(|told| told.done.is_some_and(|(_, ran)| ran));
+            let known = told.and_then(|told| Some(told.registered.as_ref()?.1.id));
+            let claim = if ran { None } else { self.store.claim(&instance).await? };
+            let registered = claim.and_then(|claim| Some((claim.session, claim.registration?)));
+            match registered.filter(|(_, registration)| Some(registration.id) != known) {
+                None => sure.push(instance),
+                Some((session, registration)) => {
+                    let at = self.clock.now();
+                    let event = MachineEvent {
+                        instance: instance.clone(),
+                        session,
+                        at,
+                        report: Report::Registered(registration),
+                    };
+                    // The registrar puts it too, but may have died before.
+                    self.store.put_fact(&Fact { received_at: at, body: FactBody::Machine(event) }).await?;
+                    report.troubles.push(format!("{instance} is not ended: it was registered in the meantime"));
+                    report.wake(at);
+                    world.take_back_end(&instance, batch);
+                }
+            }
+        }
+        Ok(sure)
+    }
+
+    /// Whether a launch was asked for before and nobody knows what became of that.
+    fn is_uncertain(&self, launch: &Launch, now: Timestamp) -> bool {
+        self.asked.contains_key(&launch.id) && now.since(launch.intended_at) <= UNCERTAIN_MAX
+    }
+
     async fn end(&mut self, world: &mut World, endings: &[InstanceId], report: &mut TickReport, batch: &mut Batch) {
         for instances in endings.chunks(TERMINATE_MAX) {
-            match self.cloud.terminate(instances).await {
+            match from_cloud(&self.clock, self.cloud.terminate(instances)).await {
                 Ok(gone) => {
                     let now = self.clock.now();
                     for instance in gone {
@@ -113,14 +169,23 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
     ) {
         for (instance, runner) in removals {
             let now = self.clock.now();
-            match self.github.remove(runner).await {
+            let frozen = world.machine(&instance).map(Machine::phase);
+            if let Some(MachinePhase::Frozen(at)) = frozen
+                && now.since(at) > REMOVE_WITHIN
+            {
+                // The calls before this one took long. Its agent thaws it any moment, and removing a busy registration
+                // can succeed.
+                report.troubles.push(format!("removing registration {runner}: too late, its agent thaws it"));
+                continue;
+            }
+            match from_github(&self.clock, self.github.remove(runner)).await {
                 Ok(removal) => {
                     world.removal_answered(&instance, removal, now, batch);
                     // The agent waits frozen for the answer: turn to it at once.
                     report.wake(now);
                 }
                 Err(GithubError::Limited { until }) => {
-                    report.wake(until);
+                    report.wake(until.max(now + std::time::Duration::from_secs(1)));
                     report.troubles.push(format!("removing registration {runner}: GitHub asks to wait until {until}"));
                 }
                 Err(error) => report.troubles.push(format!("removing registration {runner}: {error}")),

@@ -10,17 +10,22 @@ mod execute;
 mod observe;
 mod report;
 mod step;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use muster_core::check::check;
 use muster_core::config::FleetConfig;
 use muster_core::ids::{JobKey, LaunchId};
 use muster_core::launch::Launch;
-use muster_core::plan::{Plan, Policy, plan};
-use muster_core::ports::{Batch, Cloud, Github, NewFact, Store, StoreError};
+use muster_core::plan::{BOOT_MAX, Plan, Policy, plan};
+use muster_core::ports::{Batch, Cloud, CloudError, Github, GithubError, NewFact, Store, StoreError, Switch};
 use muster_core::stages::Stages;
 use muster_core::time::Timestamp;
 use muster_core::world::{Effect, Merged, News, World};
@@ -40,6 +45,12 @@ pub const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// An effect without a token of its own is not started later than this after its commit: another scaler may have looked
 /// in the meantime.
 pub const EFFECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// An answer from outside is waited for so long. One that comes later was no answer: what was asked for may have happened.
+pub const CALL_MAX: Duration = Duration::from_secs(30);
+/// A refusal of a repeated launch does not settle it before it is as old as this: the first request may have launched.
+/// Agents that the ledger does not know give up in this time.
+pub const UNCERTAIN_MAX: Duration = BOOT_MAX;
 
 /// A tick could not finish. Nothing is lost: facts wait in the ledger, intents too.
 #[derive(Debug, Error)]
@@ -63,6 +74,8 @@ pub struct Reconciler<S, C, G, K> {
     world: Option<World>,
     observer: observe::Observer,
     asked: BTreeMap<LaunchId, Timestamp>,
+    /// When the first tick began: before it, nobody may have heard the agents.
+    watched_from: Option<Timestamp>,
 }
 
 impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
@@ -85,6 +98,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             world: None,
             observer: observe::Observer::default(),
             asked: BTreeMap::new(),
+            watched_from: None,
         }
     }
 
@@ -124,6 +138,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
                 World::from_snapshot(self.store.load().await?, &self.config)
             }
         };
+        world.set_watched_from(*self.watched_from.get_or_insert(now));
         probe.reached(Step::Loaded)?;
         world.set_switch(self.store.switch().await?);
         self.merge(&mut world, &mut report, probe).await?;
@@ -134,7 +149,9 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         let mut plan = plan(&world, &self.config, self.policy, now);
         self.strike_out(&world, &mut plan, &mut report);
         report.waits = std::mem::take(&mut plan.waits);
-        report.wake_at = plan.wake_at;
+        if let Some(at) = plan.wake_at {
+            report.wake(at);
+        }
         self.ask_again(&mut world, &mut report, probe).await?;
         for chunk in plan.steps.chunks(STEPS_MAX) {
             let mut batch = Batch::default();
@@ -198,7 +215,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
 
     fn tell(&self, news: &News, world: &World, merged: &Merged) -> Option<JobNews> {
         let key = match news {
-            News::Queued(key) | News::Started(key) | News::Completed(key) => key,
+            News::Queued(key) | News::Started(key) | News::Timed(key) | News::Completed(key) => key,
             News::Interrupted(instance) => return Some(JobNews::Interrupted(world.machine(instance)?.purpose.clone())),
         };
         let record = merged.jobs.get(key)?;
@@ -207,7 +224,8 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         let machine = machine.and_then(|instance| world.machine(&instance));
         Some(match news {
             News::Queued(_) => JobNews::Queued { class },
-            News::Started(_) => JobNews::Started {
+            News::Started(_) => JobNews::Started { class, market: machine.map(|machine| machine.purpose.market) },
+            News::Timed(_) => JobNews::Timed {
                 class,
                 market: machine.map(|machine| machine.purpose.market),
                 job: Box::new(record.clone()),
@@ -239,12 +257,21 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         probe: &mut impl Probe,
     ) -> Result<(), TickError> {
         let now = report.now;
+        if world.switch() != Switch::Run {
+            // What was never asked for would be a launch now.
+            return Ok(());
+        }
         let open: Vec<Launch> = world.launches().cloned().collect();
         self.asked.retain(|id, _| open.iter().any(|launch| launch.id == *id));
         let due = |launch: &Launch| self.asked.get(&launch.id).is_none_or(|at| now.since(*at) >= ASK_AGAIN);
         let effects: Vec<Effect> = open.iter().filter(|launch| due(launch)).cloned().map(Effect::Launch).collect();
         if !open.is_empty() {
             report.wake(now + ASK_AGAIN);
+        }
+        for effect in &effects {
+            if let Effect::Launch(launch) = effect {
+                self.asked.insert(launch.id.clone(), now);
+            }
         }
         self.execute(world, effects, now, report, probe).await
     }
@@ -254,6 +281,32 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         world.set_generation(generation);
         Ok(())
     }
+}
+
+/// The answer of a call to the outside; `None` if there was none within [`CALL_MAX`]: a tick must end.
+async fn answered<T>(clock: &impl Clock, call: impl Future<Output = T> + Send) -> Option<T> {
+    let (call, late) = (pin!(call), pin!(clock.sleep(CALL_MAX)));
+    // The call is polled first: one that is ready at once has an answer on every clock.
+    match select(call, late).await {
+        Either::Left((answer, _)) => Some(answer),
+        Either::Right(((), _)) => None,
+    }
+}
+
+/// The same for the cloud: no answer is the answer that it may have taken effect.
+async fn from_cloud<T>(
+    clock: &impl Clock,
+    call: impl Future<Output = Result<T, CloudError>> + Send,
+) -> Result<T, CloudError> {
+    answered(clock, call).await.unwrap_or_else(|| Err(CloudError::Unknown(format!("within {} s", CALL_MAX.as_secs()))))
+}
+
+/// The same for GitHub.
+pub(crate) async fn from_github<T>(
+    clock: &impl Clock,
+    call: impl Future<Output = Result<T, GithubError>> + Send,
+) -> Result<T, GithubError> {
+    answered(clock, call).await.unwrap_or_else(|| Err(GithubError::Unknown(format!("within {} s", CALL_MAX.as_secs()))))
 }
 
 /// The jobs that these facts are about and the world does not hold: new ones, and finished ones.

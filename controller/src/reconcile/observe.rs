@@ -12,7 +12,7 @@ use muster_core::time::Timestamp;
 use muster_core::world::World;
 use muster_webhook::clock::Clock;
 
-use super::{Reconciler, TickError, TickReport};
+use super::{Reconciler, TickError, TickReport, from_cloud};
 
 /// How often the cloud is looked at.
 pub const OBSERVE_EVERY: Duration = Duration::from_secs(60);
@@ -42,18 +42,18 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             report.wake(now + OBSERVE_EVERY);
         }
         self.observer.looked_at = Some(now);
-        match self.cloud.zones().await {
+        match from_cloud(&self.clock, self.cloud.zones()).await {
             Ok(zones) => world.set_zones(zones),
             Err(error) => report.troubles.push(format!("listing zones: {error}")),
         }
-        match self.cloud.standby().await {
+        match from_cloud(&self.clock, self.cloud.standby()).await {
             Ok(stock) => world.set_stock(stock),
             Err(error) => report.troubles.push(format!("listing standby stock: {error}")),
         }
         if !machines {
             return Ok(());
         }
-        let listed = match self.cloud.instances().await {
+        let listed = match from_cloud(&self.clock, self.cloud.instances()).await {
             Ok(listed) => listed,
             Err(error) => {
                 report.troubles.push(format!("listing instances: {error}"));

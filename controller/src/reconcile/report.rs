@@ -26,6 +26,13 @@ pub enum JobNews {
         class: Arc<Class>,
         /// How its machine is paid; `None` if it runs on a machine that is not ours.
         market: Option<Market>,
+    },
+    /// It has a queue time: with its start, or after it if its demand is heard of last.
+    Timed {
+        /// Its class.
+        class: Arc<Class>,
+        /// As of its start.
+        market: Option<Market>,
         /// All that is known of it.
         job: Box<JobRecord>,
         /// Where its queue time went.

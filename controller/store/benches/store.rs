@@ -57,10 +57,7 @@ fn memory(criterion: &mut Criterion) {
 /// How long `writers` tasks take to put `count` facts together.
 fn put_from(path: &Path, options: &SqliteOptions, writers: i64, count: i64) -> Duration {
     let store = Arc::new(SqliteStore::open(path, options).expect("open"));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .build()
-        .expect("runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("runtime");
     let begun = Instant::now();
     runtime.block_on(async {
         let tasks: Vec<_> = (0..writers)
@@ -82,28 +79,14 @@ fn put_from(path: &Path, options: &SqliteOptions, writers: i64, count: i64) -> D
 
 fn file(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("sqlite, put_fact");
-    group
-        .throughput(Throughput::Elements(1))
-        .sample_size(10)
-        .measurement_time(Duration::from_secs(5));
-    for (durability, name) in [
-        (Durability::PowerLoss, "power loss"),
-        (Durability::ProcessEnd, "process end"),
-    ] {
+    group.throughput(Throughput::Elements(1)).sample_size(10).measurement_time(Duration::from_secs(5));
+    for (durability, name) in [(Durability::PowerLoss, "power loss"), (Durability::ProcessEnd, "process end")] {
         for writers in [1, 64, 512] {
             group.bench_function(BenchmarkId::new(name, writers), |bench| {
                 bench.iter_custom(|count| {
                     let directory = tempfile::tempdir().expect("a directory");
-                    let options = SqliteOptions {
-                        durability,
-                        ledger: None,
-                    };
-                    put_from(
-                        &directory.path().join("muster.db"),
-                        &options,
-                        writers,
-                        i64::try_from(count).expect("few"),
-                    )
+                    let options = SqliteOptions { durability, ledger: None };
+                    put_from(&directory.path().join("muster.db"), &options, writers, i64::try_from(count).expect("few"))
                 });
             });
         }

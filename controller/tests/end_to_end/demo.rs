@@ -35,7 +35,8 @@ fn values(value: &Value) -> Vec<f64> {
         (Some(one), ..) => vec![one],
         (None, Some(many), ..) => many,
         (None, None, Some(values), Some(counts)) => {
-            values.into_iter().zip(counts).flat_map(|(value, count)| vec![value; count as usize]).collect()
+            // Sums are what is asked of them.
+            values.into_iter().zip(counts).map(|(value, count)| value * count).collect()
         }
         _ => panic!("not a metric's value: {value}"),
     }
@@ -182,6 +183,11 @@ fn pool_exhausted_agrees(lines: &[Line]) {
         assert_eq!(line.one(metric::RUNNERS_BUSY), Some(sum("busy")));
         assert_eq!(line.one(metric::RUNNERS_BOOTING), Some(sum("booting")));
         assert_eq!(line.one(metric::RUNNERS_READY), Some(sum("ready")));
+        let depth: f64 = [metric::RUNNERS_IDLE, metric::RUNNERS_READY, metric::RUNNERS_STANDBY]
+            .iter()
+            .filter_map(|metric| line.one(metric))
+            .sum();
+        assert_eq!(line.one(metric::POOL_DEPTH), Some(depth), "{}", line.root);
         let now = line.root["_aws"]["Timestamp"].as_i64().unwrap();
         let oldest = classes.values().filter_map(|class| class["oldest_at"].as_i64()).min();
         let age = oldest.map_or(0.0, |oldest| (now - oldest).max(0) as f64 / 1_000.0);
@@ -190,4 +196,8 @@ fn pool_exhausted_agrees(lines: &[Line]) {
         seen.insert(exhausted);
     }
     assert!(seen.contains(&false), "there are no gauges");
+    // The example keeps two machines of its first pool on standby at this hour.
+    let linux = lines.iter().filter(|line| line.root["Pool"] == "linux");
+    let standby = linux.filter_map(|line| line.one(metric::RUNNERS_STANDBY)).fold(0.0, f64::max);
+    assert_eq!(standby, 2.0);
 }

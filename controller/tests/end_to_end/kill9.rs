@@ -96,7 +96,7 @@ async fn fifty_times() {
     check(&fleet.ledger(), &told, KILLS + 2);
     let set_aside = fleet.on_ledger("ledger", &["--set-aside", "--json"]);
     assert_eq!((set_aside.code, set_aside.out.as_str()), (Some(0), ""));
-    println!("{acknowledged} deliveries about {} jobs were acknowledged before {KILLS} kills", told.len());
+    eprintln!("{acknowledged} deliveries about {} jobs were acknowledged before {KILLS} kills", told.len());
     assert!(acknowledged > KILLS, "the rounds were too short to show anything");
 }
 

@@ -3,6 +3,8 @@
 //! These tests are here because Cargo builds `muster` for this package's tests and tells them where it is. One binary: it
 //! links once.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod agent;
 mod check;
 mod demo;

@@ -84,3 +84,25 @@ fn what_cannot_be_read_is_a_matter_of_usage() {
         assert!(output.stdout.is_empty(), "{options:?}");
     }
 }
+
+/// The most memory that the command had, in kB, as it says itself.
+#[cfg(target_os = "linux")]
+fn memory(options: &[&str]) -> u64 {
+    let output = simulate(options);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let (_, said) = said.rsplit_once("a minute; ").unwrap();
+    said.split_once(" kB").unwrap().0.parse().unwrap()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn four_weeks_take_little_more_memory_than_one() {
+    let (one, four) = std::thread::scope(|scope| {
+        let one = scope.spawn(|| memory(&["--hours", "168", "--json"]));
+        let four = memory(&["--json"]);
+        (one.join().unwrap(), four)
+    });
+    println!("one week: {one} kB, four weeks: {four} kB");
+    assert!(four * 10 <= one * 12, "one week: {one} kB, four weeks: {four} kB");
+}

@@ -3,6 +3,8 @@
 //! One binary with a module each, so that the program is linked once. What needs all four weeks several times, an
 //! optimised build or a quiet machine is in `tests/bench`.
 
+#![allow(clippy::print_stdout, reason = "a test prints what it has counted")]
+
 // In test modules an unwrap is a finding; the linter knows them by this attribute only.
 #[cfg(test)]
 mod commands;

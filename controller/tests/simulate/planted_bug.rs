@@ -6,12 +6,12 @@ use muster_core::plan::Policy;
 use super::scenario::{assert_nothing_lost, assert_sound, hours, run, scenario, shipped};
 
 fn asked_twice(forget_tokens: bool) -> Scenario {
-    Scenario { lose_answers: true, forget_tokens, ..scenario(shipped(), hours(0, 12), Policy::Cold) }
+    Scenario { lose_answers: true, forget_tokens, ..scenario(shipped(), hours(3, 5), Policy::Cold) }
 }
 
 #[test]
 fn a_launch_asked_for_twice_under_one_token_happens_once() {
-    let sound = run(&scenario(shipped(), hours(0, 12), Policy::Cold));
+    let sound = run(&scenario(shipped(), hours(3, 5), Policy::Cold));
     let twice = run(&asked_twice(false));
     assert_sound(&twice);
     assert_eq!(twice.jobs.queued, sound.jobs.queued);

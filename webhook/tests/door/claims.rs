@@ -32,12 +32,7 @@ async fn claimed() -> (World, KeyPair, SessionProof) {
 
 /// The machine's listener has ended by itself.
 async fn done(world: &World, proof: &SessionProof, ran_job: bool) {
-    let request = ReportRequest {
-        from: proof.clone(),
-        state: AgentState::Done { ran_job },
-        wait_s: 0,
-        seen_order: 0,
-    };
+    let request = ReportRequest { from: proof.clone(), state: AgentState::Done { ran_job }, wait_s: 0, seen_order: 0 };
     world.door.reports().report(&request).await.expect("a good report");
 }
 
@@ -71,14 +66,9 @@ async fn the_same_claim_gets_the_same_answer() {
     assert_eq!(world.reports(), [Report::Claimed]);
     world.mint(INSTANCE, b"jit").await;
     let configured = ask(&world, &request).await.unwrap();
-    assert_eq!(
-        (&configured.sealed_session, configured.session),
-        (&first.sealed_session, 1)
-    );
+    assert_eq!((&configured.sealed_session, configured.session), (&first.sealed_session, 1));
     let sealed = configured.sealed_config.unwrap();
-    let opened = keys
-        .open(SealPurpose::RunnerConfig, &InstanceId::new(INSTANCE), 1, &sealed)
-        .unwrap();
+    let opened = keys.open(SealPurpose::RunnerConfig, &InstanceId::new(INSTANCE), 1, &sealed).unwrap();
     assert_eq!(opened, b"jit");
 }
 
@@ -97,11 +87,9 @@ async fn a_claim_that_died_before_its_fact_is_told_again() {
 async fn another_nonce_or_another_key_is_refused_while_the_session_stands() {
     let (world, keys, _) = claimed().await;
     let thief = KeyPair::generate();
-    for request in [
-        claim(INSTANCE, OTHER_NONCE, &keys),
-        claim(INSTANCE, OTHER_NONCE, &thief),
-        claim(INSTANCE, NONCE, &thief),
-    ] {
+    for request in
+        [claim(INSTANCE, OTHER_NONCE, &keys), claim(INSTANCE, OTHER_NONCE, &thief), claim(INSTANCE, NONCE, &thief)]
+    {
         assert!(matches!(ask(&world, &request).await, Err(ClaimError::Taken)));
     }
     let body = serde_json::to_value(claim(INSTANCE, NONCE, &thief)).unwrap();
@@ -115,21 +103,11 @@ async fn a_bad_proof_is_401_and_learns_nothing() {
     world.launch(INSTANCE);
     let mut request = claim(INSTANCE, NONCE, &KeyPair::generate());
     request.proof.insert("word".to_owned(), "now".to_owned());
-    let (status, body) = world
-        .post("/runners/claim", &serde_json::to_value(&request).unwrap())
-        .await;
-    assert_eq!(
-        (status, &body["error"]),
-        (StatusCode::UNAUTHORIZED, &"not proven".into())
-    );
+    let (status, body) = world.post("/runners/claim", &serde_json::to_value(&request).unwrap()).await;
+    assert_eq!((status, &body["error"]), (StatusCode::UNAUTHORIZED, &"not proven".into()));
     request.proof.insert("word".to_owned(), "later".to_owned());
-    let (status, body) = world
-        .post("/runners/claim", &serde_json::to_value(&request).unwrap())
-        .await;
-    assert_eq!(
-        (status, &body["retry_after_s"]),
-        (StatusCode::SERVICE_UNAVAILABLE, &5.into())
-    );
+    let (status, body) = world.post("/runners/claim", &serde_json::to_value(&request).unwrap()).await;
+    assert_eq!((status, &body["retry_after_s"]), (StatusCode::SERVICE_UNAVAILABLE, &5.into()));
     assert!(!body.to_string().contains(DETAIL));
     assert!(world.facts().is_empty());
 }
@@ -138,14 +116,9 @@ async fn a_bad_proof_is_401_and_learns_nothing() {
 async fn an_instance_whose_launch_is_not_recorded_is_told_to_come_back() {
     let (world, keys) = (World::new(), KeyPair::generate());
     let request = claim(INSTANCE, NONCE, &keys);
-    let (status, body) = world
-        .post("/runners/claim", &serde_json::to_value(&request).unwrap())
-        .await;
+    let (status, body) = world.post("/runners/claim", &serde_json::to_value(&request).unwrap()).await;
     assert_eq!((status, &body["retry_after_s"]), (StatusCode::TOO_EARLY, &5.into()));
-    assert!(matches!(
-        ask(&world, &request).await,
-        Err(ClaimError::TooEarly(Early::Launch))
-    ));
+    assert!(matches!(ask(&world, &request).await, Err(ClaimError::TooEarly(Early::Launch))));
     assert!(world.facts().is_empty() && world.store.claims.lock().unwrap().is_empty());
     world.launch(INSTANCE);
     assert_eq!(ask(&world, &request).await.unwrap().session, 1);
@@ -155,13 +128,7 @@ async fn an_instance_whose_launch_is_not_recorded_is_told_to_come_back() {
 async fn a_machine_that_is_over_gets_no_session() {
     let keys = KeyPair::generate();
     let at = start();
-    let drain = Drain {
-        order: 1,
-        ordered_at: at,
-        removal: None,
-        answered: false,
-        closed_at: None,
-    };
+    let drain = Drain { order: 1, ordered_at: at, removal: None, answered: false, closed_at: None };
     type Change = Box<dyn FnOnce(&mut muster_core::machine::Machine)>;
     let cases: [(Change, Over); 6] = [
         (Box::new(move |m| m.terminate_at = Some(at)), Over::Ending),
@@ -191,15 +158,9 @@ async fn a_listener_that_ended_without_a_job_may_claim_again_with_its_token() {
     let keys = KeyPair::generate();
     let request = later_claim(&first, OTHER_NONCE, &keys);
     // Not before the end of the first session is in the ledger, told and merged.
-    assert!(matches!(
-        ask(&world, &request).await,
-        Err(ClaimError::TooEarly(Early::FormerEnd))
-    ));
+    assert!(matches!(ask(&world, &request).await, Err(ClaimError::TooEarly(Early::FormerEnd))));
     done(&world, &first, false).await;
-    assert!(matches!(
-        ask(&world, &request).await,
-        Err(ClaimError::TooEarly(Early::FormerEnd))
-    ));
+    assert!(matches!(ask(&world, &request).await, Err(ClaimError::TooEarly(Early::FormerEnd))));
     world.merge(INSTANCE);
 
     let answer = ask(&world, &request).await.unwrap();
@@ -207,20 +168,11 @@ async fn a_listener_that_ended_without_a_job_may_claim_again_with_its_token() {
     let second = session(&answer, &keys);
     assert_ne!(first.token, second.token);
     let row = world.store.claim(&InstanceId::new(INSTANCE)).await.unwrap().unwrap();
-    assert_eq!(
-        row.former.unwrap().id.0,
-        9,
-        "the registrar knows what must be gone first"
-    );
+    assert_eq!(row.former.unwrap().id.0, 9, "the registrar knows what must be gone first");
     // Repeated because the answer was lost: the same answer, although the former token's hash is gone.
     assert_eq!(ask(&world, &request).await.unwrap(), answer);
     // The former token is worth nothing now.
-    let old = ReportRequest {
-        from: first.clone(),
-        state: AgentState::Ready,
-        wait_s: 0,
-        seen_order: 0,
-    };
+    let old = ReportRequest { from: first.clone(), state: AgentState::Ready, wait_s: 0, seen_order: 0 };
     assert!(world.door.reports().report(&old).await.is_err());
     for stale in [
         later_claim(&first, "00000000000000000000000000000000", &keys),
@@ -237,12 +189,7 @@ async fn a_machine_that_ran_a_job_never_claims_again() {
         done(&world, &first, !by_github).await;
         world.merge(INSTANCE);
         if by_github {
-            world.change(INSTANCE, |m| {
-                m.job = Some(JobKey {
-                    job: JobId(1),
-                    attempt: 1,
-                })
-            });
+            world.change(INSTANCE, |m| m.job = Some(JobKey { job: JobId(1), attempt: 1 }));
         }
         let request = later_claim(&first, OTHER_NONCE, &KeyPair::generate());
         assert_eq!(over(ask(&world, &request).await), Over::RanJob);
@@ -256,13 +203,7 @@ async fn the_free_drain_answers_no_to_a_listener_that_ended_by_itself() {
     world.merge(INSTANCE);
     let request = later_claim(&first, OTHER_NONCE, &KeyPair::generate());
     world.change(INSTANCE, |m| {
-        m.drain = Some(Drain {
-            order: 1,
-            ordered_at: start(),
-            removal: None,
-            answered: false,
-            closed_at: None,
-        });
+        m.drain = Some(Drain { order: 1, ordered_at: start(), removal: None, answered: false, closed_at: None });
     });
     assert_eq!(over(ask(&world, &request).await), Over::NotNeeded);
     world.change(INSTANCE, |m| (m.drain, m.told.drained_at) = (None, Some(start())));
@@ -287,10 +228,7 @@ async fn a_later_claim_with_a_wrong_token_is_refused() {
         assert!(matches!(answer, Err(ClaimError::NotProven(_))), "{answer:?}");
     }
     // A proof does not open a second session either, ended or not.
-    assert!(matches!(
-        ask(&world, &claim(INSTANCE, OTHER_NONCE, &keys)).await,
-        Err(ClaimError::Taken)
-    ));
+    assert!(matches!(ask(&world, &claim(INSTANCE, OTHER_NONCE, &keys)).await, Err(ClaimError::Taken)));
 }
 
 #[tokio::test]
@@ -336,11 +274,7 @@ async fn formats_are_checked_before_anything_else() {
     }
     let mut body = good.clone();
     body.as_object_mut().unwrap().remove("proof");
-    for (field, value) in [
-        ("instance", json!("i 1")),
-        ("session", json!(0)),
-        ("token", json!("zz".repeat(32))),
-    ] {
+    for (field, value) in [("instance", json!("i 1")), ("session", json!(0)), ("token", json!("zz".repeat(32)))] {
         body["former"] = former.clone();
         body["former"][field] = value;
         let (status, answer) = world.post("/runners/claim", &body).await;
@@ -349,10 +283,7 @@ async fn formats_are_checked_before_anything_else() {
     }
     assert!(world.store.claims.lock().unwrap().is_empty());
     // Unknown fields are for newer agents.
-    assert_eq!(
-        world.post("/runners/claim", &with("new_field", json!([1]))).await.0,
-        StatusCode::OK
-    );
+    assert_eq!(world.post("/runners/claim", &with("new_field", json!([1]))).await.0, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -360,10 +291,7 @@ async fn without_the_ledger_a_claim_is_503() {
     let world = World::new();
     world.store.down.store(true, Ordering::Relaxed);
     let body = serde_json::to_value(claim(INSTANCE, NONCE, &KeyPair::generate())).unwrap();
-    assert_eq!(
-        world.post("/runners/claim", &body).await.0,
-        StatusCode::SERVICE_UNAVAILABLE
-    );
+    assert_eq!(world.post("/runners/claim", &body).await.0, StatusCode::SERVICE_UNAVAILABLE);
 }
 
 #[tokio::test(start_paused = true)]
@@ -400,8 +328,5 @@ async fn without_a_wait_the_future_is_ready_at_once() {
     world.launch(INSTANCE);
     let request = claim(INSTANCE, NONCE, &keys);
     let claim = std::pin::pin!(world.door.claims().claim(&request));
-    assert!(matches!(
-        claim.poll(&mut Context::from_waker(Waker::noop())),
-        Poll::Ready(Ok(_))
-    ));
+    assert!(matches!(claim.poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(_))));
 }

@@ -17,6 +17,8 @@ use muster_core::time::Timestamp;
 #[derive(Default)]
 pub(crate) struct FakeStore {
     pub(crate) down: AtomicBool,
+    /// Reads work, writes do not.
+    pub(crate) full: AtomicBool,
     pub(crate) reads: AtomicU32,
     pub(crate) facts: Mutex<BTreeMap<String, Fact>>,
     pub(crate) machines: Mutex<BTreeMap<InstanceId, Machine>>,
@@ -35,11 +37,17 @@ impl FakeStore {
     }
 }
 
+impl FakeStore {
+    fn room(&self) -> Result<(), StoreError> {
+        match self.full.load(Ordering::Relaxed) {
+            true => Err(StoreError::Unavailable("the disk is full".to_owned())),
+            false => Ok(()),
+        }
+    }
+}
+
 fn of<T: Clone>(map: &Mutex<BTreeMap<InstanceId, T>>, instance: &InstanceId) -> Option<T> {
-    map.lock()
-        .expect("no test panics while it holds this")
-        .get(instance)
-        .cloned()
+    map.lock().expect("no test panics while it holds this").get(instance).cloned()
 }
 
 fn unused<T>() -> Result<T, StoreError> {
@@ -49,6 +57,7 @@ fn unused<T>() -> Result<T, StoreError> {
 impl Store for FakeStore {
     async fn put_fact(&self, fact: &Fact) -> Result<Put, StoreError> {
         self.up()?;
+        self.room()?;
         let mut facts = self.facts.lock().expect("no test panics while it holds this");
         let key = fact.key();
         if facts.contains_key(&key) {
@@ -100,10 +109,7 @@ impl Store for FakeStore {
     async fn put_claim(&self, row: &ClaimRow) -> Result<bool, StoreError> {
         self.up()?;
         let mut claims = self.claims.lock().expect("no test panics while it holds this");
-        if claims
-            .get(&row.instance)
-            .is_some_and(|known| known.session >= row.session)
-        {
+        if claims.get(&row.instance).is_some_and(|known| known.session >= row.session) {
             return Ok(false);
         }
         claims.insert(row.instance.clone(), row.clone());
@@ -143,15 +149,12 @@ impl Store for FakeStore {
 
     async fn touch_lease(&self, instance: &InstanceId, at: Timestamp) -> Result<(), StoreError> {
         self.up()?;
-        self.leases
-            .lock()
-            .expect("no test panics while it holds this")
-            .insert(instance.clone(), at);
+        self.leases.lock().expect("no test panics while it holds this").insert(instance.clone(), at);
         Ok(())
     }
 
     async fn use_once(&self, _key: &str, _until: Timestamp) -> Result<bool, StoreError> {
-        unused()
+        self.room().map(|()| true)
     }
 
     async fn config(&self) -> Result<Option<String>, StoreError> {

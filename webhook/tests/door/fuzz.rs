@@ -22,9 +22,7 @@ static SECRETS: LazyLock<Secrets> = LazyLock::new(|| Secrets::new(&[SECRET]).exp
 
 fn parses_or_says_why(body: &[u8]) {
     let signature = sign(SECRET, body);
-    let signed = SECRETS
-        .check(SignatureHeader::Sha256(signature.as_bytes()), body)
-        .expect("signed a line above");
+    let signed = SECRETS.check(SignatureHeader::Sha256(signature.as_bytes()), body).expect("signed a line above");
     if let Err(e) = parse(signed, start()) {
         assert!(!e.to_string().is_empty());
     }

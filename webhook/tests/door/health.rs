@@ -6,22 +6,17 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use serde_json::Value;
 
-use crate::world::World;
+use crate::world::{World, delivery, recorded};
 
 async fn health(world: &World) -> (StatusCode, Value) {
-    world
-        .send(Request::get("/healthz").body(Body::empty()).expect("a request"))
-        .await
+    world.send(Request::get("/healthz").body(Body::empty()).expect("a request")).await
 }
 
 #[tokio::test]
 async fn says_its_version_or_what_is_wrong() {
     let world = World::new();
     let (status, body) = health(&world).await;
-    assert_eq!(
-        (status, body["version"].as_str()),
-        (StatusCode::OK, Some(env!("CARGO_PKG_VERSION")))
-    );
+    assert_eq!((status, body["version"].as_str()), (StatusCode::OK, Some(env!("CARGO_PKG_VERSION"))));
 
     world.store.down.store(true, Ordering::Relaxed);
     world.config.refuse("muster.toml line 3: no such key".to_owned());
@@ -32,5 +27,20 @@ async fn says_its_version_or_what_is_wrong() {
 
     world.store.down.store(false, Ordering::Relaxed);
     world.config.replace(world.config.snapshot());
+    assert_eq!(health(&world).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_ledger_that_reads_and_cannot_be_written_is_wrong_too() {
+    let world = World::new();
+    let body = recorded("queued.6");
+    world.store.full.store(true, Ordering::Relaxed);
+    assert_eq!(world.send(delivery(&body).body_of()).await.0, StatusCode::SERVICE_UNAVAILABLE);
+    let (status, told) = health(&world).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(told["error"].as_str().unwrap().contains("the disk is full"), "{told}");
+
+    // It has recovered before the next delivery comes: the door finds out by itself.
+    world.store.full.store(false, Ordering::Relaxed);
     assert_eq!(health(&world).await.0, StatusCode::OK);
 }

@@ -16,9 +16,7 @@ use crate::world::{RECORDED, SECRET, recorded, recorded_json, sign, start};
 fn read(body: &[u8]) -> Result<Delivery, PayloadError> {
     let secrets = Secrets::new(&[SECRET]).expect("one secret");
     let signature = sign(SECRET, body);
-    let signed = secrets
-        .check(SignatureHeader::Sha256(signature.as_bytes()), body)
-        .expect("signed a line above");
+    let signed = secrets.check(SignatureHeader::Sha256(signature.as_bytes()), body).expect("signed a line above");
     parse(signed, start())
 }
 
@@ -38,56 +36,32 @@ fn reads_every_recorded_delivery() {
     for name in RECORDED {
         let delivery = read(&recorded(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert!(matches!(delivery.says, Says::Job(_)), "{name}");
-        assert_ne!(
-            delivery.sender,
-            Sender::default(),
-            "{name} carries an organization or an installation"
-        );
+        assert_ne!(delivery.sender, Sender::default(), "{name} carries an organization or an installation");
     }
 }
 
 #[test]
 fn a_completed_job_reads_whole() {
     let event = event(&recorded_json("completed.2"));
-    assert_eq!(
-        event.key,
-        JobKey {
-            job: JobId(289_782_451),
-            attempt: 1
-        }
-    );
+    assert_eq!(event.key, JobKey { job: JobId(289_782_451), attempt: 1 });
     assert_eq!(event.about.run.0, 2_202_229_078);
     assert_eq!(&*event.about.repository, "Codertocat/Hello-World");
     assert!(event.about.public);
-    assert_eq!(
-        event.about.labels.iter().map(|l| &**l).collect::<Vec<_>>(),
-        ["ubuntu-latest"]
-    );
+    assert_eq!(event.about.labels.iter().map(|l| &**l).collect::<Vec<_>>(), ["ubuntu-latest"]);
     assert_eq!(event.about.workflow.as_deref(), Some("CodeQL"));
     assert_eq!(event.about.name.as_deref(), Some("linters"));
-    let JobEvidence::Completed(completed) = event.evidence else {
-        panic!("{:?}", event.evidence)
-    };
+    let JobEvidence::Completed(completed) = event.evidence else { panic!("{:?}", event.evidence) };
     assert_eq!(completed.completed_at, at("2021-08-05T10:38:16Z"));
     assert_eq!(completed.started_at, Some(at("2021-08-05T10:34:58Z")));
     assert_eq!(completed.conclusion, Conclusion::Failure);
     let runner = completed.runner.unwrap();
-    assert_eq!(
-        (runner.id, runner.name.as_str()),
-        (Some(RunnerId(5)), "GitHub Actions 5")
-    );
+    assert_eq!((runner.id, runner.name.as_str()), (Some(RunnerId(5)), "GitHub Actions 5"));
 }
 
 #[test]
 fn a_payload_of_2021_without_attempt_reads() {
     let event = event(&recorded_json("in_progress.1"));
-    assert_eq!(
-        event.key,
-        JobKey {
-            job: JobId(2_832_853_555),
-            attempt: 1
-        }
-    );
+    assert_eq!(event.key, JobKey { job: JobId(2_832_853_555), attempt: 1 });
     assert!(matches!(event.evidence, JobEvidence::InProgress(s) if s.started_at == at("2021-06-15T19:22:27Z")));
 }
 
@@ -97,31 +71,17 @@ fn queued_is_runnable_only_if_its_status_says_so() {
     assert_eq!(waits.evidence, JobEvidence::Waiting);
     let runnable = event(&recorded_json("queued.6"));
     let created_at = Some(at("2021-09-13T02:21:13Z"));
-    assert_eq!(
-        runnable.evidence,
-        JobEvidence::Queued {
-            created_at,
-            approved_at: None
-        }
-    );
+    assert_eq!(runnable.evidence, JobEvidence::Queued { created_at, approved_at: None });
 
     let mut body = recorded_json("queued.7");
-    for (status, waiting) in [
-        ("waiting", true),
-        ("pending", true),
-        ("requested", true),
-        ("queued", false),
-        ("a_new_word", false),
-    ] {
+    for (status, waiting) in
+        [("waiting", true), ("pending", true), ("requested", true), ("queued", false), ("a_new_word", false)]
+    {
         body["workflow_job"]["status"] = status.into();
         let evidence = event(&body).evidence;
         assert_eq!(evidence == JobEvidence::Waiting, waiting, "{status}");
         if let JobEvidence::Queued { approved_at, .. } = evidence {
-            assert_eq!(
-                approved_at,
-                Some(at("2023-04-19T21:12:14Z")),
-                "the deployment's instant"
-            );
+            assert_eq!(approved_at, Some(at("2023-04-19T21:12:14Z")), "the deployment's instant");
         }
     }
 }
@@ -146,25 +106,18 @@ fn the_four_deliveries_of_one_job_merge_to_a_completed_one_in_any_order() {
 fn a_job_cancelled_in_the_queue_has_no_runner() {
     let mut body = recorded_json("completed.3");
     body["workflow_job"]["conclusion"] = "cancelled".into();
-    for (id, name) in [
-        (json!(null), json!(null)),
-        (json!(0), json!("")),
-        (json!(0), json!(null)),
-        (json!(null), json!("")),
-    ] {
+    for (id, name) in
+        [(json!(null), json!(null)), (json!(0), json!("")), (json!(0), json!(null)), (json!(null), json!(""))]
+    {
         body["workflow_job"]["runner_id"] = id;
         body["workflow_job"]["runner_name"] = name;
-        let JobEvidence::Completed(completed) = event(&body).evidence else {
-            panic!()
-        };
+        let JobEvidence::Completed(completed) = event(&body).evidence else { panic!() };
         assert_eq!((completed.conclusion, completed.runner), (Conclusion::Cancelled, None));
     }
     for (id, name) in [(json!(7), json!(null)), (json!(0), json!("a runner"))] {
         body["workflow_job"]["runner_id"] = id;
         body["workflow_job"]["runner_name"] = name;
-        let JobEvidence::Completed(completed) = event(&body).evidence else {
-            panic!()
-        };
+        let JobEvidence::Completed(completed) = event(&body).evidence else { panic!() };
         assert!(completed.runner.is_some());
     }
 }
@@ -172,18 +125,13 @@ fn a_job_cancelled_in_the_queue_has_no_runner() {
 #[test]
 fn a_missing_instant_loses_no_job() {
     let completed_at = |body: &Value| {
-        let JobEvidence::Completed(completed) = event(body).evidence else {
-            panic!("not completed")
-        };
+        let JobEvidence::Completed(completed) = event(body).evidence else { panic!("not completed") };
         (completed.completed_at, completed.conclusion)
     };
     let mut body = recorded_json("completed.3");
     body["workflow_job"]["conclusion"] = Value::Null;
     body["workflow_job"]["completed_at"] = "some day".into();
-    assert_eq!(
-        completed_at(&body),
-        (at("2021-08-05T10:34:58Z"), Conclusion::Other("unknown".into()))
-    );
+    assert_eq!(completed_at(&body), (at("2021-08-05T10:34:58Z"), Conclusion::Other("unknown".into())));
     body["workflow_job"]["started_at"] = Value::Null;
     assert_eq!(completed_at(&body).0, at("2021-08-05T10:33:58Z"));
     body["workflow_job"].as_object_mut().unwrap().remove("created_at");
@@ -191,9 +139,7 @@ fn a_missing_instant_loses_no_job() {
 
     let mut body = recorded_json("in_progress.5");
     body["workflow_job"].as_object_mut().unwrap().remove("started_at");
-    let JobEvidence::InProgress(started) = event(&body).evidence else {
-        panic!()
-    };
+    let JobEvidence::InProgress(started) = event(&body).evidence else { panic!() };
     assert_eq!(started.started_at, at("2023-06-26T03:31:29Z"));
 }
 
@@ -204,9 +150,7 @@ fn the_same_payload_is_the_same_event_whenever_it_comes() {
         let secrets = Secrets::new(&[SECRET]).unwrap();
         let signature = sign(SECRET, &body);
         let at = |received_at| {
-            let signed = secrets
-                .check(SignatureHeader::Sha256(signature.as_bytes()), &body)
-                .unwrap();
+            let signed = secrets.check(SignatureHeader::Sha256(signature.as_bytes()), &body).unwrap();
             parse(signed, received_at).unwrap()
         };
         assert_eq!(at(start()), at(start() + Duration::from_secs(3600)), "{name}");
@@ -228,9 +172,7 @@ fn texts_with_escapes_read_too() {
     body["workflow_job"]["name"] = "build \u{1F980}\t\\".into();
     // serde_json escapes what it must; GitHub may escape more.
     let text = body.to_string().replace('ü', "\\u00fc");
-    let Says::Job(event) = read(text.as_bytes()).unwrap().says else {
-        panic!()
-    };
+    let Says::Job(event) = read(text.as_bytes()).unwrap().says else { panic!() };
     assert_eq!(
         event.about.labels.iter().map(|l| &**l).collect::<Vec<_>>(),
         ["self-hosted", "grün", "quote\"d", "a\nb"]
@@ -239,9 +181,7 @@ fn texts_with_escapes_read_too() {
 }
 
 fn at_path<'v>(body: &'v mut Value, path: &str) -> (&'v mut serde_json::Map<String, Value>, String) {
-    let (outer, last) = path
-        .rsplit_once('.')
-        .map_or((None, path), |(outer, last)| (Some(outer), last));
+    let (outer, last) = path.rsplit_once('.').map_or((None, path), |(outer, last)| (Some(outer), last));
     let object = match outer {
         Some(outer) => &mut body[outer],
         None => body,
@@ -279,13 +219,7 @@ fn a_missing_field_is_named() {
         "workflow_job": { "id": 1, "run_id": 2, "status": "queued", "labels": [] },
         "repository": { "full_name": "a/b", "private": true },
     });
-    assert_eq!(
-        event(&least).evidence,
-        JobEvidence::Queued {
-            created_at: None,
-            approved_at: None
-        }
-    );
+    assert_eq!(event(&least).evidence, JobEvidence::Queued { created_at: None, approved_at: None });
 }
 
 #[test]
@@ -332,18 +266,10 @@ fn what_is_not_json_is_said_not_to_be() {
     ];
     for body in bodies {
         let error = read(body).unwrap_err();
-        assert!(
-            matches!(error, PayloadError::NotJson { .. }),
-            "{:?}: {error}",
-            String::from_utf8_lossy(body)
-        );
+        assert!(matches!(error, PayloadError::NotJson { .. }), "{:?}: {error}", String::from_utf8_lossy(body));
     }
     for body in [&b"[]"[..], b"7", b"null", b"\"x\""] {
-        assert!(
-            matches!(read(body), Err(PayloadError::WrongType { .. })),
-            "{:?}",
-            String::from_utf8_lossy(body)
-        );
+        assert!(matches!(read(body), Err(PayloadError::WrongType { .. })), "{:?}", String::from_utf8_lossy(body));
     }
     let deep = format!("{{\"action\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
     assert!(read(deep.as_bytes()).is_err());

@@ -13,11 +13,8 @@ const DOC: &str = include_str!("../../../docs/protocol.md");
 
 /// The value of a line `name = value` of the test vector.
 fn vector(name: &str) -> &'static str {
-    let line = DOC
-        .lines()
-        .find_map(|line| line.trim().strip_prefix(name)?.trim_start().strip_prefix('='));
-    line.unwrap_or_else(|| panic!("docs/protocol.md has no `{name} =`"))
-        .trim()
+    let line = DOC.lines().find_map(|line| line.trim().strip_prefix(name)?.trim_start().strip_prefix('='));
+    line.unwrap_or_else(|| panic!("docs/protocol.md has no `{name} =`")).trim()
 }
 
 /// The JSON blocks after `<!-- name -->`.
@@ -26,19 +23,13 @@ fn examples<T: DeserializeOwned + Serialize>(name: &str) -> usize {
     let blocks = DOC.split(&mark).skip(1);
     blocks
         .map(|after| {
-            let block = after
-                .split("```json")
-                .nth(1)
-                .and_then(|rest| rest.split("```").next())
-                .expect("a block follows");
+            let block =
+                after.split("```json").nth(1).and_then(|rest| rest.split("```").next()).expect("a block follows");
             let value: Value = serde_json::from_str(block).expect("JSON");
             let read: T = serde_json::from_value(value.clone()).unwrap_or_else(|e| panic!("{name}: {e}: {block}"));
             let written = serde_json::to_value(&read).expect("JSON");
             for (field, said) in value.as_object().expect("an object") {
-                assert_eq!(
-                    &written[field], said,
-                    "{name}: `{field}` is read and written as the page says"
-                );
+                assert_eq!(&written[field], said, "{name}: `{field}` is read and written as the page says");
             }
         })
         .count()
@@ -55,12 +46,8 @@ fn the_test_vector_opens() {
     let (keys, instance) = (keys(), InstanceId::new(vector("instance")));
     let session: u32 = vector("session").parse().unwrap();
     assert_eq!(keys.public_hex(), vector("public_key"));
-    let seal = Seal {
-        public_key: &keys.public_hex(),
-        instance: &instance,
-        session,
-        purpose: SealPurpose::RunnerConfig,
-    };
+    let seal =
+        Seal { public_key: &keys.public_hex(), instance: &instance, session, purpose: SealPurpose::RunnerConfig };
     assert_eq!(format!("\"{}\"", seal.info()), vector("info"));
     let open = |purpose, instance: &InstanceId, session| keys.open(purpose, instance, session, vector("sealed"));
     let opened = open(SealPurpose::RunnerConfig, &instance, session).unwrap();
@@ -69,26 +56,14 @@ fn the_test_vector_opens() {
     assert!(open(SealPurpose::Session, &instance, session).is_err());
     assert!(open(SealPurpose::RunnerConfig, &InstanceId::new("i-0"), session).is_err());
     assert!(open(SealPurpose::RunnerConfig, &instance, session + 1).is_err());
-    assert!(
-        KeyPair::generate()
-            .open(SealPurpose::RunnerConfig, &instance, session, vector("sealed"))
-            .is_err()
-    );
+    assert!(KeyPair::generate().open(SealPurpose::RunnerConfig, &instance, session, vector("sealed")).is_err());
 }
 
 #[test]
 fn what_is_sealed_opens_once_and_for_one() {
     let (keys, instance) = (KeyPair::generate(), InstanceId::new("i-0"));
-    let seal = Seal {
-        public_key: &keys.public_hex(),
-        instance: &instance,
-        session: 7,
-        purpose: SealPurpose::Session,
-    };
-    let (one, two) = (
-        HpkeSealer.seal(&seal, b"text").unwrap(),
-        HpkeSealer.seal(&seal, b"text").unwrap(),
-    );
+    let seal = Seal { public_key: &keys.public_hex(), instance: &instance, session: 7, purpose: SealPurpose::Session };
+    let (one, two) = (HpkeSealer.seal(&seal, b"text").unwrap(), HpkeSealer.seal(&seal, b"text").unwrap());
     assert_ne!(one, two);
     assert_eq!(keys.open(SealPurpose::Session, &instance, 7, &one).unwrap(), b"text");
     for cut in [0, 8, one.len() - 4] {

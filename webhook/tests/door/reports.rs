@@ -17,30 +17,17 @@ use crate::world::{INSTANCE, NONCE, World, claim, session, start};
 async fn claimed() -> (World, SessionProof) {
     let (world, keys) = (World::new(), KeyPair::generate());
     world.launch(INSTANCE);
-    let answer = world
-        .door
-        .claims()
-        .claim(&claim(INSTANCE, NONCE, &keys))
-        .await
-        .expect("a good claim");
+    let answer = world.door.claims().claim(&claim(INSTANCE, NONCE, &keys)).await.expect("a good claim");
     let proof = session(&answer, &keys);
     (world, proof)
 }
 
 fn says(from: &SessionProof, state: AgentState) -> ReportRequest {
-    ReportRequest {
-        from: from.clone(),
-        state,
-        wait_s: 0,
-        seen_order: 0,
-    }
+    ReportRequest { from: from.clone(), state, wait_s: 0, seen_order: 0 }
 }
 
 fn waits(from: &SessionProof, state: AgentState) -> ReportRequest {
-    ReportRequest {
-        wait_s: 25,
-        ..says(from, state)
-    }
+    ReportRequest { wait_s: 25, ..says(from, state) }
 }
 
 async fn tell(world: &World, request: &ReportRequest) -> Result<ReportAnswer, ReportError> {
@@ -49,12 +36,7 @@ async fn tell(world: &World, request: &ReportRequest) -> Result<ReportAnswer, Re
 
 fn order(world: &World, seq: u32, order: Order) {
     let instance = InstanceId::new(INSTANCE);
-    world
-        .store
-        .orders
-        .lock()
-        .expect("not poisoned")
-        .insert(instance.clone(), Numbered { seq, order });
+    world.store.orders.lock().expect("not poisoned").insert(instance.clone(), Numbered { seq, order });
     world.wakers.ring(&instance);
 }
 
@@ -81,21 +63,12 @@ async fn every_state_but_ready_is_a_fact_once() {
         assert_eq!(world.bell.rings(), before + 1);
         let facts = world.facts().len();
         tell(&world, &says(&proof, state)).await.unwrap();
-        assert_eq!(
-            (world.facts().len(), world.bell.rings()),
-            (facts, before + 1),
-            "a repeat is a heartbeat"
-        );
+        assert_eq!((world.facts().len(), world.bell.rings()), (facts, before + 1), "a repeat is a heartbeat");
     }
     let facts = world.facts().len();
     tell(&world, &says(&proof, AgentState::Ready)).await.unwrap();
     assert_eq!(world.facts().len(), facts);
-    assert!(
-        world
-            .machine_facts()
-            .iter()
-            .all(|event| event.session == 1 && event.at == start())
-    );
+    assert!(world.machine_facts().iter().all(|event| event.session == 1 && event.at == start()));
     assert_eq!(world.store.leases.lock().unwrap().get(&proof.instance), Some(&start()));
 }
 
@@ -115,11 +88,7 @@ async fn a_wrong_token_session_or_instance_is_401() {
     ];
     for body in cases {
         let (status, answer) = world.post("/runners/report", &body).await;
-        assert_eq!(
-            (status, &answer["error"]),
-            (StatusCode::UNAUTHORIZED, &"not proven".into()),
-            "{body}"
-        );
+        assert_eq!((status, &answer["error"]), (StatusCode::UNAUTHORIZED, &"not proven".into()), "{body}");
     }
     let malformed = [
         change("token", "00".into()),
@@ -132,11 +101,7 @@ async fn a_wrong_token_session_or_instance_is_401() {
         json!({ "state": "busy" }),
     ];
     for body in malformed {
-        assert_eq!(
-            world.post("/runners/report", &body).await.0,
-            StatusCode::BAD_REQUEST,
-            "{body}"
-        );
+        assert_eq!(world.post("/runners/report", &body).await.0, StatusCode::BAD_REQUEST, "{body}");
     }
     assert_eq!(world.facts(), facts);
     assert!(world.store.leases.lock().unwrap().is_empty());
@@ -145,12 +110,8 @@ async fn a_wrong_token_session_or_instance_is_401() {
 #[tokio::test]
 async fn a_machine_that_is_ending_is_still_heard() {
     let (world, proof) = claimed().await;
-    world.change(INSTANCE, |m| {
-        (m.terminate_at, m.gone_at) = (Some(start()), Some(start()))
-    });
-    let answer = tell(&world, &says(&proof, AgentState::Done { ran_job: true }))
-        .await
-        .unwrap();
+    world.change(INSTANCE, |m| (m.terminate_at, m.gone_at) = (Some(start()), Some(start())));
+    let answer = tell(&world, &says(&proof, AgentState::Done { ran_job: true })).await.unwrap();
     assert_eq!(answer, ReportAnswer::default());
     assert!(world.reports().contains(&Report::Done { ran_job: true }));
 }
@@ -158,35 +119,14 @@ async fn a_machine_that_is_ending_is_still_heard() {
 #[tokio::test]
 async fn the_configuration_is_told_to_a_ready_machine_and_dropped_once_it_listens() {
     let (world, proof) = claimed().await;
-    assert_eq!(
-        tell(&world, &says(&proof, AgentState::Ready)).await.unwrap(),
-        ReportAnswer::default()
-    );
+    assert_eq!(tell(&world, &says(&proof, AgentState::Ready)).await.unwrap(), ReportAnswer::default());
     world.mint(INSTANCE, b"jit").await;
-    assert_eq!(
-        tell(&world, &says(&proof, AgentState::Prewarmed))
-            .await
-            .unwrap()
-            .sealed_config,
-        None
-    );
-    assert!(
-        tell(&world, &says(&proof, AgentState::Ready))
-            .await
-            .unwrap()
-            .sealed_config
-            .is_some()
-    );
+    assert_eq!(tell(&world, &says(&proof, AgentState::Prewarmed)).await.unwrap().sealed_config, None);
+    assert!(tell(&world, &says(&proof, AgentState::Ready)).await.unwrap().sealed_config.is_some());
     tell(&world, &says(&proof, AgentState::Listening)).await.unwrap();
     let row = world.store.claim(&proof.instance).await.unwrap().unwrap();
     assert!(row.sealed_config.is_none() && row.registration.is_some());
-    assert_eq!(
-        tell(&world, &says(&proof, AgentState::Ready))
-            .await
-            .unwrap()
-            .sealed_config,
-        None
-    );
+    assert_eq!(tell(&world, &says(&proof, AgentState::Ready)).await.unwrap().sealed_config, None);
 }
 
 #[tokio::test]
@@ -196,33 +136,16 @@ async fn an_order_is_told_until_it_was_seen() {
     let mut request = says(&proof, AgentState::Busy);
     for (seen, told) in [(0, Some(3)), (2, Some(3)), (3, None), (9, None)] {
         request.seen_order = seen;
-        assert_eq!(
-            tell(&world, &request).await.unwrap().order.map(|o| o.seq),
-            told,
-            "seen {seen}"
-        );
+        assert_eq!(tell(&world, &request).await.unwrap().order.map(|o| o.seq), told, "seen {seen}");
     }
     request.seen_order = 0;
-    let (status, body) = world
-        .post("/runners/report", &serde_json::to_value(&request).unwrap())
-        .await;
-    assert_eq!(
-        (status, body),
-        (
-            StatusCode::OK,
-            json!({ "order": { "seq": 3, "order": "drain", "number": 1 } })
-        )
-    );
+    let (status, body) = world.post("/runners/report", &serde_json::to_value(&request).unwrap()).await;
+    assert_eq!((status, body), (StatusCode::OK, json!({ "order": { "seq": 3, "order": "drain", "number": 1 } })));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_waiting_report_is_answered_as_soon_as_there_is_something() {
-    for state in [
-        AgentState::Listening,
-        AgentState::Ready,
-        AgentState::Prewarmed,
-        AgentState::Frozen { number: 1 },
-    ] {
+    for state in [AgentState::Listening, AgentState::Ready, AgentState::Prewarmed, AgentState::Frozen { number: 1 }] {
         let (world, proof) = claimed().await;
         let request = waits(&proof, state);
         let begun = tokio::time::Instant::now();
@@ -231,13 +154,7 @@ async fn a_waiting_report_is_answered_as_soon_as_there_is_something() {
             order(&world, 1, Order::Interruption);
         };
         let (answer, ()) = tokio::join!(tell(&world, &request), later);
-        assert_eq!(
-            answer.unwrap().order,
-            Some(Numbered {
-                seq: 1,
-                order: Order::Interruption
-            })
-        );
+        assert_eq!(answer.unwrap().order, Some(Numbered { seq: 1, order: Order::Interruption }));
         assert_eq!(begun.elapsed(), Duration::from_millis(1_700));
     }
     let (world, proof) = claimed().await;
@@ -257,13 +174,7 @@ async fn an_order_that_is_there_already_is_answered_without_a_wait() {
     let (world, proof) = claimed().await;
     order(&world, 1, Order::Drain { number: 1 });
     let begun = tokio::time::Instant::now();
-    assert!(
-        tell(&world, &waits(&proof, AgentState::Listening))
-            .await
-            .unwrap()
-            .order
-            .is_some()
-    );
+    assert!(tell(&world, &waits(&proof, AgentState::Listening)).await.unwrap().order.is_some());
     assert_eq!(begun.elapsed(), Duration::ZERO);
 }
 
@@ -274,10 +185,7 @@ async fn a_ring_from_another_process_is_missed_but_not_for_long() {
     let begun = tokio::time::Instant::now();
     let later = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let order = Numbered {
-            seq: 1,
-            order: Order::Interruption,
-        };
+        let order = Numbered { seq: 1, order: Order::Interruption };
         world.store.orders.lock().unwrap().insert(proof.instance.clone(), order);
     };
     let (answer, ()) = tokio::join!(tell(&world, &request), later);
@@ -289,12 +197,7 @@ async fn a_ring_from_another_process_is_missed_but_not_for_long() {
 async fn only_idle_machines_wait_and_none_longer_than_25_s() {
     let (world, proof) = claimed().await;
     let begun = tokio::time::Instant::now();
-    for state in [
-        AgentState::Busy,
-        AgentState::Done { ran_job: true },
-        AgentState::Drained,
-        AgentState::Interrupted,
-    ] {
+    for state in [AgentState::Busy, AgentState::Done { ran_job: true }, AgentState::Drained, AgentState::Interrupted] {
         tell(&world, &waits(&proof, state)).await.unwrap();
     }
     assert_eq!(begun.elapsed(), Duration::ZERO);
@@ -327,4 +230,15 @@ async fn waiters_leave_no_trace_when_their_connection_breaks() {
     let (left, answer, ()) = tokio::join!(leaves, tell(&world, &request), later);
     assert!(left.is_err() && answer.unwrap().order.is_some());
     assert_eq!(begun.elapsed(), Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn a_machine_that_is_being_ended_gets_no_configuration() {
+    let (world, proof) = claimed().await;
+    world.mint(INSTANCE, b"config").await;
+    world.change(INSTANCE, |machine| machine.terminate_at = Some(start()));
+    assert_eq!(tell(&world, &says(&proof, AgentState::Ready)).await.expect("taken"), ReportAnswer::default());
+    world.change(INSTANCE, |machine| machine.terminate_at = None);
+    let answer = tell(&world, &says(&proof, AgentState::Ready)).await.expect("taken");
+    assert!(answer.sealed_config.is_some());
 }

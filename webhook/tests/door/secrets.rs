@@ -45,10 +45,7 @@ impl<'a> MakeWriter<'a> for Log {
 impl Log {
     /// Everything that this thread logs goes here while the guard lives.
     fn listen(&self) -> tracing::subscriber::DefaultGuard {
-        let lines = tracing_subscriber::fmt()
-            .json()
-            .with_max_level(LevelFilter::TRACE)
-            .with_writer(self.clone());
+        let lines = tracing_subscriber::fmt().json().with_max_level(LevelFilter::TRACE).with_writer(self.clone());
         tracing::subscriber::set_default(lines.finish())
     }
 
@@ -57,11 +54,7 @@ impl Log {
     }
 
     fn events(&self) -> Vec<Value> {
-        let lines: Vec<Value> = self
-            .text()
-            .lines()
-            .map(|line| serde_json::from_str(line).expect("JSON"))
-            .collect();
+        let lines: Vec<Value> = self.text().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
         lines
             .into_iter()
             .filter(|line| line["target"] == "muster::event")
@@ -101,10 +94,7 @@ async fn every_accepted_event_is_one_line() {
         assert_eq!(completed[field], value, "{field}");
     }
     let refused = events.iter().find(|event| event["job"] == 2_832_853_555_i64).unwrap();
-    assert_eq!(
-        (&refused["outcome"], refused["reason"].is_string()),
-        (&"no_pool".into(), true)
-    );
+    assert_eq!((&refused["outcome"], refused["reason"].is_string()), (&"no_pool".into(), true));
     assert_eq!(events[RECORDED.len()]["duplicate"], true);
 }
 
@@ -118,75 +108,33 @@ async fn no_secret_is_ever_written_or_answered() {
     let mut hear = |(status, body): (StatusCode, Value)| answers.push_str(&format!("{status} {body}\n"));
 
     hear(world.deliver(&body).await);
-    hear(
-        world
-            .send(
-                delivery("a-body-that-nobody-signed")
-                    .header("x-hub-signature-256", &forged)
-                    .body_of(),
-            )
-            .await,
-    );
+    hear(world.send(delivery("a-body-that-nobody-signed").header("x-hub-signature-256", &forged).body_of()).await);
     hear(world.deliver("{\"action\": a-body-that-does-not-read").await);
     hear(world.deliver("{\"action\": [\"a-body-of-another-type\"]}").await);
 
     let keys = KeyPair::generate();
     let mut request = claim(INSTANCE, NONCE, &keys);
     request.proof.insert("secret".to_owned(), "the-proof-itself".to_owned());
-    hear(
-        world
-            .post("/runners/claim", &serde_json::to_value(&request).unwrap())
-            .await,
-    );
+    hear(world.post("/runners/claim", &serde_json::to_value(&request).unwrap()).await);
     world.launch(INSTANCE);
-    hear(
-        world
-            .post("/runners/claim", &serde_json::to_value(&request).unwrap())
-            .await,
-    );
+    hear(world.post("/runners/claim", &serde_json::to_value(&request).unwrap()).await);
     let proof = session(&world.door.claims().claim(&request).await.unwrap(), &keys);
     world.mint(INSTANCE, b"the-runner-configuration").await;
     for state in [AgentState::Ready, AgentState::Listening] {
-        let report = ReportRequest {
-            from: proof.clone(),
-            state,
-            wait_s: 0,
-            seen_order: 0,
-        };
-        hear(
-            world
-                .post("/runners/report", &serde_json::to_value(&report).unwrap())
-                .await,
-        );
+        let report = ReportRequest { from: proof.clone(), state, wait_s: 0, seen_order: 0 };
+        hear(world.post("/runners/report", &serde_json::to_value(&report).unwrap()).await);
     }
     let mut wrong = proof.clone();
     wrong.session = 2;
-    let report = ReportRequest {
-        from: wrong.clone(),
-        state: AgentState::Busy,
-        wait_s: 0,
-        seen_order: 0,
-    };
-    hear(
-        world
-            .post("/runners/report", &serde_json::to_value(&report).unwrap())
-            .await,
-    );
+    let report = ReportRequest { from: wrong.clone(), state: AgentState::Busy, wait_s: 0, seen_order: 0 };
+    hear(world.post("/runners/report", &serde_json::to_value(&report).unwrap()).await);
     let later = later_claim(&wrong, OTHER_NONCE, &keys);
-    hear(
-        world
-            .post("/runners/claim", &serde_json::to_value(&later).unwrap())
-            .await,
-    );
+    hear(world.post("/runners/claim", &serde_json::to_value(&later).unwrap()).await);
     let mut odd = serde_json::to_value(&later).unwrap();
     odd["former"] = proof.token.clone().into();
     hear(world.post("/runners/claim", &odd).await);
     request.proof.insert("word".to_owned(), "now".to_owned());
-    hear(
-        world
-            .post("/runners/claim", &serde_json::to_value(&request).unwrap())
-            .await,
-    );
+    hear(world.post("/runners/claim", &serde_json::to_value(&request).unwrap()).await);
 
     let (log, secret) = (log.text(), String::from_utf8(SECRET.to_vec()).unwrap());
     assert!(log.contains(DETAIL), "the log does say why a proof was refused");
@@ -217,10 +165,7 @@ impl Recorder for Counts {
     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        let labels: Vec<String> = key
-            .labels()
-            .map(|label| format!("{}={}", label.key(), label.value()))
-            .collect();
+        let labels: Vec<String> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
         let name = format!("{} {}", key.name(), labels.join(","));
         Counter::from_arc(self.0.lock().expect("not poisoned").entry(name).or_default().clone())
     }
@@ -241,23 +186,11 @@ async fn what_is_refused_is_counted_by_reason() {
     let good = recorded("queued.6");
     let signature = "x-hub-signature-256";
     world.deliver(&good).await;
-    world
-        .send(delivery(&good).header("x-github-event", "ping").body_of())
-        .await;
+    world.send(delivery(&good).header("x-github-event", "ping").body_of()).await;
     world.send(delivery(&good).header(signature, "").body_of()).await;
-    world
-        .send(delivery(&good).header(signature, &sign(b"x", &good)).body_of())
-        .await;
-    world
-        .send(delivery(&good).header(signature, &sign(b"y", &good)).body_of())
-        .await;
-    world
-        .send(
-            delivery(&good)
-                .header("content-type", "application/x-www-form-urlencoded")
-                .body_of(),
-        )
-        .await;
+    world.send(delivery(&good).header(signature, &sign(b"x", &good)).body_of()).await;
+    world.send(delivery(&good).header(signature, &sign(b"y", &good)).body_of()).await;
+    world.send(delivery(&good).header("content-type", "application/x-www-form-urlencoded").body_of()).await;
     world.send(delivery(&good).header("x-github-event", "").body_of()).await;
     world.deliver("]").await;
     world.deliver("{}").await;
@@ -266,10 +199,7 @@ async fn what_is_refused_is_counted_by_reason() {
     world.deliver(&good).await;
 
     let counts = counts.0.lock().unwrap();
-    let found: BTreeMap<&str, u64> = counts
-        .iter()
-        .map(|(k, v)| (k.as_str(), v.load(Ordering::Relaxed)))
-        .collect();
+    let found: BTreeMap<&str, u64> = counts.iter().map(|(k, v)| (k.as_str(), v.load(Ordering::Relaxed))).collect();
     let name = metric::WEBHOOKS_REJECTED;
     let expected = [
         ("signature_absent", 1),
@@ -281,9 +211,7 @@ async fn what_is_refused_is_counted_by_reason() {
         ("too_large", 1),
         ("not_stored", 1),
     ];
-    let expected: BTreeMap<String, u64> = expected
-        .iter()
-        .map(|(reason, count)| (format!("{name} Reason={reason}"), *count))
-        .collect();
+    let expected: BTreeMap<String, u64> =
+        expected.iter().map(|(reason, count)| (format!("{name} Reason={reason}"), *count)).collect();
     assert_eq!(found, expected.iter().map(|(k, v)| (k.as_str(), *v)).collect());
 }

@@ -9,11 +9,9 @@ use crate::world::sign;
 const VECTOR: &str = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
 
 fn check(secrets: &Secrets, header: &str, body: &str) -> Result<(), SignatureError> {
-    secrets
-        .check(SignatureHeader::Sha256(header.as_bytes()), body.as_bytes())
-        .map(|signed| {
-            assert_eq!(signed.body(), body.as_bytes());
-        })
+    secrets.check(SignatureHeader::Sha256(header.as_bytes()), body.as_bytes()).map(|signed| {
+        assert_eq!(signed.body(), body.as_bytes());
+    })
 }
 
 #[test]
@@ -21,10 +19,7 @@ fn takes_githubs_own_test_vector() {
     let secrets = Secrets::new(&["It's a Secret to Everybody"]).unwrap();
     assert_eq!(check(&secrets, VECTOR, "Hello, World!"), Ok(()));
     assert_eq!(check(&secrets, VECTOR, "Hello, World?"), Err(SignatureError::Wrong));
-    assert_eq!(
-        check(&Secrets::new(&["another"]).unwrap(), VECTOR, "Hello, World!"),
-        Err(SignatureError::Wrong)
-    );
+    assert_eq!(check(&Secrets::new(&["another"]).unwrap(), VECTOR, "Hello, World!"), Err(SignatureError::Wrong));
 }
 
 #[test]
@@ -45,11 +40,7 @@ fn says_what_is_wrong_with_a_header() {
         format!("sha256={}g", &digits[1..]),
     ];
     for header in malformed {
-        assert_eq!(
-            check(&secrets, &header, "Hello, World!"),
-            Err(SignatureError::Malformed),
-            "{header:?}"
-        );
+        assert_eq!(check(&secrets, &header, "Hello, World!"), Err(SignatureError::Malformed), "{header:?}");
     }
     let reason = |header| secrets.check(header, b"Hello, World!").err();
     assert_eq!(reason(SignatureHeader::Absent), Some(SignatureError::Absent));

@@ -17,10 +17,7 @@ async fn every_recorded_delivery_is_stored_once() {
         let (status, body) = world.deliver(recorded(name)).await;
         // `queued.7` is of a job that waits, and `waiting.8` says nothing else.
         let known = name == "waiting.8";
-        assert_eq!(
-            (status, &body["stored"], &body["duplicate"]),
-            (StatusCode::ACCEPTED, &true.into(), &known.into())
-        );
+        assert_eq!((status, &body["stored"], &body["duplicate"]), (StatusCode::ACCEPTED, &true.into(), &known.into()));
     }
     assert_eq!(world.facts().len(), RECORDED.len() - 1);
     assert!(world.bell.rings() > 0);
@@ -47,10 +44,7 @@ async fn a_refused_job_is_stored_and_the_answer_says_why() {
     let world = World::new();
     let (status, body) = world.deliver(recorded("in_progress.1")).await;
     assert_eq!(status, StatusCode::ACCEPTED);
-    assert_eq!(
-        (&body["stored"], &body["outcome"], &body["class"]),
-        (&true.into(), &"no_pool".into(), &Value::Null)
-    );
+    assert_eq!((&body["stored"], &body["outcome"], &body["class"]), (&true.into(), &"no_pool".into(), &Value::Null));
     assert!(body["reason"].as_str().is_some_and(|why| why.contains("gpu")), "{body}");
     let facts = world.facts();
     assert!(matches!(&facts[0].body, FactBody::Job(event) if event.key.job == JobId(2_832_853_555)));
@@ -60,10 +54,8 @@ async fn a_refused_job_is_stored_and_the_answer_says_why() {
 async fn a_new_configuration_counts_at_once() {
     let world = World::new();
     let serves = CONFIG.replace(r#"["self-hosted", "k8s"]"#, r#"["gpu", "db-app", "dc-03"]"#);
-    let serves = serves.replace(
-        "repositories = [\"*\"]\n[pool",
-        "repositories = [\"*\"]\npublic_repositories = true\n[pool",
-    );
+    let serves =
+        serves.replace("repositories = [\"*\"]\n[pool", "repositories = [\"*\"]\npublic_repositories = true\n[pool");
     world.config.replace(config(&serves).into());
     let (_, body) = world.deliver(recorded("in_progress.1")).await;
     assert_eq!(body["outcome"], "class");
@@ -72,14 +64,8 @@ async fn a_new_configuration_counts_at_once() {
 #[tokio::test]
 async fn other_events_are_ignored_unread() {
     let world = World::new();
-    for (event, body) in [
-        ("ping", r#"{"zen":"x"}"#),
-        ("push", "not even json"),
-        ("workflow_run", "{}"),
-    ] {
-        let (status, answer) = world
-            .send(delivery(body).header("x-github-event", event).body_of())
-            .await;
+    for (event, body) in [("ping", r#"{"zen":"x"}"#), ("push", "not even json"), ("workflow_run", "{}")] {
+        let (status, answer) = world.send(delivery(body).header("x-github-event", event).body_of()).await;
         assert_eq!((status, &answer["stored"]), (StatusCode::OK, &false.into()), "{event}");
     }
     let mut unknown = recorded_json("queued.6");
@@ -98,32 +84,18 @@ async fn a_delivery_without_a_good_signature_is_401_whatever_else_is_wrong() {
     let sha1 = "sha1=0000000000000000000000000000000000000000";
     let cases = [
         ("absent", delivery(&good).header(signature, "")),
-        (
-            "sha1 only",
-            delivery(&good).header(signature, "").header("x-hub-signature", sha1),
-        ),
+        ("sha1 only", delivery(&good).header(signature, "").header("x-hub-signature", sha1)),
         ("malformed", delivery(&good).header(signature, "sha256=abc")),
         ("wrong", delivery(&good).header(signature, &sign(b"another", &good))),
         ("other bytes", delivery(&good).header(signature, &sign(SECRET, b"{}"))),
-        (
-            "wrong and a form",
-            delivery("payload=x")
-                .header(signature, &sign(b"x", b""))
-                .header("content-type", FORM),
-        ),
+        ("wrong and a form", delivery("payload=x").header(signature, &sign(b"x", b"")).header("content-type", FORM)),
         ("wrong and no JSON", delivery("]").header(signature, &sign(b"x", b""))),
-        (
-            "wrong and no event",
-            delivery(&good).header(signature, "").header("x-github-event", ""),
-        ),
+        ("wrong and no event", delivery(&good).header(signature, "").header("x-github-event", "")),
     ];
     for (case, delivery) in cases {
         let (status, body) = world.send(delivery.body_of()).await;
         assert_eq!(status, StatusCode::UNAUTHORIZED, "{case}");
-        assert!(
-            body["error"].is_string() && body["remedy"].is_string(),
-            "{case}: {body}"
-        );
+        assert!(body["error"].is_string() && body["remedy"].is_string(), "{case}: {body}");
     }
     let mut twice = delivery(&good).body_of();
     let one_more = twice.headers()[signature].clone();
@@ -139,17 +111,10 @@ async fn a_signed_form_is_told_which_setting_to_change() {
     let world = World::new();
     for form in [FORM, "Application/X-WWW-Form-Urlencoded; charset=utf-8"] {
         for event in ["workflow_job", "ping"] {
-            let sent = delivery("payload=%7B%7D")
-                .header("content-type", form)
-                .header("x-github-event", event);
+            let sent = delivery("payload=%7B%7D").header("content-type", form).header("x-github-event", event);
             let (status, body) = world.send(sent.body_of()).await;
             assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
-            assert!(
-                body["remedy"]
-                    .as_str()
-                    .is_some_and(|r| r.contains("content type to application/json")),
-                "{body}"
-            );
+            assert!(body["remedy"].as_str().is_some_and(|r| r.contains("content type to application/json")), "{body}");
         }
     }
     // Other content types do not matter.
@@ -177,10 +142,7 @@ async fn what_does_not_read_is_400_and_names_it() {
     }
     let (status, answer) = world.send(delivery("{}").header("x-github-event", "").body_of()).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
-    assert!(
-        answer["error"].as_str().is_some_and(|e| e.contains("X-GitHub-Event")),
-        "{answer}"
-    );
+    assert!(answer["error"].as_str().is_some_and(|e| e.contains("X-GitHub-Event")), "{answer}");
 }
 
 #[tokio::test]
@@ -189,10 +151,7 @@ async fn a_body_over_the_limit_is_413_and_one_at_the_limit_is_read() {
     let (status, body) = world.deliver(vec![b' '; 10_000_001]).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
     assert!(body["error"].as_str().is_some_and(|e| e.contains("10000000")), "{body}");
-    assert_eq!(
-        world.deliver(vec![b' '; 26_000_000]).await.0,
-        StatusCode::PAYLOAD_TOO_LARGE
-    );
+    assert_eq!(world.deliver(vec![b' '; 26_000_000]).await.0, StatusCode::PAYLOAD_TOO_LARGE);
 
     let mut at_limit = recorded("queued.6");
     at_limit.resize(10_000_000, b' ');
@@ -205,10 +164,7 @@ async fn a_body_over_the_limit_is_413_and_one_at_the_limit_is_read() {
 async fn a_body_in_pieces_is_the_same_body() {
     let world = World::new();
     let whole = recorded("queued.6");
-    let pieces: Vec<_> = whole
-        .chunks(1_000)
-        .map(|c| Ok::<_, std::io::Error>(c.to_vec()))
-        .collect();
+    let pieces: Vec<_> = whole.chunks(1_000).map(|c| Ok::<_, std::io::Error>(c.to_vec())).collect();
     let mut sent = delivery(&whole).body_of();
     *sent.body_mut() = Body::from_stream(Pieces(pieces.into_iter()));
     assert_eq!(world.send(sent).await.0, StatusCode::ACCEPTED);
@@ -289,11 +245,7 @@ async fn deliveries_of_strangers_are_ignored_and_counted() {
 async fn secrets_rotate_without_a_restart() {
     let world = World::new();
     let body = recorded("queued.6");
-    let by = |secret: &[u8]| {
-        delivery(&body)
-            .header("x-hub-signature-256", &sign(secret, &body))
-            .body_of()
-    };
+    let by = |secret: &[u8]| delivery(&body).header("x-hub-signature-256", &sign(secret, &body)).body_of();
     assert_eq!(world.send(by(b"next")).await.0, StatusCode::UNAUTHORIZED);
     world.secrets.rotate(&[b"next", SECRET]).unwrap();
     assert_eq!(world.send(by(b"next")).await.0, StatusCode::ACCEPTED);

@@ -144,9 +144,7 @@ impl World {
         let bell = Arc::new(CountingBell::default());
         let registrar = Arc::new(CountingBell::default());
         let wakers = Arc::new(Wakers::in_process());
-        let clock = Arc::new(TestClock {
-            start: tokio::time::Instant::now(),
-        });
+        let clock = Arc::new(TestClock { start: tokio::time::Instant::now() });
         let door = || {
             Door::new(DoorParts {
                 store: store.clone(),
@@ -161,16 +159,7 @@ impl World {
             })
         };
         let (router, door) = (door().router(), Arc::new(door()));
-        World {
-            store,
-            door,
-            router,
-            secrets,
-            config,
-            bell,
-            registrar,
-            wakers,
-        }
+        World { store, door, router, secrets, config, bell, registrar, wakers }
     }
 
     /// A machine as a launch leaves it.
@@ -181,11 +170,7 @@ impl World {
     /// Changes a machine's row, as a tick would.
     pub(crate) fn change(&self, instance: &str, change: impl FnOnce(&mut Machine)) {
         let mut machines = self.store.machines.lock().expect("not poisoned");
-        change(
-            machines
-                .entry(InstanceId::new(instance))
-                .or_insert_with(|| machine(instance)),
-        );
+        change(machines.entry(InstanceId::new(instance)).or_insert_with(|| machine(instance)));
     }
 
     /// Merges into the machine what was reported, as a tick would.
@@ -199,13 +184,7 @@ impl World {
     }
 
     pub(crate) fn facts(&self) -> Vec<Fact> {
-        self.store
-            .facts
-            .lock()
-            .expect("not poisoned")
-            .values()
-            .cloned()
-            .collect()
+        self.store.facts.lock().expect("not poisoned").values().cloned().collect()
     }
 
     pub(crate) fn machine_facts(&self) -> Vec<MachineEvent> {
@@ -233,10 +212,7 @@ impl World {
             purpose: SealPurpose::RunnerConfig,
         };
         row.sealed_config = Some(HpkeSealer.seal(&seal, config).expect("a good key"));
-        row.registration = Some(Registration {
-            id: RunnerId(9),
-            name: RunnerName::new("linux-i-0-abc"),
-        });
+        row.registration = Some(Registration { id: RunnerId(9), name: RunnerName::new("linux-i-0-abc") });
         assert!(self.store.attach_config(&row).await.expect("up"));
         self.wakers.ring(&instance);
     }
@@ -249,20 +225,11 @@ impl World {
     }
 
     pub(crate) async fn answer(&self, request: Request<Body>) -> Response<Body> {
-        self.router
-            .clone()
-            .oneshot(request)
-            .await
-            .expect("the router does not fail")
+        self.router.clone().oneshot(request).await.expect("the router does not fail")
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> (StatusCode, Value) {
-        self.send(
-            Request::post(path)
-                .body(Body::from(body.to_string()))
-                .expect("a request"),
-        )
-        .await
+        self.send(Request::post(path).body(Body::from(body.to_string())).expect("a request")).await
     }
 
     /// A signed delivery of a `workflow_job`.
@@ -339,10 +306,7 @@ pub(crate) const RECORDED: [&str; 8] = [
 ];
 
 pub(crate) fn recorded(name: &str) -> Vec<u8> {
-    let path = format!(
-        "{}/../tests/payloads/workflow_job.{name}.json",
-        env!("CARGO_MANIFEST_DIR")
-    );
+    let path = format!("{}/../tests/payloads/workflow_job.{name}.json", env!("CARGO_MANIFEST_DIR"));
     std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
@@ -378,13 +342,7 @@ pub(crate) fn later_claim(former: &SessionProof, nonce: &str, keys: &KeyPair) ->
 /// What an agent makes of a claim's answer.
 pub(crate) fn session(answer: &ClaimAnswer, keys: &KeyPair) -> SessionProof {
     let sealed = &answer.sealed_session;
-    let token = keys
-        .open(SealPurpose::Session, &answer.instance, answer.session, sealed)
-        .expect("it is for us");
+    let token = keys.open(SealPurpose::Session, &answer.instance, answer.session, sealed).expect("it is for us");
     let token = String::from_utf8(token).expect("hex");
-    SessionProof {
-        instance: answer.instance.clone(),
-        session: answer.session,
-        token,
-    }
+    SessionProof { instance: answer.instance.clone(), session: answer.session, token }
 }

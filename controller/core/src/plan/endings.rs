@@ -2,6 +2,7 @@
 //!
 //! Invariant: a machine with a job ends by nothing here but its pool's `max_job_hours`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Action, Plan, Reason};
@@ -9,7 +10,7 @@ use crate::config::limits::JOB_HOURS_MAX;
 use crate::config::{FleetConfig, Os};
 use crate::machine::{Machine, Removal};
 use crate::time::Timestamp;
-use crate::world::{UNMATCHED_MAX, World};
+use crate::world::{Since, UNMATCHED_MAX, World};
 
 /// How long a Linux machine may take from launch to claim. Cold starts take a minute or two; ten is a broken image.
 pub const BOOT_MAX: Duration = Duration::from_secs(600);
@@ -77,7 +78,11 @@ pub(super) fn answer_drains(plan: &mut Plan, world: &World, now: Timestamp) {
             (Some(Removal::Busy), _) if !drain.answered => {
                 plan.act(Action::Thaw { instance, number }, Reason::GithubSaysBusy);
             }
-            (None, Some(runner)) if now.since(frozen_at) <= REMOVE_WITHIN => {
+            // GitHub has named a job for this runner: removing a busy registration can succeed, so it is not asked.
+            (None, _) if machine.job.is_some() && !drain.answered => {
+                plan.act(Action::Thaw { instance, number }, Reason::GithubSaysBusy);
+            }
+            (None, Some(runner)) if machine.job.is_none() && now.since(frozen_at) <= REMOVE_WITHIN => {
                 plan.act(Action::Remove { instance, runner }, Reason::Frozen);
             }
             (None | Some(_), _) => plan.wake_after(drain.ordered_at, DRAIN_ANSWER_MAX),
@@ -108,11 +113,14 @@ pub(super) fn overdue(plan: &mut Plan, world: &World, config: &FleetConfig, now:
         };
         let hours = class.map_or(JOB_HOURS_MAX, |class| class.max_job_hours);
         let job_max = Duration::from_secs(u64::from(hours) * 3600);
+        // A deadline of silence runs only while there was somebody to hear; that of a job runs on.
+        let (heard, always) = (world.watched_from(), Timestamp::EPOCH);
         let mut due =
-            |set: &std::collections::BTreeSet<_>, limit: Duration, act: &mut dyn FnMut(&mut Plan, &Machine)| {
+            |set: &BTreeSet<Since>, from: Timestamp, limit: Duration, act: &mut dyn FnMut(&mut Plan, &Machine)| {
                 for (at, instance) in set {
-                    if now.since(*at) <= limit {
-                        plan.wake_after(*at, limit);
+                    let at = from.max(*at);
+                    if now.since(at) <= limit {
+                        plan.wake_after(at, limit);
                         break; // They come by age: the rest is younger.
                     }
                     if let Some(machine) = world.machine(instance) {
@@ -125,23 +133,24 @@ pub(super) fn overdue(plan: &mut Plan, world: &World, config: &FleetConfig, now:
                 plan.act(Action::Terminate { instance: machine.instance.clone() }, reason.clone());
             }
         };
-        due(&state.booting, boot_max, &mut |plan, machine| {
+        due(&state.booting, heard, boot_max, &mut |plan, machine| {
             end(Reason::NeverClaimed)(plan, machine);
             plan.wake(now + AGAIN);
         });
-        due(&state.busy, job_max, &mut end(Reason::JobTooLong { hours }));
-        due(&state.registering, REGISTER_MAX, &mut |plan, machine| {
+        due(&state.busy, always, job_max, &mut end(Reason::JobTooLong { hours }));
+        due(&state.registering, heard, REGISTER_MAX, &mut |plan, machine| {
             write_off(plan, machine, Reason::NeverListened, now)
         });
         // GitHub says that a job runs there, so it gets a job's time.
-        due(&state.registering, job_max, &mut |plan, machine| {
-            if machine.drain.as_ref().is_some_and(|drain| drain.removal == Some(Removal::Busy)) {
+        due(&state.registering, always, job_max, &mut |plan, machine| {
+            let refused = machine.drain.as_ref().is_some_and(|drain| drain.removal == Some(Removal::Busy));
+            if refused || machine.job.is_some() {
                 let instance = machine.instance.clone();
                 plan.act(Action::Terminate { instance }, Reason::JobTooLong { hours });
                 plan.wake(now + AGAIN);
             }
         });
-        due(&state.draining, DRAIN_ANSWER_MAX, &mut |plan, machine| unanswered(plan, machine, now));
+        due(&state.draining, heard, DRAIN_ANSWER_MAX, &mut |plan, machine| unanswered(plan, machine, now));
         for (_, instance) in &state.doomed {
             if let Some(machine) = world.machine(instance) {
                 doomed(plan, machine, now);
@@ -165,6 +174,8 @@ fn doomed(plan: &mut Plan, machine: &Machine, now: Timestamp) {
 fn write_off(plan: &mut Plan, machine: &Machine, reason: Reason, now: Timestamp) {
     let instance = machine.instance.clone();
     match (&machine.told.registered, machine.drain.as_ref().and_then(|drain| drain.removal)) {
+        // Its agent is silent, but GitHub has named a job for its runner: it gets a job's time.
+        (Some(_), _) if machine.job.is_some() => {}
         (Some((_, registration)), None) => {
             plan.act(Action::Remove { instance, runner: registration.id }, reason);
         }

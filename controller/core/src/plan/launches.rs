@@ -13,7 +13,7 @@ use super::tiers::hot_room;
 use super::{Action, Plan};
 use crate::config::{Class, FleetConfig, Market, Shape};
 use crate::ids::{ClassId, LaunchId, PoolName, ShapeId, Zone};
-use crate::launch::{LAUNCH_MAX, Launch, Offering};
+use crate::launch::{LAUNCH_MAX, Launch, LaunchErrorKind, Offering};
 use crate::machine::{Origin, Purpose};
 use crate::money::HourlyPrice;
 use crate::ports::Switch;
@@ -35,8 +35,8 @@ struct Source {
     shape: Arc<Shape>,
     price: HourlyPrice,
     standby: u32,
-    /// Zones in order of preference; how many machines are there, and until when it is on hold.
-    zones: Vec<(Zone, u32, Option<Timestamp>)>,
+    /// Zones in order of preference; how many machines are there, and until when it is on hold and why.
+    zones: Vec<(Zone, u32, Option<(Timestamp, LaunchErrorKind)>)>,
 }
 
 /// What a class draws from: its pool, and its sources in order of preference. Places in the launcher's tables.
@@ -205,7 +205,7 @@ impl<'a> Launcher<'a> {
         let world = self.world;
         let zones = world.zones().iter().map(|zone| {
             let offering = Offering { shape: shape.id.clone(), zone: zone.clone(), market: shape.market };
-            let hold = world.hold(&offering, self.now).map(|hold| hold.until);
+            let hold = world.hold(&offering, self.now).map(|hold| (hold.until, hold.kind));
             (zone.clone(), world.zone_load(&shape.id, zone), hold)
         });
         // Starts that are not answered yet are still in the stock that was told.
@@ -276,7 +276,7 @@ impl<'a> Launcher<'a> {
     /// The best place for one more machine: shapes by preference; of each first its standby stock, then the zone that has
     /// the fewest of them and no hold.
     fn place(&self, site: &Site) -> Result<Place, Wait> {
-        let mut held_until: Option<Timestamp> = None;
+        let mut held: Option<(Timestamp, LaunchErrorKind)> = None;
         for source in site.sources.iter().copied() {
             let Source { shape, standby, zones, .. } = &self.sources[source];
             if shape.market == Market::OnDemand && *standby > 0 && !zones.is_empty() {
@@ -287,9 +287,9 @@ impl<'a> Launcher<'a> {
                 return Ok(Place { source, zone, origin: Origin::Cold });
             }
             let first = zones.iter().filter_map(|(_, _, hold)| *hold).min();
-            held_until = held_until.into_iter().chain(first).min();
+            held = held.into_iter().chain(first).min();
         }
-        Err(held_until.map_or(Wait::NoZones, |until| Wait::Held { until }))
+        Err(held.map_or(Wait::NoZones, |(until, kind)| Wait::Held { until, kind }))
     }
 
     fn draft(&mut self, index: usize, class: &Arc<Class>, pool: usize, place: Place, count: u32, reason: &Reason) {
@@ -342,7 +342,7 @@ impl<'a> Launcher<'a> {
             }
         }
         for (index, (count, wait)) in self.waits {
-            if let Wait::Held { until } = wait {
+            if let Wait::Held { until, .. } = wait {
                 plan.wake(until);
             }
             plan.waits.push((wants[index].class.id.clone(), count, wait));

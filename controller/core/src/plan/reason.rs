@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::ids::ClassId;
+use crate::launch::LaunchErrorKind;
 use crate::time::Timestamp;
 
 /// Why an action is taken.
@@ -57,6 +58,8 @@ pub enum Reason {
         /// How long, seconds.
         for_s: u64,
     },
+    /// An unservable job gets one more round.
+    TriedAgain,
     /// It waits *ready*, and neither jobs nor the idle target want it.
     Unneeded,
     /// At a cap, and jobs of another class wait.
@@ -99,6 +102,7 @@ impl Reason {
             Reason::JobTooLong { .. } => "job_too_long",
             Reason::Surplus { .. } => "surplus",
             Reason::Stalled { .. } => "stalled",
+            Reason::TriedAgain => "tried_again",
             Reason::Unneeded => "unneeded",
             Reason::MakesRoom { .. } => "makes_room",
             Reason::Interrupted => "interrupted",
@@ -132,6 +136,7 @@ impl fmt::Display for Reason {
             Reason::Stalled { for_s } => {
                 write!(f, "a job is queued for {for_s} s beside idle runners of its class, and GitHub gives it to none")
             }
+            Reason::TriedAgain => f.write_str("it was unservable for long, and gets one more round"),
             Reason::Unneeded => f.write_str("ready, and nobody needs it"),
             Reason::MakesRoom { waiting } => write!(f, "makes room: jobs of {waiting} wait at a cap"),
             Reason::Interrupted => f.write_str("the cloud will take it"),
@@ -166,6 +171,8 @@ pub enum Wait {
     Held {
         /// Until the first of them is tried again.
         until: Timestamp,
+        /// Why that one is held.
+        kind: LaunchErrorKind,
     },
     /// The admin's switch says `no-launch`.
     NoLaunch,
@@ -193,7 +200,16 @@ impl fmt::Display for Wait {
             Wait::FleetCap { max } => write!(f, "the fleet is at its max_runners of {max}"),
             Wait::Budget => f.write_str("the fleet is at its budget_usd_per_hour"),
             Wait::PoolCap { max } => write!(f, "the pool is at its max_runners of {max}"),
-            Wait::Held { until } => write!(f, "the cloud had no capacity; next try at {until}"),
+            Wait::Held { until, kind } => {
+                let why = match kind {
+                    LaunchErrorKind::Capacity => "the cloud had no capacity",
+                    LaunchErrorKind::Quota => "a quota of the account is reached",
+                    LaunchErrorKind::Throttled => "the cloud asked for fewer requests",
+                    LaunchErrorKind::Configuration => "the cloud refused the launch as wrong (see the log)",
+                    LaunchErrorKind::Unknown => "the cloud refused the launch",
+                };
+                write!(f, "{why}; next try at {until}")
+            }
             Wait::NoLaunch => f.write_str("the switch says no-launch"),
             Wait::NoZones => f.write_str("the cloud has not told its zones yet"),
         }

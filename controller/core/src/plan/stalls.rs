@@ -2,8 +2,8 @@
 //!
 //! GitHub hands a queued job to an idle runner at once. If it does not, the runner only looks idle (ghost listeners exist),
 //! or the job cannot go there (a runner group hides the repository), or it is long over and its event was lost. The runner
-//! is replaced, and after [`STALL_ROUNDS_MAX`] rounds the job is no demand any more. It stays in the ledger with that
-//! reason, and any later event about it counts.
+//! is replaced, and after [`STALL_ROUNDS_MAX`] rounds the job is no demand for [`UNSERVABLE_FOR`]. It stays in the ledger
+//! with that reason, and any later event about it counts.
 //!
 //! Invariant: bounded. So many jobs at a time, so many rounds each, and a round takes at least [`STALLED_AFTER`].
 
@@ -20,12 +20,22 @@ use crate::world::World;
 
 /// A job queued for longer than this beside runners that were idle all the while is stalled.
 pub const STALLED_AFTER: Duration = Duration::from_secs(90);
+/// So long an unservable job is no demand; then it has one more round. An outage of GitHub's job assignment looks just like
+/// a job that cannot be served.
+pub const UNSERVABLE_FOR: Duration = Duration::from_secs(1800);
 /// Jobs of one class that are looked into at a time.
 pub const STALLS_AT_ONCE: usize = 5;
 
 /// Notes stalled jobs, and drains a runner for each that did not get it; returns those runners.
 pub(super) fn note(plan: &mut Plan, world: &World, wants: &[Wants], now: Timestamp) -> BTreeSet<InstanceId> {
     let mut drained = BTreeSet::new();
+    for (since, job) in world.unservable() {
+        if now.since(since) <= UNSERVABLE_FOR {
+            plan.wake_after(since, UNSERVABLE_FOR);
+            break; // They come by age: the rest is younger.
+        }
+        plan.act(Action::Stall { job, round: STALL_ROUNDS_MAX - 1 }, Reason::TriedAgain);
+    }
     for want in wants {
         // With machines to spare the surplus goes first: that replaces idle runners as well.
         let Some(state) = world.class(&want.class.id).filter(|_| want.supply <= want.need() + want.target) else {

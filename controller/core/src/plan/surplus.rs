@@ -11,6 +11,7 @@ use super::reason::Reason;
 use super::{Action, Plan, Policy};
 use crate::config::{BoundsAt, FleetConfig, Standby};
 use crate::ids::{ClassId, InstanceId, PoolName};
+use crate::ports::Switch;
 use crate::time::Timestamp;
 use crate::world::{World, count};
 
@@ -128,8 +129,10 @@ pub(super) fn retire(plan: &mut Plan, world: &World, config: &FleetConfig) {
 pub(super) fn stock(plan: &mut Plan, world: &World, bounds: &BoundsAt) {
     let kept = bounds.standby_shapes().map(|(shape, standby)| (shape, standby.bounds.min));
     let left_over = world.stocks().filter(|(shape, stock)| *stock > 0 && bounds.standby(shape) == Standby::NONE);
+    let launches = world.switch() == Switch::Run;
     for (shape, size) in kept.chain(left_over.map(|(shape, _)| (shape, 0))) {
-        if world.stock_wanted(shape) != size {
+        // A larger stock is a launch.
+        if world.stock_wanted(shape) != size && (launches || size <= world.stock(shape)) {
             plan.act(Action::SetStandby { shape: shape.clone(), size }, Reason::StandbyBounds);
         }
     }

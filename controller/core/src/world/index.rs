@@ -8,7 +8,7 @@ use super::{LiveJob, World};
 use crate::config::{FleetConfig, Resolution};
 use crate::ids::{ClassId, InstanceId, JobKey, LaunchId};
 use crate::job::{JobPhase, JobRecord, Stall};
-use crate::launch::Launch;
+use crate::launch::{Launch, LaunchErrorKind};
 use crate::machine::{Machine, MachinePhase, Purpose};
 use crate::time::Timestamp;
 
@@ -35,6 +35,8 @@ impl World {
 
     /// Resolves all jobs anew: the configuration has changed.
     pub fn reconfigure(&mut self, config: &FleetConfig) {
+        // What was wrong about a launch may be mended now.
+        self.holds.retain(|_, hold| hold.kind != LaunchErrorKind::Configuration);
         for job in std::mem::take(&mut self.jobs).into_values() {
             self.index_job(&job, Change::Out);
             let served = World::resolve(&job.record, config);
@@ -66,7 +68,15 @@ impl World {
             };
         }
         let Resolution::Class(class) = &job.served else { return };
-        if job.record.phase() == JobPhase::Waiting || job.record.is_unservable() {
+        if let Some(stall) = job.record.stall.filter(|_| job.record.is_unservable()) {
+            let entry = (stall.at, job.record.key);
+            match change {
+                Change::In => self.unservable.insert(entry),
+                Change::Out => self.unservable.remove(&entry),
+            };
+            return;
+        }
+        if job.record.phase() == JobPhase::Waiting {
             return;
         }
         let class = self.class_mut(&class.id);

@@ -108,10 +108,8 @@ impl World {
                 batch.forgotten.push(instance.clone());
                 None
             }
-            Action::SetStandby { shape, size } => {
-                self.set_stock_wanted(shape.clone(), *size);
-                Some(Effect::SetStandby { shape: shape.clone(), size: *size })
-            }
+            // The world notes the size once the cloud has taken it: until then every plan asks again.
+            Action::SetStandby { shape, size } => Some(Effect::SetStandby { shape: shape.clone(), size: *size }),
         }
     }
 
@@ -166,6 +164,14 @@ impl World {
         });
     }
 
+    /// The end of a machine is no intent any more: none of it was begun.
+    pub fn take_back_end(&mut self, instance: &InstanceId, batch: &mut Batch) {
+        self.change_machine(instance, |machine| {
+            machine.terminate_at = None;
+            batch.machines.push(machine.clone());
+        });
+    }
+
     /// The cloud says that an instance is gone.
     pub fn instance_gone(&mut self, instance: &InstanceId, now: Timestamp, batch: &mut Batch) {
         self.change_machine(instance, |machine| {
@@ -179,8 +185,8 @@ impl World {
 fn hold_for(kind: LaunchErrorKind, strikes: u32) -> Duration {
     let doubled = HOLD_FIRST.saturating_mul(1 << strikes.saturating_sub(1).min(8)).min(HOLD_MAX);
     match kind {
-        LaunchErrorKind::Capacity | LaunchErrorKind::Unknown => doubled,
+        LaunchErrorKind::Capacity | LaunchErrorKind::Unknown | LaunchErrorKind::Configuration => doubled,
         LaunchErrorKind::Throttled => HOLD_THROTTLED,
-        LaunchErrorKind::Quota | LaunchErrorKind::Configuration => HOLD_MAX,
+        LaunchErrorKind::Quota => HOLD_MAX,
     }
 }

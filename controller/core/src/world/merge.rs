@@ -35,6 +35,8 @@ pub enum News {
     Queued(JobKey),
     /// A job started.
     Started(JobKey),
+    /// Both a job's demand and its start are known: it has a queue time. The two come in any order.
+    Timed(JobKey),
     /// A job is over.
     Completed(JobKey),
     /// The cloud will take or has taken a machine.
@@ -89,6 +91,9 @@ impl World {
         }
         if record.started_at().is_some() && !had(|r| r.started_at().is_some()) {
             merged.news.push(News::Started(key));
+        }
+        if record.queue_time().is_some() && !had(|r| r.queue_time().is_some()) {
+            merged.news.push(News::Timed(key));
         }
         if record.phase() == JobPhase::Completed && !had(|r| r.phase() == JobPhase::Completed) {
             merged.news.push(News::Completed(key));

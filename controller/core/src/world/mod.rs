@@ -69,6 +69,8 @@ pub struct World {
     totals: Totals,
     /// Words of runners that are older are not believed any more.
     believed_from: Timestamp,
+    watched_from: Timestamp,
+    unservable: BTreeSet<(Timestamp, JobKey)>,
     frozen: BTreeSet<Since>,
     ended: BTreeSet<Since>,
     ending: BTreeSet<Since>,
@@ -240,6 +242,21 @@ impl World {
     /// Forgets the hold on an offering that has just delivered. `true` if there was one.
     pub fn drop_hold(&mut self, offering: &Offering) -> bool {
         self.holds.remove(offering).is_some()
+    }
+
+    /// Since when the agents could be heard. Before it the door may have been shut: silence then says nothing.
+    pub fn watched_from(&self) -> Timestamp {
+        self.watched_from
+    }
+
+    /// Takes in since when the agents can be heard.
+    pub fn set_watched_from(&mut self, at: Timestamp) {
+        self.watched_from = at;
+    }
+
+    /// Jobs of ours that are unservable for now, by when they became so.
+    pub fn unservable(&self) -> impl Iterator<Item = (Timestamp, JobKey)> {
+        self.unservable.iter().copied()
     }
 
     /// Frozen machines, by when they froze.

@@ -64,12 +64,7 @@ fn standing(webhook: &Webhook) -> Standing<'_> {
             runner: runner.as_ref(),
             step: Some(("in_progress", None)),
         },
-        JobEvidence::Completed(Completed {
-            completed_at,
-            conclusion,
-            started_at,
-            runner,
-        }) => Standing {
+        JobEvidence::Completed(Completed { completed_at, conclusion, started_at, runner }) => Standing {
             status: "completed",
             conclusion: Some(conclusion.as_word()),
             started_at: started_at.unwrap_or(webhook.created_at),

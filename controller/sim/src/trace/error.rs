@@ -65,11 +65,6 @@ impl TraceError {
     }
 
     pub(crate) fn line(file: &str, line: u64, what: String, remedy: &str) -> TraceError {
-        TraceError::Line {
-            file: file.to_owned(),
-            line,
-            what,
-            remedy: remedy.to_owned(),
-        }
+        TraceError::Line { file: file.to_owned(), line, what, remedy: remedy.to_owned() }
     }
 }

@@ -31,19 +31,11 @@ pub struct Cut {
 
 impl Cut {
     /// All of it, once.
-    pub const WHOLE: Cut = Cut {
-        scale: 1,
-        from: Duration::ZERO,
-        to: None,
-    };
+    pub const WHOLE: Cut = Cut { scale: 1, from: Duration::ZERO, to: None };
 
     /// The runs of `[from, to)`, once, with `from` as the new start.
     pub const fn window(from: Duration, to: Duration) -> Cut {
-        Cut {
-            scale: 1,
-            from,
-            to: Some(to),
-        }
+        Cut { scale: 1, from, to: Some(to) }
     }
 }
 
@@ -72,21 +64,10 @@ impl Load {
                 remedy: format!("choose a scale from 1 to {SCALE_MAX}"),
             });
         }
-        let mut load = Load {
-            copies: Vec::new(),
-            order: BinaryHeap::new(),
-            cut,
-            failed: None,
-        };
+        let mut load = Load { copies: Vec::new(), order: BinaryHeap::new(), cut, failed: None };
         for number in 0..cut.scale {
             let shift = OVERLAY_SPAN * number / cut.scale;
-            let copy = Copy {
-                reader: trace.runs()?,
-                head: None,
-                shift,
-                number,
-                repositories: HashMap::new(),
-            };
+            let copy = Copy { reader: trace.runs()?, head: None, shift, number, repositories: HashMap::new() };
             load.copies.push(copy);
             load.refill(number as usize);
         }

@@ -78,26 +78,17 @@ impl Trace {
     /// A file, plain or gzip; its first bytes decide, not its name.
     pub fn file(path: impl Into<PathBuf>) -> Trace {
         let path = path.into();
-        Trace {
-            name: path.display().to_string(),
-            source: Source::File(path),
-        }
+        Trace { name: path.display().to_string(), source: Source::File(path) }
     }
 
     /// Bytes in memory, plain or gzip. `name` stands for the file in errors.
     pub fn bytes(name: impl Into<String>, bytes: impl Into<Arc<[u8]>>) -> Trace {
-        Trace {
-            name: name.into(),
-            source: Source::Bytes(bytes.into()),
-        }
+        Trace { name: name.into(), source: Source::Bytes(bytes.into()) }
     }
 
     /// Bytes that are part of the program (`include_bytes!`).
     pub fn shipped(name: impl Into<String>, bytes: &'static [u8]) -> Trace {
-        Trace {
-            name: name.into(),
-            source: Source::Shipped(bytes),
-        }
+        Trace { name: name.into(), source: Source::Shipped(bytes) }
     }
 
     /// What errors call it.
@@ -118,14 +109,9 @@ impl Trace {
             Source::Shipped(bytes) => Box::new(*bytes),
         };
         let mut raw = BufReader::with_capacity(READ_BYTES, raw);
-        let head = raw
-            .fill_buf()
-            .map_err(|error| TraceError::unreadable(&self.name, &error))?;
+        let head = raw.fill_buf().map_err(|error| TraceError::unreadable(&self.name, &error))?;
         let plain: Box<dyn BufRead + Send> = if head.starts_with(&GZIP_MAGIC) {
-            Box::new(BufReader::with_capacity(
-                READ_BYTES,
-                flate2::bufread::MultiGzDecoder::new(raw),
-            ))
+            Box::new(BufReader::with_capacity(READ_BYTES, flate2::bufread::MultiGzDecoder::new(raw)))
         } else {
             Box::new(raw)
         };

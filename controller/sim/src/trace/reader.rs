@@ -91,33 +91,20 @@ impl TraceReader {
     }
 
     fn run(&mut self) -> Result<Run, TraceError> {
-        let raw: RawRun = serde_json::from_slice(&self.text).map_err(|error| {
-            self.bad(
-                format!("is not a run: {error}"),
-                "see the trace format in the documentation",
-            )
-        })?;
+        let raw: RawRun = serde_json::from_slice(&self.text)
+            .map_err(|error| self.bad(format!("is not a run: {error}"), "see the trace format in the documentation"))?;
         if raw.repo.split('/').filter(|part| !part.is_empty()).count() != 2 || raw.repo.matches('/').count() != 1 {
             return Err(self.bad(format!("repo is {:?}", raw.repo), "write owner/name"));
         }
         if raw.jobs.len() > JOBS_MAX {
-            return Err(self.bad(
-                format!("has {} jobs", raw.jobs.len()),
-                "split the run: 4,096 jobs are the limit",
-            ));
+            return Err(self.bad(format!("has {} jobs", raw.jobs.len()), "split the run: 4,096 jobs are the limit"));
         }
         let at = self.seconds("t", raw.t)?;
         if at < self.last {
-            return Err(self.bad(
-                format!("t is {} s, before the line above", raw.t),
-                "sort the lines by t",
-            ));
+            return Err(self.bad(format!("t is {} s, before the line above", raw.t), "sort the lines by t"));
         }
         self.last = at;
-        let cancel_after = raw
-            .cancel_after_s
-            .map(|s| self.seconds("cancel_after_s", s))
-            .transpose()?;
+        let cancel_after = raw.cancel_after_s.map(|s| self.seconds("cancel_after_s", s)).transpose()?;
         let mut groups: Vec<&str> = raw.jobs.iter().map(RawJob::group).collect();
         groups.sort_unstable();
         groups.dedup();
@@ -139,13 +126,7 @@ impl TraceReader {
             let duration = self.seconds("duration_s", job.duration_s)?;
             let name = word(&mut self.words, &job.name);
             let labels = label_set(&mut self.label_sets, &mut self.words, &job.labels);
-            jobs.push(JobSpec {
-                name,
-                group,
-                needs: needs.into(),
-                labels,
-                duration,
-            });
+            jobs.push(JobSpec { name, group, needs: needs.into(), labels, duration });
         }
         let group_count = groups.len();
         if circular(&jobs, group_count) {
@@ -168,11 +149,7 @@ impl TraceReader {
         if !(0.0..=SECONDS_MAX).contains(&seconds) {
             return Err(self.bad(format!("{field} is {seconds}"), "write seconds, from 0"));
         }
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "in range, as just checked"
-        )]
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range, as just checked")]
         let ms = (seconds * 1_000.0).round() as u64;
         Ok(Duration::from_millis(ms))
     }
@@ -204,11 +181,7 @@ impl Iterator for TraceReader {
 
 /// The place of a name that is known to be there. Fewer than [`JOBS_MAX`] names: it fits.
 fn place(groups: &[&str], name: &str) -> u16 {
-    groups
-        .binary_search(&name)
-        .ok()
-        .and_then(|at| u16::try_from(at).ok())
-        .unwrap_or_default()
+    groups.binary_search(&name).ok().and_then(|at| u16::try_from(at).ok()).unwrap_or_default()
 }
 
 fn word(words: &mut HashSet<Arc<str>>, text: &str) -> Arc<str> {
@@ -242,9 +215,8 @@ fn circular(jobs: &[JobSpec], groups: usize) -> bool {
     let mut todo: Vec<&JobSpec> = jobs.iter().collect();
     loop {
         let before = todo.len();
-        let (ready, rest): (Vec<&JobSpec>, Vec<&JobSpec>) = todo
-            .iter()
-            .partition(|job| job.needs.iter().all(|need| open[usize::from(*need)] == 0));
+        let (ready, rest): (Vec<&JobSpec>, Vec<&JobSpec>) =
+            todo.iter().partition(|job| job.needs.iter().all(|need| open[usize::from(*need)] == 0));
         for job in ready {
             open[usize::from(job.group)] -= 1;
         }

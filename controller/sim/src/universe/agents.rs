@@ -46,11 +46,7 @@ impl Universe {
     pub(super) fn report(&mut self, no: InstanceNo, state: AgentState) {
         if let Some(instance) = self.fleet.get(no) {
             let (id, session) = (instance.id.clone(), instance.session);
-            self.say(Output::Report {
-                instance: id,
-                session,
-                state,
-            });
+            self.say(Output::Report { instance: id, session, state });
         }
     }
 
@@ -145,11 +141,7 @@ impl Universe {
                 if instance.freeze.is_some_and(|freeze| freeze.number >= number) {
                     return;
                 }
-                instance.freeze = Some(Freeze {
-                    number,
-                    at: now,
-                    condemned: false,
-                });
+                instance.freeze = Some(Freeze { number, at: now, condemned: false });
                 self.set_spare(no, false);
                 self.report(no, AgentState::Frozen { number });
                 self.agenda.at(now + THAW_AFTER, Event::ThawSelf(no, number));
@@ -166,8 +158,7 @@ impl Universe {
         };
         if freeze.number == number && !freeze.condemned {
             freeze.condemned = true;
-            self.agenda
-                .at(now.max(freeze.at + FROZEN_MIN), Event::Drained(no, number));
+            self.agenda.at(now.max(freeze.at + FROZEN_MIN), Event::Drained(no, number));
         }
     }
 
@@ -187,10 +178,7 @@ impl Universe {
         instance.freeze = None;
         let (runner, listens) = (instance.runner, instance.agent == Agent::Listening);
         self.report(no, AgentState::Thawed { number });
-        match runner
-            .filter(|_| listens)
-            .map(|id| self.hub.runner(id).map(|runner| runner.presence))
-        {
+        match runner.filter(|_| listens).map(|id| self.hub.runner(id).map(|runner| runner.presence)) {
             None => self.set_spare(no, true),
             Some(None) => self.claim_again(no),
             Some(Some(Presence::Taken(job))) => {
@@ -215,10 +203,7 @@ impl Universe {
     /// The frozen listener is ended.
     pub(super) fn end_frozen(&mut self, no: InstanceNo, number: u32) {
         let Some(instance) = self.fleet.get_mut(no) else { return };
-        if instance
-            .freeze
-            .is_none_or(|freeze| freeze.number != number || !freeze.condemned)
-        {
+        if instance.freeze.is_none_or(|freeze| freeze.number != number || !freeze.condemned) {
             return;
         }
         instance.freeze = None;

@@ -34,10 +34,7 @@ impl Universe {
         // A job that is skipped is created as it ends.
         let created_at = job.queued_at.or(job.over_at).unwrap_or(self.now);
         let evidence = match action {
-            Action::Queued => JobEvidence::Queued {
-                created_at: Some(created_at),
-                approved_at: None,
-            },
+            Action::Queued => JobEvidence::Queued { created_at: Some(created_at), approved_at: None },
             Action::InProgress => JobEvidence::InProgress(Started {
                 started_at: job.started_at.unwrap_or(created_at),
                 runner: job.runner.clone(),
@@ -52,19 +49,11 @@ impl Universe {
                 })
             }
         };
-        let event = JobEvent {
-            key: run.key(at.job),
-            about: run.about(job),
-            evidence,
-        };
+        let event = JobEvent { key: run.key(at.job), about: run.about(job), evidence };
         let owner = event.key.job.0.unsigned_abs();
         let half = |n: u64| u128::from(self.chance.word(Purpose::Guid, owner, action as u64 * 2 + n));
         let guid = half(0) << 64 | half(1);
         self.work.forget_if_over(at.run);
-        self.say(Output::Webhook(Webhook {
-            guid,
-            event,
-            created_at,
-        }));
+        self.say(Output::Webhook(Webhook { guid, event, created_at }));
     }
 }

@@ -21,10 +21,12 @@ impl Universe {
         let Some(job) = run.jobs.get(usize::from(at.job)) else {
             return;
         };
+        // The runner groups let in what the configuration lets in: a refused job gets none of the fleet's runners.
+        if job.class.is_some_and(|class| self.classes.info(class).is_nobody()) {
+            return;
+        }
         let labels = job.labels_no;
-        let roll = self
-            .chance
-            .word(Purpose::Hand, run.job_id(at.job).0.unsigned_abs(), u64::from(job.tries));
+        let roll = self.chance.word(Purpose::Hand, run.job_id(at.job).0.unsigned_abs(), u64::from(job.tries));
         match self.hub.pick(&self.labels, labels, roll) {
             Some(runner) => self.assign(at, runner),
             None => self.hub.enqueue(labels, at),
@@ -69,10 +71,7 @@ impl Universe {
 
     /// The listener hears of its job, unless it is frozen: then the message waits.
     pub(super) fn receive(&mut self, no: InstanceNo, at: JobRef) {
-        let ours = self
-            .work
-            .job(at)
-            .is_some_and(|job| job.state == State::Assigned && job.instance == Some(no));
+        let ours = self.work.job(at).is_some_and(|job| job.state == State::Assigned && job.instance == Some(no));
         let Some(instance) = self.fleet.get_mut(no) else { return };
         if !ours || instance.agent != Agent::Listening || instance.freeze.is_some() {
             return;

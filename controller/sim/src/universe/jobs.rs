@@ -13,9 +13,7 @@ impl Universe {
     pub(super) fn arrive(&mut self) {
         let Some(run) = self.next_run.take() else { return };
         let (repository, public, cancel_after) = (run.repository.clone(), run.public, run.cancel_after);
-        let Universe {
-            work, labels, classes, ..
-        } = self;
+        let Universe { work, labels, classes, .. } = self;
         let no = work.arrive(run, |set| {
             let number = labels.number(set);
             (number, classes.of_job(number, set, &repository, public))
@@ -155,14 +153,8 @@ impl Universe {
     /// A listener that has heard of its job starts it and stops at once; from another the job is withdrawn.
     fn cancel_assigned(&mut self, at: JobRef) {
         let Some(job) = self.work.job_mut(at) else { return };
-        let (class, no, runner) = (
-            job.class,
-            job.instance,
-            job.runner.as_ref().and_then(|runner| runner.id),
-        );
-        let heard = no
-            .and_then(|no| self.fleet.get(no))
-            .is_some_and(|i| i.agent == Agent::Received(at));
+        let (class, no, runner) = (job.class, job.instance, job.runner.as_ref().and_then(|runner| runner.id));
+        let heard = no.and_then(|no| self.fleet.get(no)).is_some_and(|i| i.agent == Agent::Received(at));
         if heard {
             self.begin(at);
             self.end_job(at, Outcome::Cancelled);
@@ -177,10 +169,7 @@ impl Universe {
         self.end_job(at, Outcome::Cancelled);
         // Its machine may be gone by now; then there is nobody to give another job to.
         if let (Some(no), Some(runner)) = (no, runner)
-            && self
-                .fleet
-                .get(no)
-                .is_some_and(|instance| instance.runner == Some(runner))
+            && self.fleet.get(no).is_some_and(|instance| instance.runner == Some(runner))
         {
             let frozen = self.fleet.get(no).is_some_and(|instance| instance.freeze.is_some());
             self.set_spare(no, !frozen);

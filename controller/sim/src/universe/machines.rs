@@ -32,12 +32,7 @@ impl Universe {
         self.fleet.requests += 1;
         let purpose = &launch.purpose;
         let shape = self.launchable(launch)?;
-        let asked = (
-            purpose.shape.clone(),
-            purpose.zone.clone(),
-            purpose.market,
-            launch.count,
-        );
+        let asked = (purpose.shape.clone(), purpose.zone.clone(), purpose.market, launch.count);
         if let Some(token) = self.fleet.token(&launch.id).filter(|_| !self.settings.forget_tokens) {
             if token.asked != asked {
                 return Err(CloudError::Rejected(
@@ -47,10 +42,7 @@ impl Universe {
             return Ok(token.reply.clone());
         }
         let class = self.classes.of_id(&purpose.class);
-        let hopeless = self
-            .fleet
-            .outages
-            .contains_key(&(purpose.shape.clone(), purpose.zone.clone()));
+        let hopeless = self.fleet.outages.contains_key(&(purpose.shape.clone(), purpose.zone.clone()));
         let started = match purpose.origin {
             Origin::Cold if hopeless => Vec::new(),
             Origin::Cold => self.start_cold(launch, class, &shape),
@@ -75,21 +67,11 @@ impl Universe {
             Origin::Cold => "InsufficientInstanceCapacity",
             Origin::Standby => "the warm pool is empty",
         };
-        let error = (missing > 0).then(|| LaunchError {
-            kind: LaunchErrorKind::Capacity,
-            message: message.into(),
-        });
+        let error = (missing > 0).then(|| LaunchError { kind: LaunchErrorKind::Capacity, message: message.into() });
         let reply = LaunchReply { instances, error };
         // A launch that started nothing had no effect: its repeat is a new try.
         if count > 0 {
-            self.fleet.remember(
-                &launch.id,
-                Token {
-                    asked,
-                    reply: reply.clone(),
-                },
-                self.now,
-            );
+            self.fleet.remember(&launch.id, Token { asked, reply: reply.clone() }, self.now);
         }
         Ok(reply)
     }
@@ -97,10 +79,7 @@ impl Universe {
     fn launchable(&mut self, launch: &Launch) -> Result<ShapeInfo, CloudError> {
         let purpose = &launch.purpose;
         if launch.count == 0 || launch.count > LAUNCH_MAX {
-            return Err(CloudError::Rejected(format!(
-                "{} instances: 1 to {LAUNCH_MAX} are possible",
-                launch.count
-            )));
+            return Err(CloudError::Rejected(format!("{} instances: 1 to {LAUNCH_MAX} are possible", launch.count)));
         }
         if !ZONES.contains(&purpose.zone.as_str()) {
             return Err(CloudError::Rejected(format!("there is no zone {}", purpose.zone)));
@@ -109,10 +88,7 @@ impl Universe {
         let shape = shape.ok_or_else(|| CloudError::Rejected(format!("there is no shape {}", purpose.shape)))?;
         if shape.market != purpose.market {
             let (is, asked) = (shape.market.as_str(), purpose.market.as_str());
-            return Err(CloudError::Rejected(format!(
-                "shape {} is {is}, not {asked}",
-                purpose.shape
-            )));
+            return Err(CloudError::Rejected(format!("shape {} is {is}, not {asked}", purpose.shape)));
         }
         Ok(shape)
     }
@@ -137,21 +113,12 @@ impl Universe {
         delay: crate::profile::Delay,
     ) -> Duration {
         let ordinal = self.fleet.ordinal(class);
-        delay.draw(
-            &mut self
-                .chance
-                .stream(purpose, number_of(launch.purpose.class.as_str()), ordinal),
-        )
+        delay.draw(&mut self.chance.stream(purpose, number_of(launch.purpose.class.as_str()), ordinal))
     }
 
     pub(super) fn run_machine(&mut self, no: InstanceNo, launch: &Launch, class: ClassNo, boot: Duration) {
         let price = launch.purpose.price;
-        let spell = Spell {
-            price,
-            started_at: self.now,
-            ready_at: None,
-            ran: Duration::ZERO,
-        };
+        let spell = Spell { price, started_at: self.now, ready_at: None, ran: Duration::ZERO };
         let instance = Instance {
             id: no.id(),
             class,
@@ -221,11 +188,7 @@ impl Universe {
             let started_at = self.work.job(job).and_then(|job| job.started_at);
             instance.spell.ran = started_at.map_or(Duration::ZERO, |started| now.since(started));
             if ours {
-                self.watch.broken(
-                    Rule::Killed,
-                    now,
-                    format_args!("{} was terminated with a job", instance.id),
-                );
+                self.watch.broken(Rule::Killed, now, format_args!("{} was terminated with a job", instance.id));
             }
             self.end_job(job, outcome);
         } else if let Some(runner) = instance.runner.filter(|runner| self.hub.runner(*runner).is_some()) {
@@ -255,11 +218,7 @@ impl Universe {
 
     /// The fleet's instances, and those that ended lately.
     pub fn instances(&mut self) -> Vec<(InstanceId, InstanceState)> {
-        let live = self
-            .fleet
-            .instances
-            .values()
-            .map(|instance| (instance.id.clone(), InstanceState::Live));
+        let live = self.fleet.instances.values().map(|instance| (instance.id.clone(), InstanceState::Live));
         let mut all: Vec<_> = live.collect();
         let now = self.now;
         all.extend(self.fleet.gone(now).map(|id| (id.clone(), InstanceState::Gone)));

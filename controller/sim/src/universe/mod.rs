@@ -70,13 +70,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings {
-            seed: 1,
-            profile: Profile::default(),
-            start: START,
-            limits: Limits::default(),
-            forget_tokens: false,
-        }
+        Settings { seed: 1, profile: Profile::default(), start: START, limits: Limits::default(), forget_tokens: false }
     }
 }
 

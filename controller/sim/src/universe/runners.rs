@@ -22,22 +22,16 @@ impl Universe {
         self.spend()?;
         self.hub.clear_away(self.now);
         if request.name.as_str().len() > RUNNER_NAME_MAX || request.name.as_str().is_empty() {
-            return Err(GithubError::Rejected(format!(
-                "422: a name has 1 to {RUNNER_NAME_MAX} characters"
-            )));
+            return Err(GithubError::Rejected(format!("422: a name has 1 to {RUNNER_NAME_MAX} characters")));
         }
         if request.labels.is_empty() || request.labels.len() > LABELS_MAX {
-            return Err(GithubError::Rejected(format!(
-                "422: a runner has 1 to {LABELS_MAX} labels"
-            )));
+            return Err(GithubError::Rejected(format!("422: a runner has 1 to {LABELS_MAX} labels")));
         }
         let no = instance_of(&request.name).as_ref().and_then(InstanceNo::of);
         let labels = self.labels.number(&request.labels);
         let Some(id) = self.hub.register(request.name.clone(), labels, no) else {
             let name = &request.name;
-            return Err(GithubError::Rejected(format!(
-                "409: a runner with the name {name} exists already"
-            )));
+            return Err(GithubError::Rejected(format!("409: a runner with the name {name} exists already")));
         };
         if let Some(instance) = no.and_then(|no| self.fleet.get_mut(no)) {
             instance.registrations += 1;
@@ -53,10 +47,7 @@ impl Universe {
                 self.watch.broken(Rule::MintedTwice, self.now, detail);
             }
         }
-        Ok(Minted {
-            id,
-            config: agents::config(id),
-        })
+        Ok(Minted { id, config: agents::config(id) })
     }
 
     /// Removes a registration, unless its runner has a job.
@@ -93,8 +84,6 @@ impl Universe {
 
     fn spend(&mut self) -> Result<(), GithubError> {
         let limit = self.settings.profile.github_points_per_minute;
-        self.hub
-            .spend(limit, self.now)
-            .map_err(|until| GithubError::Limited { until })
+        self.hub.spend(limit, self.now).map_err(|until| GithubError::Limited { until })
     }
 }

@@ -34,12 +34,7 @@ impl Universe {
             let since = machine.since.unwrap_or(self.now);
             let now = self.now;
             self.books.of(owner).stood_by(now.since(since), price);
-            let boot = self.draw_start(
-                Purpose::StandbyStart,
-                launch,
-                class,
-                self.settings.profile.standby_start,
-            );
+            let boot = self.draw_start(Purpose::StandbyStart, launch, class, self.settings.profile.standby_start);
             self.run_machine(machine.no, launch, class, boot);
             started.push(machine.no);
         }
@@ -104,21 +99,10 @@ impl Universe {
             let Some(stock) = self.fleet.stock.get_mut(shape) else {
                 return;
             };
-            let mut stream = self
-                .chance
-                .stream(Purpose::Prewarm, number_of(shape.as_str()), stock.warmed);
+            let mut stream = self.chance.stream(Purpose::Prewarm, number_of(shape.as_str()), stock.warmed);
             stock.warmed += 1;
-            let warming = Spell {
-                price: stock.price,
-                started_at: self.now,
-                ready_at: None,
-                ran: Duration::ZERO,
-            };
-            stock.machines.push_back(Stocked {
-                no,
-                since: None,
-                warming,
-            });
+            let warming = Spell { price: stock.price, started_at: self.now, ready_at: None, ran: Duration::ZERO };
+            stock.machines.push_back(Stocked { no, since: None, warming });
             self.agenda.at(self.now + delay.draw(&mut stream), Event::Stocked(no));
         }
     }
@@ -139,10 +123,6 @@ impl Universe {
     pub fn standby(&mut self) -> Vec<(ShapeId, u32)> {
         self.fleet.requests += 1;
         let ready = |stock: &Stock| u32::try_from(stock.ready()).unwrap_or(u32::MAX);
-        self.fleet
-            .stock
-            .iter()
-            .map(|(shape, stock)| (shape.clone(), ready(stock)))
-            .collect()
+        self.fleet.stock.iter().map(|(shape, stock)| (shape.clone(), ready(stock))).collect()
     }
 }

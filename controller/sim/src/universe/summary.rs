@@ -33,11 +33,7 @@ impl Universe {
 
     /// How many jobs became queued so far.
     pub fn jobs_queued(&self) -> u64 {
-        self.classes
-            .all()
-            .filter_map(|(number, _)| self.books.get(number))
-            .map(|book| book.jobs.queued)
-            .sum()
+        self.classes.all().filter_map(|(number, _)| self.books.get(number)).map(|book| book.jobs.queued).sum()
     }
 
     /// The summary. What still runs is billed to the end of the last job; what still waits or runs is lost.

@@ -15,11 +15,7 @@ impl Universe {
         self.give_up_set = false;
         while let Some((_, at)) = self.give_up.pop_front_if(|(due, _)| *due <= self.now) {
             if self.work.state(at) == Some(State::Queued) {
-                let outcome = if self.was_hopeless(at) {
-                    Outcome::Expired
-                } else {
-                    Outcome::Lost
-                };
+                let outcome = if self.was_hopeless(at) { Outcome::Expired } else { Outcome::Lost };
                 self.end_job(at, outcome);
             }
         }
@@ -35,10 +31,7 @@ impl Universe {
         let shapes = &self.classes.info(class).shapes;
         let gone = |shape: &ShapeId, zone: &str| {
             let offering = (shape.clone(), Zone::new(zone));
-            self.fleet
-                .outages
-                .get(&offering)
-                .is_some_and(|since| *since <= queued_at)
+            self.fleet.outages.get(&offering).is_some_and(|since| *since <= queued_at)
         };
         !shapes.is_empty() && shapes.iter().all(|shape| ZONES.iter().all(|zone| gone(shape, zone)))
     }
@@ -60,11 +53,7 @@ impl Universe {
         };
         while let Some((_, at)) = self.look.pop_front_if(|(due, _)| *due <= self.now) {
             let Some(run) = self.work.run(at.run) else { continue };
-            let Some(job) = run
-                .jobs
-                .get(usize::from(at.job))
-                .filter(|job| job.state == State::Queued)
-            else {
+            let Some(job) = run.jobs.get(usize::from(at.job)).filter(|job| job.state == State::Queued) else {
                 continue;
             };
             let (Some(class), Some(queued_at)) = (job.class, job.queued_at) else {

@@ -12,23 +12,12 @@ use muster_sim::{Cut, Limits, Output, Profile, Settings, SharedUniverse, Trace};
 use crate::toy::Toy;
 use crate::world::{World, exact, single};
 
-const TRACE: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../../tests/traces/acme-four-weeks.jsonl.gz"
-);
+const TRACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/traces/acme-four-weeks.jsonl.gz");
 const DAY: Cut = Cut::window(Duration::from_secs(2 * 86_400), Duration::from_secs(3 * 86_400));
 
 fn day(seed: u64, keep: i64) -> Toy {
-    let limits = Limits {
-        surplus: Some(0),
-        ..Limits::default()
-    };
-    let settings = Settings {
-        seed,
-        limits,
-        profile: Profile::default(),
-        ..Settings::default()
-    };
+    let limits = Limits { surplus: Some(0), ..Limits::default() };
+    let settings = Settings { seed, limits, profile: Profile::default(), ..Settings::default() };
     let mut toy = Toy::new(settings, &Trace::file(TRACE), DAY, keep);
     toy.log = Some(Vec::new());
     toy
@@ -40,10 +29,7 @@ fn the_same_seed_gives_the_same_bytes() {
         let mut toy = day(seed, 2);
         let summary = toy.run();
         assert_eq!(summary.violations, Vec::<String>::new());
-        (
-            format!("{:?}", toy.log.unwrap()),
-            serde_json::to_string(&summary).unwrap(),
-        )
+        (format!("{:?}", toy.log.unwrap()), serde_json::to_string(&summary).unwrap())
     };
     let (log, summary) = run(7);
     let again = run(7);
@@ -62,10 +48,7 @@ fn another_policy_reshuffles_nothing() {
         let mut delays = BTreeMap::new();
         for (at, output) in toy.log.unwrap() {
             if let Output::Webhook(webhook) = output
-                && let JobEvidence::Queued {
-                    created_at: Some(created),
-                    ..
-                } = webhook.event.evidence
+                && let JobEvidence::Queued { created_at: Some(created), .. } = webhook.event.evidence
             {
                 delays.insert(webhook.event.key, at.since(created));
             }
@@ -74,9 +57,7 @@ fn another_policy_reshuffles_nothing() {
     };
     let (cold, fixed) = (draws(0), draws(3));
     assert!(cold.len() > 1_000);
-    let both = cold
-        .iter()
-        .filter_map(|(key, delay)| fixed.get(key).map(|other| (delay, other)));
+    let both = cold.iter().filter_map(|(key, delay)| fixed.get(key).map(|other| (delay, other)));
     assert!(both.clone().count() > 1_000);
     assert!(both.clone().all(|(a, b)| a == b));
 }
@@ -90,10 +71,7 @@ fn a_clock_moves_a_shared_universe_and_nothing_is_missed() {
         world.universe,
         Arc::new(move || Timestamp::from_unix_ms(read.load(Ordering::SeqCst))),
     );
-    assert_eq!(
-        shared.lock().next_at(),
-        Some(muster_sim::START + Duration::from_secs(10))
-    );
+    assert_eq!(shared.lock().next_at(), Some(muster_sim::START + Duration::from_secs(10)));
     clock.fetch_add(12_000, Ordering::SeqCst);
     let now = shared.lock().now();
     assert_eq!(now, muster_sim::START + Duration::from_secs(12));

@@ -13,10 +13,7 @@ const RUNNER: RunnerId = RunnerId(1_001);
 
 /// A world with one idle runner from second 40 on, and a job at second 60.
 fn idle(pick_up_s: u64) -> (World, InstanceId) {
-    let profile = Profile {
-        pick_up: Duration::from_secs(pick_up_s),
-        ..exact()
-    };
+    let profile = Profile { pick_up: Duration::from_secs(pick_up_s), ..exact() };
     let mut world = World::new(profile, &[single(1, 60.0, "job", 30.0)]);
     world.until(0.0);
     let instance = world.launch(1).remove(0);
@@ -68,10 +65,7 @@ fn any_sign_of_a_job_refuses_the_drain() {
     world.order(&instance, Order::Drain { number: 1 });
     assert_eq!(world.until(62.0), ["61.5 thawed { number: 1 }", "62 job in_progress"]);
     world.order(&instance, Order::Kill { number: 1 });
-    assert_eq!(
-        world.until(100.0),
-        ["92 done { ran_job: true }", "92 job completed success"]
-    );
+    assert_eq!(world.until(100.0), ["92 done { ran_job: true }", "92 job completed success"]);
 }
 
 #[test]
@@ -81,20 +75,11 @@ fn without_an_answer_the_listener_runs_on() {
     world.order(&instance, Order::Drain { number: 1 });
     assert_eq!(
         world.until(70.0),
-        [
-            "45 frozen { number: 1 }",
-            "60 job queued",
-            "65 thawed { number: 1 }",
-            "65 busy",
-            "65 job in_progress"
-        ]
+        ["45 frozen { number: 1 }", "60 job queued", "65 thawed { number: 1 }", "65 busy", "65 job in_progress"]
     );
     // A late answer changes nothing.
     world.order(&instance, Order::Kill { number: 1 });
-    assert_eq!(
-        world.until(100.0),
-        ["95 done { ran_job: true }", "95 job completed success"]
-    );
+    assert_eq!(world.until(100.0), ["95 done { ran_job: true }", "95 job completed success"]);
 }
 
 #[test]
@@ -102,11 +87,7 @@ fn a_thawed_listener_without_a_registration_ends_and_the_agent_claims_again() {
     let (mut world, instance) = idle(0);
     world.order(&instance, Order::Drain { number: 1 });
     assert_eq!(world.universe.remove(RUNNER).unwrap(), Removal::Gone);
-    assert_eq!(
-        world.universe.remove(RUNNER).unwrap(),
-        Removal::Gone,
-        "what does not exist is gone"
-    );
+    assert_eq!(world.universe.remove(RUNNER).unwrap(), Removal::Gone, "what does not exist is gone");
     world.until(64.0);
     assert_eq!(
         world.until(65.0),
@@ -119,10 +100,7 @@ fn a_thawed_listener_without_a_registration_ends_and_the_agent_claims_again() {
             "65 job in_progress"
         ]
     );
-    assert!(
-        world.universe.watch().violations().is_empty(),
-        "a second session may mint once more"
-    );
+    assert!(world.universe.watch().violations().is_empty(), "a second session may mint once more");
 }
 
 #[test]
@@ -135,10 +113,7 @@ fn a_drain_without_its_keys_is_seen() {
     world.order(&instance, Order::Kill { number: 1 });
     world.until(66.0);
     let violations = world.universe.watch().violations();
-    assert!(
-        violations.len() == 1 && violations[0].contains("killed"),
-        "{violations:?}"
-    );
+    assert!(violations.len() == 1 && violations[0].contains("killed"), "{violations:?}");
     world.launch(1);
     let lines = world.until(130.0);
     assert!(lines.contains(&"125 job in_progress".to_owned()), "{lines:?}");
@@ -172,9 +147,7 @@ fn an_idle_listener_whose_registration_is_removed_claims_again_and_may_be_told_n
     world.answer = false;
     world.universe.remove(RUNNER).unwrap();
     assert_eq!(world.until(46.0), ["45 done { ran_job: false }", "45 claim 2"]);
-    world
-        .universe
-        .claimed(&instance, Claimed::Retry(Duration::from_secs(3)));
+    world.universe.claimed(&instance, Claimed::Retry(Duration::from_secs(3)));
     assert_eq!(world.until(50.0), ["49 claim 2"]);
     world.universe.claimed(&instance, Claimed::Refused);
     assert_eq!(world.until(59.0), Vec::<String>::new());
@@ -184,10 +157,7 @@ fn an_idle_listener_whose_registration_is_removed_claims_again_and_may_be_told_n
 
 #[test]
 fn names_limits_and_double_registrations() {
-    let profile = Profile {
-        github_points_per_minute: Some(20),
-        ..exact()
-    };
+    let profile = Profile { github_points_per_minute: Some(20), ..exact() };
     let mut world = World::new(profile, &[single(1, 600.0, "job", 30.0)]);
     world.answer = false;
     world.until(0.0);
@@ -197,19 +167,10 @@ fn names_limits_and_double_registrations() {
     let error = world.mint(&instance, "aaa").err().unwrap().to_string();
     assert!(error.contains("409"), "{error}");
     world.mint(&instance, "bbb").unwrap();
-    let kinds: Vec<String> = world
-        .universe
-        .watch()
-        .counts()
-        .keys()
-        .map(|rule| rule.as_word().to_owned())
-        .collect();
+    let kinds: Vec<String> = world.universe.watch().counts().keys().map(|rule| rule.as_word().to_owned()).collect();
     assert_eq!(kinds, ["two_registrations", "minted_twice"]);
-    let none = MintRequest {
-        name: muster_core::ids::RunnerName::new("x"),
-        labels: [].into(),
-        runner_group: "g".into(),
-    };
+    let none =
+        MintRequest { name: muster_core::ids::RunnerName::new("x"), labels: [].into(), runner_group: "g".into() };
     assert!(world.universe.mint(&none).err().unwrap().to_string().contains("422"));
     // Four calls at five points each: the minute is used up.
     let error = world.universe.remove(minted.id).unwrap_err().to_string();

@@ -6,22 +6,11 @@ use std::time::Duration;
 use muster_sim::report::ClassSummary;
 use muster_sim::{Cut, Limits, Profile, Settings, Summary, Trace};
 
-const TRACE: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../../tests/traces/acme-four-weeks.jsonl.gz"
-);
+const TRACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/traces/acme-four-weeks.jsonl.gz");
 
 fn simulate(profile: Profile, keep: i64, cut: Cut) -> Summary {
-    let limits = Limits {
-        surplus: Some(0),
-        starved_after: Some(Duration::from_secs(600)),
-        ..Limits::default()
-    };
-    let settings = Settings {
-        profile,
-        limits,
-        ..Settings::default()
-    };
+    let limits = Limits { surplus: Some(0), starved_after: Some(Duration::from_secs(600)), ..Limits::default() };
+    let settings = Settings { profile, limits, ..Settings::default() };
     Toy::new(settings, &Trace::file(TRACE), cut, keep).run()
 }
 

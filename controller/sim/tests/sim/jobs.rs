@@ -20,11 +20,8 @@ fn a_job_is_queued_when_all_entries_of_its_needs_are_complete() {
     world.until(60.0);
     world.launch(4);
     let lines = world.until(200.0);
-    let webhooks: Vec<&str> = lines
-        .iter()
-        .map(String::as_str)
-        .filter(|l| l.contains("queued") || l.contains("completed"))
-        .collect();
+    let webhooks: Vec<&str> =
+        lines.iter().map(String::as_str).filter(|l| l.contains("queued") || l.contains("completed")).collect();
     assert_eq!(
         webhooks,
         [
@@ -55,11 +52,8 @@ fn a_cancelled_run_ends_each_job_as_it_stands() {
     world.until(0.0);
     world.launch(1);
     let lines = world.until(100.0);
-    let ends: Vec<&str> = lines
-        .iter()
-        .map(String::as_str)
-        .filter(|l| l.contains("completed") || l.contains("done"))
-        .collect();
+    let ends: Vec<&str> =
+        lines.iter().map(String::as_str).filter(|l| l.contains("completed") || l.contains("done")).collect();
     assert_eq!(
         ends,
         [
@@ -70,10 +64,7 @@ fn a_cancelled_run_ends_each_job_as_it_stands() {
         ]
     );
     let summary = world.universe.summary("hand");
-    assert_eq!(
-        (summary.jobs.queued, summary.jobs.cancelled, summary.jobs.skipped),
-        (2, 2, 1)
-    );
+    assert_eq!((summary.jobs.queued, summary.jobs.cancelled, summary.jobs.skipped), (2, 2, 1));
     assert!(summary.jobs.adds_up());
     // The running job waited for the boot; the other never started.
     assert_eq!(summary.queue_time_s.max, Some(40.0));
@@ -81,10 +72,7 @@ fn a_cancelled_run_ends_each_job_as_it_stands() {
 
 #[test]
 fn a_cancelled_job_that_no_listener_has_heard_of_leaves_the_runner_idle() {
-    let profile = Profile {
-        pick_up: Duration::from_secs(10),
-        ..exact()
-    };
+    let profile = Profile { pick_up: Duration::from_secs(10), ..exact() };
     let first = run(1, 50.0, Some(3.0), &[job("gone", "gone", &[], LINUX, 5.0)]);
     let mut world = World::new(profile.clone(), &[first, single(2, 60.0, "next", 5.0)]);
     world.until(0.0);
@@ -108,37 +96,24 @@ fn a_cancelled_job_that_no_listener_has_heard_of_leaves_the_runner_idle() {
     world.until(0.0);
     world.launch(1);
     let lines = world.until(100.0);
-    assert_eq!(
-        lines[3..],
-        ["55 busy", "57 done { ran_job: true }", "57 gone completed cancelled"]
-    );
+    assert_eq!(lines[3..], ["55 busy", "57 done { ran_job: true }", "57 gone completed cancelled"]);
     assert!(world.universe.summary("hand").jobs.adds_up());
 }
 
 #[test]
 fn waiting_jobs_go_out_first_in_first_out_and_any_idle_runner_gets_one() {
-    let lines: Vec<String> = (0..8)
-        .map(|n| single(n, f64::from(n), &format!("j{n}"), 1_000.0))
-        .collect();
+    let lines: Vec<String> = (0..8).map(|n| single(n, f64::from(n), &format!("j{n}"), 1_000.0)).collect();
     let mut world = World::new(exact(), &lines);
     world.until(10.0);
     world.launch(8);
-    let starts: Vec<String> = world
-        .until(60.0)
-        .into_iter()
-        .filter(|l| l.contains("in_progress"))
-        .collect();
+    let starts: Vec<String> = world.until(60.0).into_iter().filter(|l| l.contains("in_progress")).collect();
     let order: Vec<&str> = starts.iter().map(|l| l.split(' ').nth(1).unwrap()).collect();
     assert_eq!(order, ["j0", "j1", "j2", "j3", "j4", "j5", "j6", "j7"]);
 
     // Of ten idle runners a job gets any: over seeds, most of them occur.
     let mut got = BTreeSet::new();
     for seed in 0..40 {
-        let settings = Settings {
-            profile: exact(),
-            seed,
-            ..Settings::default()
-        };
+        let settings = Settings { profile: exact(), seed, ..Settings::default() };
         let mut world = World::with(settings, &[single(1, 100.0, "one", 10.0)]);
         world.until(0.0);
         let instances = world.launch(10);
@@ -163,29 +138,15 @@ fn a_runner_gets_only_jobs_that_its_labels_cover() {
     world.until(10.0);
     assert_eq!(world.class().labels.join(" "), "linux cpu-2");
     world.launch(3);
-    let starts: Vec<String> = world
-        .until(200.0)
-        .into_iter()
-        .filter(|l| l.contains("in_progress"))
-        .collect();
+    let starts: Vec<String> = world.until(200.0).into_iter().filter(|l| l.contains("in_progress")).collect();
     assert_eq!(starts, ["50 few in_progress", "50 exact in_progress"]);
 }
 
 #[test]
 fn github_gives_a_job_up_after_a_day() {
-    let limits = Limits {
-        starved_after: Some(Duration::from_secs(600)),
-        ..Limits::default()
-    };
-    let settings = Settings {
-        profile: exact(),
-        limits,
-        ..Settings::default()
-    };
-    let jobs = [
-        job("waits", "waits", &[], LINUX, 5.0),
-        job("after", "after", &["waits"], LINUX, 5.0),
-    ];
+    let limits = Limits { starved_after: Some(Duration::from_secs(600)), ..Limits::default() };
+    let settings = Settings { profile: exact(), limits, ..Settings::default() };
+    let jobs = [job("waits", "waits", &[], LINUX, 5.0), job("after", "after", &["waits"], LINUX, 5.0)];
     let lines = [run(1, 10.0, None, &jobs), single(2, 20.0, "hopeless", 5.0)];
     let mut world = World::with(settings, &lines);
     world.until(15.0);
@@ -207,34 +168,18 @@ fn github_gives_a_job_up_after_a_day() {
         ]
     );
     let summary = world.universe.summary("hand");
-    assert_eq!(
-        (summary.jobs.lost, summary.jobs.expired, summary.jobs.skipped),
-        (1, 1, 1)
-    );
+    assert_eq!((summary.jobs.lost, summary.jobs.expired, summary.jobs.skipped), (1, 1, 1));
     assert_eq!(summary.launches.failed, 3);
     assert!(summary.jobs.adds_up() && world.universe.finished());
 }
 
 #[test]
 fn a_job_that_nobody_helps_is_starved() {
-    let limits = Limits {
-        starved_after: Some(Duration::from_secs(600)),
-        max_runners: Some(1),
-        ..Limits::default()
-    };
-    let settings = Settings {
-        profile: exact(),
-        limits,
-        ..Settings::default()
-    };
+    let limits = Limits { starved_after: Some(Duration::from_secs(600)), max_runners: Some(1), ..Limits::default() };
+    let settings = Settings { profile: exact(), limits, ..Settings::default() };
     let mut world = World::with(settings, &[single(1, 0.0, "waits", 5.0), single(2, 0.0, "too", 5.0)]);
     world.until(1_300.0);
-    assert_eq!(
-        world.universe.watch().violations().len(),
-        4,
-        "{:?}",
-        world.universe.watch().violations()
-    );
+    assert_eq!(world.universe.watch().violations().len(), 4, "{:?}", world.universe.watch().violations());
     // At the maximum nothing can be done, and what is on its way is help.
     world.launch(1);
     world.until(1_345.0);
@@ -242,11 +187,7 @@ fn a_job_that_nobody_helps_is_starved() {
     world.until(1_351.0);
     assert_eq!(world.universe.watch().violations().len(), before);
     world.until(3_000.0);
-    assert_eq!(
-        world.universe.watch().violations().len(),
-        before,
-        "the machine that ran still fills the fleet"
-    );
+    assert_eq!(world.universe.watch().violations().len(), before, "the machine that ran still fills the fleet");
 }
 
 /// Labels `hosted` are GitHub's, all others nobody's.
@@ -254,11 +195,7 @@ struct Stranger;
 
 impl Catalog for Stranger {
     fn serve(&self, labels: &[Arc<str>], _repository: &str, _public: bool) -> Service {
-        if labels.iter().any(|label| &**label == "hosted") {
-            Service::Hosted
-        } else {
-            Service::Nobody
-        }
+        if labels.iter().any(|label| &**label == "hosted") { Service::Hosted } else { Service::Nobody }
     }
 
     fn class(&self, _id: &ClassId) -> Option<ClassInfo> {
@@ -276,15 +213,8 @@ fn jobs_of_others_are_run_by_github_or_by_nobody() {
         job("theirs", "theirs", &[], r#"["hosted"]"#, 20.0),
         job("nobody's", "nobody", &["theirs"], r#"["exotic"]"#, 5.0),
     ];
-    let limits = Limits {
-        starved_after: Some(Duration::from_secs(600)),
-        ..Limits::default()
-    };
-    let settings = Settings {
-        profile: exact(),
-        limits,
-        ..Settings::default()
-    };
+    let limits = Limits { starved_after: Some(Duration::from_secs(600)), ..Limits::default() };
+    let settings = Settings { profile: exact(), limits, ..Settings::default() };
     let mut world = World::with(settings, &[run(1, 0.0, None, &jobs)]);
     world.universe.set_catalog(Stranger);
     assert_eq!(
@@ -298,9 +228,6 @@ fn jobs_of_others_are_run_by_github_or_by_nobody() {
         ]
     );
     let summary = world.universe.summary("hand");
-    assert_eq!(
-        (summary.jobs.queued, summary.jobs.lost, summary.violations.len()),
-        (1, 1, 0)
-    );
+    assert_eq!((summary.jobs.queued, summary.jobs.lost, summary.violations.len()), (1, 1, 0));
     assert_eq!(summary.classes[0].class, ["exotic".into()]);
 }

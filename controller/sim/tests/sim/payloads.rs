@@ -13,10 +13,7 @@ use serde_json::{Value, json};
 use crate::toy::Toy;
 
 const SCHEMAS: &str = include_str!("../../../../tests/schemas/github-webhook-schemas.json");
-const TRACE: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../../tests/traces/acme-four-weeks.jsonl.gz"
-);
+const TRACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/traces/acme-four-weeks.jsonl.gz");
 
 struct Schemas(BTreeMap<&'static str, jsonschema::Validator>);
 
@@ -28,10 +25,7 @@ impl Schemas {
                 "$ref": format!("#/components/schemas/webhook-workflow-job-{name}"),
                 "components": all["components"],
             });
-            jsonschema::options()
-                .should_validate_formats(true)
-                .build(&root)
-                .unwrap()
+            jsonschema::options().should_validate_formats(true).build(&root).unwrap()
         };
         Schemas(BTreeMap::from([
             ("queued", of("queued")),
@@ -44,10 +38,8 @@ impl Schemas {
     fn check(&self, webhook: &Webhook) -> Value {
         let delivery = webhook.to_delivery(&Installation::default());
         let body: Value = serde_json::from_slice(&delivery.body).unwrap();
-        let errors: Vec<String> = self.0[webhook.action()]
-            .iter_errors(&body)
-            .map(|e| format!("{}: {e}", e.instance_path()))
-            .collect();
+        let errors: Vec<String> =
+            self.0[webhook.action()].iter_errors(&body).map(|e| format!("{}: {e}", e.instance_path())).collect();
         assert!(errors.is_empty(), "{} {errors:?}\n{body:#}", webhook.action());
         body
     }
@@ -59,10 +51,7 @@ fn every_delivery_of_busy_minutes_validates() {
     let trace = Trace::file(TRACE);
     let (from, _) = trace.survey().unwrap().busiest_hour().unwrap();
     let to = from + Duration::from_secs(600);
-    let settings = Settings {
-        profile: Profile::default(),
-        ..Settings::default()
-    };
+    let settings = Settings { profile: Profile::default(), ..Settings::default() };
     let mut toy = Toy::new(settings, &trace, Cut::window(from, to), 0);
     toy.log = Some(Vec::new());
     toy.run();
@@ -75,18 +64,10 @@ fn every_delivery_of_busy_minutes_validates() {
         assert!(guids.insert(webhook.guid));
         let body = schemas.check(&webhook);
         let job = &body["workflow_job"];
-        kinds.insert(format!(
-            "{} {} {}",
-            body["action"],
-            job["conclusion"],
-            !job["runner_name"].is_null()
-        ));
+        kinds.insert(format!("{} {} {}", body["action"], job["conclusion"], !job["runner_name"].is_null()));
         assert_eq!(body["repository"]["private"], true);
         assert_eq!(body["organization"]["login"], "acme");
-        assert_eq!(
-            job["labels"].as_array().unwrap().len(),
-            webhook.event.about.labels.len()
-        );
+        assert_eq!(job["labels"].as_array().unwrap().len(), webhook.event.about.labels.len());
     }
     assert!(count > 300, "{count}");
     let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
@@ -99,28 +80,14 @@ fn every_delivery_of_busy_minutes_validates() {
 fn every_kind_of_delivery_validates() {
     let schemas = Schemas::new();
     let at = |ms| Timestamp::from_unix_ms(1_793_577_600_000 + ms);
-    let runner = RunnerRef {
-        id: Some(RunnerId(7)),
-        name: RunnerName::new("linux-i-0123456789abcdef0-abc123"),
-    };
+    let runner = RunnerRef { id: Some(RunnerId(7)), name: RunnerName::new("linux-i-0123456789abcdef0-abc123") };
     let over = |conclusion, started: Option<i64>, runner| {
-        JobEvidence::Completed(Completed {
-            completed_at: at(90_000),
-            conclusion,
-            started_at: started.map(at),
-            runner,
-        })
+        JobEvidence::Completed(Completed { completed_at: at(90_000), conclusion, started_at: started.map(at), runner })
     };
     let kinds = [
-        JobEvidence::Queued {
-            created_at: Some(at(1_500)),
-            approved_at: None,
-        },
+        JobEvidence::Queued { created_at: Some(at(1_500)), approved_at: None },
         JobEvidence::Waiting,
-        JobEvidence::InProgress(Started {
-            started_at: at(50_999),
-            runner: Some(runner.clone()),
-        }),
+        JobEvidence::InProgress(Started { started_at: at(50_999), runner: Some(runner.clone()) }),
         over(Conclusion::Success, Some(50_000), Some(runner.clone())),
         over(Conclusion::Failure, Some(50_000), Some(runner.clone())),
         over(Conclusion::Cancelled, Some(50_000), Some(runner)),
@@ -137,20 +104,9 @@ fn every_kind_of_delivery_validates() {
                 workflow: Some("CI".into()),
                 name: Some(Arc::from("test \"quoted\" \u{2713}")),
             };
-            let key = JobKey {
-                job: JobId(58_000_000_001),
-                attempt: 1,
-            };
-            let event = JobEvent {
-                key,
-                about,
-                evidence: evidence.clone(),
-            };
-            let webhook = Webhook {
-                guid: 5,
-                event,
-                created_at: at(1_500),
-            };
+            let key = JobKey { job: JobId(58_000_000_001), attempt: 1 };
+            let event = JobEvent { key, about, evidence: evidence.clone() };
+            let webhook = Webhook { guid: 5, event, created_at: at(1_500) };
             let body = schemas.check(&webhook);
             assert_eq!(body["repository"]["private"], !public);
             // Whole seconds, rounded down.
@@ -178,10 +134,7 @@ fn the_schemas_refuse_what_is_wrong() {
 #[test]
 fn a_delivery_is_as_short_as_it_can_be() {
     let event = JobEvent {
-        key: JobKey {
-            job: JobId(1),
-            attempt: 1,
-        },
+        key: JobKey { job: JobId(1), attempt: 1 },
         about: JobAbout {
             run: RunId(1),
             repository: "acme/api".into(),
@@ -190,16 +143,9 @@ fn a_delivery_is_as_short_as_it_can_be() {
             workflow: None,
             name: None,
         },
-        evidence: JobEvidence::Queued {
-            created_at: None,
-            approved_at: None,
-        },
+        evidence: JobEvidence::Queued { created_at: None, approved_at: None },
     };
-    let webhook = Webhook {
-        guid: 1,
-        event,
-        created_at: Timestamp::EPOCH + Duration::from_secs(1),
-    };
+    let webhook = Webhook { guid: 1, event, created_at: Timestamp::EPOCH + Duration::from_secs(1) };
     let body = Schemas::new().check(&webhook);
     assert!(body.to_string().len() < 16_384);
 }

@@ -39,9 +39,7 @@ fn act(world: &mut World, dice: &mut Xoshiro256PlusPlus, machines: &mut Vec<Inst
         2 => world.order(&instance, Order::Kill { number }),
         3 => world.order(&instance, Order::Thaw { number }),
         4 => drop(world.universe.remove(RunnerId(dice.random_range(1_000..1_400)))),
-        5 => world
-            .universe
-            .interrupt(&instance, Duration::from_secs(dice.random_range(0..120))),
+        5 => world.universe.interrupt(&instance, Duration::from_secs(dice.random_range(0..120))),
         6 => {
             world.universe.terminate(std::slice::from_ref(&instance));
         }
@@ -57,20 +55,14 @@ fn act(world: &mut World, dice: &mut Xoshiro256PlusPlus, machines: &mut Vec<Inst
 #[test]
 fn whatever_is_done_the_books_add_up() {
     for seed in 0..12 {
-        let settings = Settings {
-            seed,
-            profile: Profile::default(),
-            forget_tokens: seed % 3 == 0,
-            ..Settings::default()
-        };
+        let settings =
+            Settings { seed, profile: Profile::default(), forget_tokens: seed % 3 == 0, ..Settings::default() };
         let mut world = World::with(settings, &load());
         let mut dice = Xoshiro256PlusPlus::seed_from_u64(seed);
         let mut machines = Vec::new();
         let mut suffix = 0;
         while !world.universe.finished() {
-            let Some(at) = world.universe.next_at() else {
-                panic!("seed {seed}: nothing happens and jobs are left")
-            };
+            let Some(at) = world.universe.next_at() else { panic!("seed {seed}: nothing happens and jobs are left") };
             let Some((_, output)) = world.universe.step(at).unwrap() else {
                 continue;
             };
@@ -81,9 +73,7 @@ fn whatever_is_done_the_books_add_up() {
                     }
                 }
                 Output::Claim { instance, .. } => match dice.random_range(0..10) {
-                    0 => world
-                        .universe
-                        .claimed(&instance, Claimed::Retry(Duration::from_secs(5))),
+                    0 => world.universe.claimed(&instance, Claimed::Retry(Duration::from_secs(5))),
                     1 => world.universe.claimed(&instance, Claimed::Refused),
                     2 => world.universe.claimed(&instance, Claimed::Config(b"nonsense".to_vec())),
                     3 => world.universe.claimed(&instance, Claimed::Wait),

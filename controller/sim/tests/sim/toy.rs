@@ -56,10 +56,8 @@ impl Toy {
         let survey = trace.survey().expect("the trace reads");
         let catalog = PriceList::over(survey.label_sets.keys());
         let start = settings.start;
-        let bucket = settings
-            .profile
-            .mint_bucket
-            .map(|(size, rate)| muster_core::bucket::TokenBucket::full(size, rate, start));
+        let bucket =
+            settings.profile.mint_bucket.map(|(size, rate)| muster_core::bucket::TokenBucket::full(size, rate, start));
         Toy {
             universe: Universe::new(settings, trace.load(cut).expect("the trace reads"), catalog.clone()),
             keep,
@@ -85,11 +83,7 @@ impl Toy {
         while !self.universe.finished() {
             self.turn();
         }
-        let policy = if self.keep == 0 {
-            "cold".to_owned()
-        } else {
-            format!("fixed:{}", self.keep)
-        };
+        let policy = if self.keep == 0 { "cold".to_owned() } else { format!("fixed:{}", self.keep) };
         self.universe.summary(&policy)
     }
 
@@ -209,11 +203,8 @@ impl Toy {
             return;
         };
         let name = runner_name(&class.pool, instance, "abc123");
-        let request = MintRequest {
-            name: name.clone(),
-            labels: class.labels.clone(),
-            runner_group: Arc::from("default"),
-        };
+        let request =
+            MintRequest { name: name.clone(), labels: class.labels.clone(), runner_group: Arc::from("default") };
         match self.universe.mint(&request) {
             Ok(minted) => {
                 self.name_of.insert(instance.clone(), name);
@@ -260,8 +251,7 @@ impl Toy {
             .entry(id.clone())
             .or_insert_with(|| self.catalog.shape(&info.shapes[0]).expect("a shape of the catalog"))
             .clone();
-        self.universe
-            .set_target(id, u32::try_from(self.keep).expect("not negative"));
+        self.universe.set_target(id, u32::try_from(self.keep).expect("not negative"));
         while want > 0 {
             let count = want.min(LAUNCH_MAX);
             want -= count;

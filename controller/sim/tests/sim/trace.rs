@@ -8,18 +8,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use muster_sim::{Cut, Trace, TraceError};
 
-const SHIPPED: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../../tests/traces/acme-four-weeks.jsonl.gz"
-);
+const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/traces/acme-four-weeks.jsonl.gz");
 
 fn three() -> String {
-    [
-        single(1, 0.5, "a", 1.0),
-        single(2, 3_700.0, "b", 1.0),
-        single(3, 3_800.0, "c", 1.0),
-    ]
-    .join("\n")
+    [single(1, 0.5, "a", 1.0), single(2, 3_700.0, "b", 1.0), single(3, 3_800.0, "c", 1.0)].join("\n")
 }
 
 fn gzip(text: &str) -> Vec<u8> {
@@ -42,10 +34,7 @@ fn plain_and_compressed_read_the_same() {
     let path = dir.path().join("named-like-nothing");
     std::fs::write(&path, gzip(&(three() + "\n\n"))).unwrap();
     assert_eq!(plain, Trace::file(&path).survey().unwrap());
-    assert_eq!(
-        plain.busiest_hour(),
-        Some((Duration::from_secs(3_700), Duration::from_secs(7_300)))
-    );
+    assert_eq!(plain.busiest_hour(), Some((Duration::from_secs(3_700), Duration::from_secs(7_300))));
     let empty = Trace::bytes("empty", Vec::new()).survey().unwrap();
     assert_eq!((empty.runs, empty.busiest_hour()), (0, None));
 }
@@ -61,16 +50,8 @@ fn the_shipped_trace_is_what_its_readme_says() {
 fn every_error_names_its_place_and_a_remedy() {
     let good = single(1, 5.0, "a", 1.0);
     let cases = [
-        (
-            format!("{good}\nnonsense"),
-            "bad.jsonl:2: is not a run",
-            "see the trace format",
-        ),
-        (
-            format!("{good}\n{}", single(2, 4.0, "b", 1.0)),
-            "bad.jsonl:2: t is 4 s",
-            "sort the lines",
-        ),
+        (format!("{good}\nnonsense"), "bad.jsonl:2: is not a run", "see the trace format"),
+        (format!("{good}\n{}", single(2, 4.0, "b", 1.0)), "bad.jsonl:2: t is 4 s", "sort the lines"),
         (single(1, -1.0, "a", 1.0), "bad.jsonl:1: t is -1", "write seconds"),
         (single(1, 1e12, "a", 1.0), "bad.jsonl:1: t is", "write seconds"),
         (
@@ -79,12 +60,7 @@ fn every_error_names_its_place_and_a_remedy() {
             "add that job",
         ),
         (
-            run(
-                1,
-                0.0,
-                None,
-                &[job("a", "a", &["b"], LINUX, 1.0), job("b", "b", &["a"], LINUX, 1.0)],
-            ),
+            run(1, 0.0, None, &[job("a", "a", &["b"], LINUX, 1.0), job("b", "b", &["a"], LINUX, 1.0)]),
             "bad.jsonl:1: its needs form a circle",
             "break the circle",
         ),
@@ -95,30 +71,17 @@ fn every_error_names_its_place_and_a_remedy() {
         assert!(error.contains(what) && error.contains(remedy), "{error}");
     }
     let missing = Trace::file("/no/such/trace.jsonl").survey().unwrap_err().to_string();
-    assert!(
-        missing.starts_with("/no/such/trace.jsonl: cannot be opened"),
-        "{missing}"
-    );
-    assert!(
-        missing.ends_with("name an existing .jsonl or .jsonl.gz file"),
-        "{missing}"
-    );
+    assert!(missing.starts_with("/no/such/trace.jsonl: cannot be opened"), "{missing}");
+    assert!(missing.ends_with("name an existing .jsonl or .jsonl.gz file"), "{missing}");
     // Cut short, and garbled in the middle. A good start is delivered first.
     let whole = gzip(&three());
-    let cut = Trace::bytes("cut.gz", whole[..whole.len() - 12].to_vec())
-        .survey()
-        .unwrap_err();
-    assert!(
-        matches!(&cut, TraceError::Line { remedy, .. } if remedy.contains("copy it again")),
-        "{cut}"
-    );
+    let cut = Trace::bytes("cut.gz", whole[..whole.len() - 12].to_vec()).survey().unwrap_err();
+    assert!(matches!(&cut, TraceError::Line { remedy, .. } if remedy.contains("copy it again")), "{cut}");
     let mut garbled = whole.clone();
     let middle = garbled.len() / 2;
     garbled[middle..middle + 4].fill(0xff);
     assert!(Trace::bytes("garbled.gz", garbled).survey().is_err());
-    let mut runs = Trace::bytes("late", format!("{good}\nnonsense").into_bytes())
-        .load(Cut::WHOLE)
-        .unwrap();
+    let mut runs = Trace::bytes("late", format!("{good}\nnonsense").into_bytes()).load(Cut::WHOLE).unwrap();
     assert!(runs.next().unwrap().is_ok());
     assert!(runs.next().unwrap().is_err());
     assert!(runs.next().is_none());
@@ -148,11 +111,8 @@ fn copies_are_laid_over_each_other_apart_and_in_order() {
         repositories.insert(run.repository);
     }
     assert_eq!(ids.len(), 3 * 4_551);
-    let single: std::collections::BTreeSet<_> = trace
-        .load(Cut::WHOLE)
-        .unwrap()
-        .map(|run| run.unwrap().repository)
-        .collect();
+    let single: std::collections::BTreeSet<_> =
+        trace.load(Cut::WHOLE).unwrap().map(|run| run.unwrap().repository).collect();
     assert_eq!(repositories.len(), 3 * single.len());
     let error = trace.load(Cut { scale: 0, ..Cut::WHOLE }).err().unwrap().to_string();
     assert!(error.contains("choose a scale from 1"), "{error}");

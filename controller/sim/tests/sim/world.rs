@@ -16,10 +16,7 @@ pub(crate) const LINUX: &str = r#"["linux","cpu-2"]"#;
 
 /// A world in which a cold start takes exactly 40 s, and everything else what the profile says.
 pub(crate) fn exact() -> Profile {
-    Profile {
-        boot_linux: Delay::Fixed(Duration::from_secs(40)),
-        ..Profile::ideal()
-    }
+    Profile { boot_linux: Delay::Fixed(Duration::from_secs(40)), ..Profile::ideal() }
 }
 
 pub(crate) struct World {
@@ -32,25 +29,14 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(profile: Profile, lines: &[String]) -> World {
-        World::with(
-            Settings {
-                profile,
-                ..Settings::default()
-            },
-            lines,
-        )
+        World::with(Settings { profile, ..Settings::default() }, lines)
     }
 
     pub(crate) fn with(settings: Settings, lines: &[String]) -> World {
         let trace = Trace::bytes("test", lines.join("\n").into_bytes());
         let catalog = PriceList::over(trace.survey().unwrap().label_sets.keys());
         let universe = Universe::new(settings, trace.load(Cut::WHOLE).unwrap(), catalog.clone());
-        World {
-            universe,
-            catalog,
-            answer: true,
-            launches: 0,
-        }
+        World { universe, catalog, answer: true, launches: 0 }
     }
 
     pub(crate) fn at(&self, seconds: f64) -> Timestamp {
@@ -59,11 +45,7 @@ impl World {
 
     /// The first of the classes with the most labels.
     pub(crate) fn class(&self) -> ClassInfo {
-        self.catalog
-            .classes()
-            .min_by_key(|class| std::cmp::Reverse(class.labels.len()))
-            .unwrap()
-            .clone()
+        self.catalog.classes().min_by_key(|class| std::cmp::Reverse(class.labels.len())).unwrap().clone()
     }
 
     /// The intent of a launch in that class.
@@ -102,11 +84,7 @@ impl World {
     pub(crate) fn mint(&mut self, instance: &InstanceId, suffix: &str) -> Result<Minted, GithubError> {
         let class = self.class();
         let name = runner_name(&class.pool, instance, suffix);
-        self.universe.mint(&MintRequest {
-            name,
-            labels: class.labels,
-            runner_group: Arc::from("default"),
-        })
+        self.universe.mint(&MintRequest { name, labels: class.labels, runner_group: Arc::from("default") })
     }
 
     pub(crate) fn order(&mut self, instance: &InstanceId, order: Order) {

@@ -98,8 +98,8 @@ impl Audience for Scoreboard {
         for news in &report.news {
             match news {
                 JobNews::Queued { .. } => scores.queued += 1,
-                JobNews::Started { stages, .. } => {
-                    scores.started += 1;
+                JobNews::Started { .. } => scores.started += 1,
+                JobNews::Timed { stages, .. } => {
                     if let Some(queue_time) = stages.queue_time {
                         let seconds = queue_time.as_secs_f64();
                         let place = scores.queue_times.partition_point(|known| *known <= seconds);

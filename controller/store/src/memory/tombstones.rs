@@ -243,7 +243,6 @@ mod tests {
             started: Some(Started { started_at: Timestamp::from_unix_ms(at - 4_000), runner: None }),
             completed: Some(completed),
             stall: None,
-            stall: None,
         }
     }
 

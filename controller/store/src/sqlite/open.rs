@@ -8,8 +8,8 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::engine::Engine;
 use super::lock::WriterLock;
-use super::schema::{Identity, SCHEMA_VERSION, identify, prepare};
 use super::meta;
+use super::schema::{Identity, SCHEMA_VERSION, identify, prepare};
 use super::trouble::{Failure, OpenError};
 
 /// How long a call waits for another program (a backup, a shell) to let go of the file. Other Musters are not waited for.

@@ -101,29 +101,13 @@ fn few<T: Debug>(of: impl Strategy<Value = T>) -> impl Strategy<Value = Vec<T>> 
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
-    let facts = (
-        prop::bool::weighted(0.1),
-        few(0..6_usize),
-        few(0..6_usize),
-        few(record()),
-    );
+    let facts = (prop::bool::weighted(0.1), few(0..6_usize), few(0..6_usize), few(record()));
     let rows = (few(0..3_u32), few(0..3_u32), few(0..3_u32), few(0..3_u32));
     let rest = (few((0..3_u32, 0..5_u32)), few((any::<bool>(), instant())));
     (facts, rows, rest).prop_map(
         |((stale, merged, aside, jobs), (machines, mut forgotten, launches, settled), (orders, holds))| {
             forgotten.truncate(1);
-            Plan {
-                stale,
-                merged,
-                aside,
-                jobs,
-                machines,
-                forgotten,
-                launches,
-                settled,
-                orders,
-                holds,
-            }
+            Plan { stale, merged, aside, jobs, machines, forgotten, launches, settled, orders, holds }
         },
     )
 }
@@ -168,22 +152,13 @@ async fn commit<S: Upkeep>(store: &S, plan: &Plan) -> String {
     let generation = store.generation().await.unwrap();
     let batch = Batch {
         merged: plan.merged.iter().filter_map(seq).collect(),
-        set_aside: plan
-            .aside
-            .iter()
-            .filter_map(seq)
-            .map(|seq| (seq, "why".to_owned()))
-            .collect(),
+        set_aside: plan.aside.iter().filter_map(seq).map(|seq| (seq, "why".to_owned())).collect(),
         jobs: plan.jobs.clone(),
         machines: plan.machines.iter().map(|number| machine(*number)).collect(),
         forgotten: plan.forgotten.iter().map(|number| instance(*number)).collect(),
         launches: plan.launches.iter().map(|number| launch(*number)).collect(),
         settled: plan.settled.iter().map(|number| launch(*number).id).collect(),
-        orders: plan
-            .orders
-            .iter()
-            .map(|(n, number)| (instance(*n), Order::Drain { number: *number }))
-            .collect(),
+        orders: plan.orders.iter().map(|(n, number)| (instance(*n), Order::Drain { number: *number })).collect(),
         holds: plan
             .holds
             .iter()
@@ -199,17 +174,13 @@ async fn answer<S: Upkeep>(store: &S, step: &Step) -> String {
     let told: &dyn Debug = match step {
         Step::Put(fact) => &store.put_fact(fact).await,
         Step::PutRaw(number, reads) => {
-            let body = if *reads {
-                serde_json::to_string(&queued(job(*number), 0).body).unwrap()
-            } else {
-                "{}".to_owned()
-            };
+            let body =
+                if *reads { serde_json::to_string(&queued(job(*number), 0).body).unwrap() } else { "{}".to_owned() };
             &store.put_raw(&format!("raw:{number}"), at(*number), &body).await
         }
-        Step::NewFacts(max) => &store
-            .new_facts(*max)
-            .await
-            .map(|new| new.into_iter().map(|new| new.fact).collect::<Vec<_>>()),
+        Step::NewFacts(max) => {
+            &store.new_facts(*max).await.map(|new| new.into_iter().map(|new| new.fact).collect::<Vec<_>>())
+        }
         Step::Load => &store.load().await,
         Step::Jobs(keys) => &store.jobs(keys).await,
         Step::Commit(plan) => &commit(store, plan).await,
@@ -219,9 +190,7 @@ async fn answer<S: Upkeep>(store: &S, step: &Step) -> String {
         Step::PutClaim(number, session, when) => &store.put_claim(&claim(*number, *session, *when)).await,
         Step::PutMinted(number, session, when) => &store.put_claim(&minted(&claim(*number, *session, *when), 5)).await,
         Step::Attach(number, session, when) => {
-            &store
-                .attach_config(&minted(&claim(*number, *session, *when), *when))
-                .await
+            &store.attach_config(&minted(&claim(*number, *session, *when), *when)).await
         }
         Step::DropConfig(number, session) => &store.drop_config(&instance(*number), *session).await,
         Step::Unminted => &store.unminted().await,
@@ -234,12 +203,10 @@ async fn answer<S: Upkeep>(store: &S, step: &Step) -> String {
         Step::History(number) => &store.history(JobId(*number)).await,
         Step::Prune(now) => &store.prune(at(*now)).await,
         Step::Page(after, max) => &store.ledger_page(*after, *max).await,
-        Step::SetAside(max) => &store.set_aside(*max).await.map(|aside| {
-            aside
-                .into_iter()
-                .map(|a| (a.key, a.received_at, a.body, a.reason))
-                .collect::<Vec<_>>()
-        }),
+        Step::SetAside(max) => &store
+            .set_aside(*max)
+            .await
+            .map(|aside| aside.into_iter().map(|a| (a.key, a.received_at, a.body, a.reason)).collect::<Vec<_>>()),
         Step::ByKey(fact) => &store.fact_by_key(&fact.key()).await,
         Step::Counts => &store.counts().await,
     };

@@ -24,10 +24,7 @@ fn writer() {
     };
     let first: i64 = first.parse().unwrap();
     let store = Arc::new(SqliteStore::open(ledger.as_ref(), &SqliteOptions::default()).unwrap());
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     runtime.block_on(async {
         let tasks = (0..TASKS).map(|task| {
             let store = store.clone();

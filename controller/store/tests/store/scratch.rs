@@ -22,37 +22,22 @@ pub(crate) fn place() -> (TempDir, PathBuf) {
 
 /// Survives the process, not the power: what a test can see.
 pub(crate) fn quick() -> SqliteOptions {
-    SqliteOptions {
-        durability: Durability::ProcessEnd,
-        ledger: None,
-    }
+    SqliteOptions { durability: Durability::ProcessEnd, ledger: None }
 }
 
 pub(crate) fn memory(keep_history: bool) -> Scratch<MemoryStore> {
-    let options = MemoryOptions {
-        keep_history,
-        ..MemoryOptions::default()
-    };
-    Scratch {
-        store: MemoryStore::new(options),
-        _directory: None,
-    }
+    let options = MemoryOptions { keep_history, ..MemoryOptions::default() };
+    Scratch { store: MemoryStore::new(options), _directory: None }
 }
 
 pub(crate) fn direct() -> Scratch<SqliteStore> {
     let (directory, path) = place();
-    Scratch {
-        store: SqliteStore::open_direct(&path, &quick()).unwrap(),
-        _directory: Some(directory),
-    }
+    Scratch { store: SqliteStore::open_direct(&path, &quick()).unwrap(), _directory: Some(directory) }
 }
 
 pub(crate) fn threads() -> Scratch<SqliteStore> {
     let (directory, path) = place();
-    Scratch {
-        store: SqliteStore::open(&path, &quick()).unwrap(),
-        _directory: Some(directory),
-    }
+    Scratch { store: SqliteStore::open(&path, &quick()).unwrap(), _directory: Some(directory) }
 }
 
 /// For futures that are ready at once.
@@ -62,8 +47,5 @@ pub(crate) fn ready<T>(future: impl Future<Output = T>) -> T {
 
 /// For all others.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap()
-        .block_on(future)
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }

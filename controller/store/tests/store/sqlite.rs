@@ -27,11 +27,9 @@ fn refused(answer: Result<SqliteStore, OpenError>) -> OpenError {
 /// Every way to open a file is refused with a text that has these words, and the file stays as it is.
 fn all_refuse(path: &Path, words: &[&str]) {
     let before = std::fs::read(path).unwrap();
-    for answer in [
-        SqliteStore::open(path, &quick()),
-        SqliteStore::open_direct(path, &quick()),
-        SqliteStore::open_read_only(path),
-    ] {
+    for answer in
+        [SqliteStore::open(path, &quick()), SqliteStore::open_direct(path, &quick()), SqliteStore::open_read_only(path)]
+    {
         let text = refused(answer).to_string();
         assert!(text.contains(path.canonicalize().unwrap().to_str().unwrap()), "{text}");
         for word in words {
@@ -39,11 +37,7 @@ fn all_refuse(path: &Path, words: &[&str]) {
         }
     }
     assert_eq!(std::fs::read(path).unwrap(), before);
-    assert_eq!(
-        std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
-        1,
-        "nothing was left beside it"
-    );
+    assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing was left beside it");
 }
 
 #[test]
@@ -55,10 +49,7 @@ fn an_old_file_is_migrated_whole() {
     for _ in 0..2 {
         let store = SqliteStore::open_direct(&path, &quick()).unwrap();
         let snapshot = ready(store.load()).unwrap();
-        assert_eq!(
-            (snapshot.ledger.as_str(), snapshot.generation),
-            ("0123abcd", Generation(7))
-        );
+        assert_eq!((snapshot.ledger.as_str(), snapshot.generation), ("0123abcd", Generation(7)));
         assert_eq!(snapshot.switch, Switch::NoLaunch);
         assert_eq!(snapshot.jobs, [waiting_job(2)]);
         assert_eq!(snapshot.machines.len(), 1);
@@ -66,22 +57,13 @@ fn an_old_file_is_migrated_whole() {
         assert_eq!(snapshot.launches, [launch(1)]);
         assert_eq!(snapshot.holds, [hold("a", Market::Spot, 180_000)]);
         assert_eq!(ready(store.jobs(&[job(1)])).unwrap(), [finished_job(1, 9_000)]);
-        assert_eq!(
-            ready(store.claim(&instance(1))).unwrap(),
-            Some(minted(&claim(1, 2, 0), 9))
-        );
-        let order = Numbered {
-            seq: 4,
-            order: Order::Drain { number: 1 },
-        };
+        assert_eq!(ready(store.claim(&instance(1))).unwrap(), Some(minted(&claim(1, 2, 0), 9)));
+        let order = Numbered { seq: 4, order: Order::Drain { number: 1 } };
         assert_eq!(ready(store.order(&instance(1))).unwrap(), Some(order));
         assert_eq!(ready(store.config()).unwrap().as_deref(), Some("# the last good one"));
         assert!(!ready(store.use_once("proof:1", at(0))).unwrap());
         let told = ready(store.new_facts(10)).unwrap();
-        assert_eq!(
-            told.iter().map(|new| &new.fact).collect::<Vec<_>>(),
-            [&Ok(in_progress(job(2), 12_000))]
-        );
+        assert_eq!(told.iter().map(|new| &new.fact).collect::<Vec<_>>(), [&Ok(in_progress(job(2), 12_000))]);
         assert_eq!(ready(store.put_fact(&queued(job(1), 0))).unwrap(), Put::Duplicate);
     }
     // What schema 2 brought works on rows of schema 1.
@@ -89,10 +71,7 @@ fn an_old_file_is_migrated_whole() {
     let pruned = ready(store.prune(at(9_001) + JOB_RETENTION)).unwrap();
     assert_eq!((pruned.jobs, pruned.facts), (1, 2));
     drop(store);
-    let version: i64 = Connection::open(&path)
-        .unwrap()
-        .query_row("PRAGMA user_version", [], |row| row.get(0))
-        .unwrap();
+    let version: i64 = Connection::open(&path).unwrap().query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
     assert_eq!(version, SCHEMA_VERSION);
     assert!(SqliteStore::open_read_only(&path).is_ok());
 }
@@ -101,10 +80,7 @@ fn an_old_file_is_migrated_whole() {
 fn a_newer_file_is_refused() {
     let (_directory, path) = place();
     std::fs::copy(fixture("ledger-1.db"), &path).unwrap();
-    Connection::open(&path)
-        .unwrap()
-        .pragma_update(None, "user_version", 9)
-        .unwrap();
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 9).unwrap();
     all_refuse(&path, &["schema 9", "up to 2", "newer Muster"]);
 }
 
@@ -115,17 +91,11 @@ fn other_files_are_refused() {
     all_refuse(&path, &["not even an SQLite file", "name another file"]);
 
     std::fs::remove_file(&path).unwrap();
-    Connection::open(&path)
-        .unwrap()
-        .execute_batch("CREATE TABLE mine (a); PRAGMA application_id = 7")
-        .unwrap();
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE mine (a); PRAGMA application_id = 7").unwrap();
     all_refuse(&path, &["another application", "name another file"]);
 
     std::fs::remove_file(&path).unwrap();
-    Connection::open(&path)
-        .unwrap()
-        .execute_batch("CREATE TABLE mine (a)")
-        .unwrap();
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE mine (a)").unwrap();
     all_refuse(&path, &["another application"]);
 }
 
@@ -134,21 +104,12 @@ fn what_is_not_there_is_refused() {
     let (directory, path) = place();
     let text = refused(SqliteStore::open_read_only(&path)).to_string();
     assert!(text.contains("there is no ledger"), "{text}");
-    assert!(matches!(
-        refused(SqliteStore::open(directory.path(), &quick())),
-        OpenError::NotADatabase(_)
-    ));
+    assert!(matches!(refused(SqliteStore::open(directory.path(), &quick())), OpenError::NotADatabase(_)));
     let deep = directory.path().join("no/muster.db");
-    assert!(matches!(
-        refused(SqliteStore::open(&deep, &quick())),
-        OpenError::NoDirectory(_)
-    ));
+    assert!(matches!(refused(SqliteStore::open(&deep, &quick())), OpenError::NoDirectory(_)));
     // An empty file is not a ledger to read, and becomes one to write.
     std::fs::write(&path, "").unwrap();
-    assert!(matches!(
-        refused(SqliteStore::open_read_only(&path)),
-        OpenError::Missing(_)
-    ));
+    assert!(matches!(refused(SqliteStore::open_read_only(&path)), OpenError::Missing(_)));
     assert!(SqliteStore::open(&path, &quick()).is_ok());
 }
 
@@ -162,18 +123,12 @@ fn a_second_writer_is_refused() {
     std::os::unix::fs::symlink(&path, &link).unwrap();
     for path in [&path, &link] {
         let text = refused(SqliteStore::open_direct(path, &quick())).to_string();
-        assert!(
-            text.contains("muster.db") && text.contains("in use by another Muster"),
-            "{text}"
-        );
+        assert!(text.contains("muster.db") && text.contains("in use by another Muster"), "{text}");
         assert!(text.contains(&std::process::id().to_string()), "{text}");
     }
     drop(first);
     let second = SqliteStore::open_direct(&path, &quick()).unwrap();
-    assert!(matches!(
-        refused(SqliteStore::open(&path, &quick())),
-        OpenError::InUse { .. }
-    ));
+    assert!(matches!(refused(SqliteStore::open(&path, &quick())), OpenError::InUse { .. }));
     drop(second);
     SqliteStore::open(&path, &quick()).unwrap();
 }
@@ -185,10 +140,7 @@ fn a_reader_sees_what_the_writer_has_answered() {
     let reader = SqliteStore::open_read_only(&path).unwrap();
     for number in 0..50 {
         assert_eq!(block_on(writer.put_fact(&queued(job(number), 0))).unwrap(), Put::New);
-        assert_eq!(
-            ready(reader.new_facts(100)).unwrap().len(),
-            usize::try_from(number).unwrap() + 1
-        );
+        assert_eq!(ready(reader.new_facts(100)).unwrap().len(), usize::try_from(number).unwrap() + 1);
     }
     assert_eq!(ready(reader.ledger()).unwrap().len(), 50);
     match ready(reader.put_fact(&queued(job(99), 0))) {
@@ -226,31 +178,16 @@ fn everything_is_there_after_reopening() {
         block_on(store.put_config("text")).unwrap();
         block_on(store.load()).unwrap().ledger
     };
-    let options = SqliteOptions {
-        ledger: Some("ffffffff".to_owned()),
-        ..quick()
-    };
+    let options = SqliteOptions { ledger: Some("ffffffff".to_owned()), ..quick() };
     let store = SqliteStore::open_direct(&path, &options).unwrap();
     let snapshot = ready(store.load()).unwrap();
-    assert_eq!(
-        (snapshot.ledger, snapshot.generation, snapshot.switch),
-        (word, Generation(1), Switch::Freeze)
-    );
-    assert_eq!(
-        (snapshot.jobs, snapshot.machines),
-        (vec![waiting_job(1)], vec![machine(1)])
-    );
-    assert_eq!(
-        (snapshot.launches, snapshot.holds),
-        (vec![launch(1)], vec![hold("a", Market::Spot, 1)])
-    );
+    assert_eq!((snapshot.ledger, snapshot.generation, snapshot.switch), (word, Generation(1), Switch::Freeze));
+    assert_eq!((snapshot.jobs, snapshot.machines), (vec![waiting_job(1)], vec![machine(1)]));
+    assert_eq!((snapshot.launches, snapshot.holds), (vec![launch(1)], vec![hold("a", Market::Spot, 1)]));
     assert_eq!(ready(store.new_facts(9)).unwrap().len(), 1);
     assert_eq!(ready(store.put_fact(&queued(job(1), 0))).unwrap(), Put::Duplicate);
     assert_eq!(ready(store.jobs(&[job(3)])).unwrap(), [finished_job(3, 0)]);
-    assert_eq!(
-        ready(store.order(&instance(1))).unwrap().map(|order| order.seq),
-        Some(1)
-    );
+    assert_eq!(ready(store.order(&instance(1))).unwrap().map(|order| order.seq), Some(1));
     assert_eq!(ready(store.unminted()).unwrap(), [claim(1, 1, 0)]);
     assert_eq!(ready(store.lease(&instance(1))).unwrap(), Some(at(4)));
     assert!(!ready(store.use_once("a", at(4))).unwrap());
@@ -261,18 +198,10 @@ fn everything_is_there_after_reopening() {
 fn ledgers_have_different_words_unless_one_is_given() {
     let word = |options: &SqliteOptions| {
         let (_directory, path) = place();
-        ready(SqliteStore::open_direct(&path, options).unwrap().load())
-            .unwrap()
-            .ledger
+        ready(SqliteStore::open_direct(&path, options).unwrap().load()).unwrap().ledger
     };
     assert_ne!(word(&quick()), word(&quick()));
-    assert_eq!(
-        word(&SqliteOptions {
-            ledger: Some("0badcafe".to_owned()),
-            ..quick()
-        }),
-        "0badcafe"
-    );
+    assert_eq!(word(&SqliteOptions { ledger: Some("0badcafe".to_owned()), ..quick() }), "0badcafe");
 }
 
 #[test]
@@ -281,10 +210,7 @@ fn facts_of_many_tasks_are_all_there_after_reopening() {
     const EACH: i64 = 25;
     let (_directory, path) = place();
     let store = Arc::new(SqliteStore::open(&path, &SqliteOptions::default()).unwrap());
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     runtime.block_on(async {
         let tasks: Vec<_> = (0..TASKS)
             .map(|task| {
@@ -306,33 +232,17 @@ fn facts_of_many_tasks_are_all_there_after_reopening() {
     drop(store);
     let store = SqliteStore::open_direct(&path, &quick()).unwrap();
     let told = ready(store.new_facts(usize::MAX)).unwrap();
-    let mut jobs: Vec<i64> = told
-        .iter()
-        .map(|new| merged(&[new.fact.clone().unwrap()]).unwrap().key.job.0)
-        .collect();
+    let mut jobs: Vec<i64> = told.iter().map(|new| merged(&[new.fact.clone().unwrap()]).unwrap().key.job.0).collect();
     jobs.sort_unstable();
-    assert_eq!(
-        jobs,
-        (0..TASKS * EACH).chain(1_000_000..1_000_000 + EACH).collect::<Vec<_>>()
-    );
+    assert_eq!(jobs, (0..TASKS * EACH).chain(1_000_000..1_000_000 + EACH).collect::<Vec<_>>());
 }
 
 #[test]
 fn a_row_that_does_not_read_is_named() {
     let (_directory, path) = place();
     let store = SqliteStore::open_direct(&path, &quick()).unwrap();
-    ready(store.commit(
-        &Batch {
-            machines: vec![machine(1)],
-            ..Batch::default()
-        },
-        Generation(0),
-    ))
-    .unwrap();
-    Connection::open(&path)
-        .unwrap()
-        .execute("UPDATE machines SET record = '{}'", [])
-        .unwrap();
+    ready(store.commit(&Batch { machines: vec![machine(1)], ..Batch::default() }, Generation(0))).unwrap();
+    Connection::open(&path).unwrap().execute("UPDATE machines SET record = '{}'", []).unwrap();
     match ready(store.load()) {
         Err(StoreError::Unreadable(why)) => assert!(why.contains("machines i-00000000000000001: missing"), "{why}"),
         other => panic!("{other:?}"),

@@ -1,0 +1,282 @@
+//! What the simulated world does not do to a tick: answers that hang, refuse a repeat, or come after the facts have changed.
+
+use std::collections::VecDeque;
+use std::future::{Future, pending, ready};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use futures_util::FutureExt;
+use muster_core::claim::ClaimRow;
+use muster_core::ids::{InstanceId, RunnerId, ShapeId, Zone};
+use muster_core::launch::LaunchReply;
+use muster_core::machine::{
+    Drain, Machine, MachineEvent, MachinePhase, Origin, Purpose, Registration, Removal, Report, runner_name,
+};
+use muster_core::money::HourlyPrice;
+use muster_core::ports::{InstanceState, MintRequest, Minted};
+use muster_store::MemoryStore;
+
+use super::*;
+use crate::clock::VirtualClock;
+
+const START: Timestamp = Timestamp::from_unix_ms(1_795_428_000_000);
+
+pub(crate) fn config() -> Arc<FleetConfig> {
+    let text = r#"
+        [github]
+        organization = "acme"
+        webhook_secrets = ["env:SECRET"]
+        [[github.app]]
+        id = 1
+        private_key = "env:KEY"
+        [[pool]]
+        name = "linux"
+        os = "linux"
+        arch = "x64"
+        labels = ["linux"]
+        default_size = "cpu-2"
+        [pool.sizes.cpu-2]
+        instance_types = ["c7i.large"]
+        [pool.sizes.cpu-4]
+        instance_types = ["c7i.xlarge"]
+    "#;
+    Arc::new(FleetConfig::parse("test.toml", text).config.unwrap())
+}
+
+/// A launch for the nth class.
+pub(crate) fn launch(config: &FleetConfig, class: usize, id: &str, at: Timestamp) -> Launch {
+    let class = &config.classes()[class];
+    let shape = &class.shapes[0];
+    let purpose = Purpose {
+        pool: class.pool.clone(),
+        class: class.id.clone(),
+        shape: shape.id.clone(),
+        zone: Zone::new("a"),
+        market: shape.market,
+        origin: Origin::Cold,
+        price: HourlyPrice::ZERO,
+    };
+    Launch { id: LaunchId::new(id), purpose, count: 1, may_register: true, intended_at: at, reason: "a test".into() }
+}
+
+/// The nth machine, launched at `at`.
+pub(crate) fn machine(config: &FleetConfig, class: usize, n: u32, at: Timestamp) -> Machine {
+    Machine::launched(InstanceId::new(format!("i-{n:08x}")), &launch(config, class, "before", at), at)
+}
+
+pub(crate) fn registration(machine: &Machine) -> Registration {
+    Registration { id: RunnerId(7), name: runner_name(&machine.purpose.pool, &machine.instance, "suffix") }
+}
+
+pub(crate) fn claim(machine: &Machine, at: Timestamp) -> ClaimRow {
+    ClaimRow {
+        instance: machine.instance.clone(),
+        session: 1,
+        nonce: "nonce".to_owned(),
+        public_key: "key".to_owned(),
+        sealed_session: "sealed".to_owned(),
+        token_sha256: "hash".to_owned(),
+        claimed_at: at,
+        former: None,
+        registration: None,
+        sealed_config: None,
+    }
+}
+
+pub(crate) fn at_once<T>(work: impl Future<Output = T>) -> T {
+    work.now_or_never().unwrap()
+}
+
+/// Writes machines and launches as a former scaler would have.
+pub(crate) fn write(store: &MemoryStore, machines: Vec<Machine>, launches: Vec<Launch>) {
+    let generation = at_once(store.generation()).unwrap();
+    at_once(store.commit(&Batch { machines, launches, ..Batch::default() }, generation)).unwrap();
+}
+
+/// A cloud and a GitHub that do as they are told.
+#[derive(Default)]
+struct Outside {
+    clock: VirtualClock,
+    /// How long the list of zones takes.
+    zones_take: Mutex<Duration>,
+    hangs: AtomicBool,
+    replies: Mutex<VecDeque<Result<LaunchReply, CloudError>>>,
+    live: Mutex<Vec<InstanceId>>,
+    launched: Mutex<Vec<LaunchId>>,
+    terminated: Mutex<Vec<InstanceId>>,
+    removed: Mutex<Vec<RunnerId>>,
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap()
+}
+
+impl Cloud for Outside {
+    async fn launch(&self, launch: &Launch) -> Result<LaunchReply, CloudError> {
+        lock(&self.launched).push(launch.id.clone());
+        lock(&self.replies).pop_front().unwrap()
+    }
+
+    fn terminate(&self, instances: &[InstanceId]) -> impl Future<Output = Result<Vec<InstanceId>, CloudError>> + Send {
+        lock(&self.terminated).extend_from_slice(instances);
+        ready(Ok(Vec::new()))
+    }
+
+    async fn instances(&self) -> Result<Vec<(InstanceId, InstanceState)>, CloudError> {
+        Ok(lock(&self.live).iter().map(|instance| (instance.clone(), InstanceState::Live)).collect())
+    }
+
+    async fn set_standby(&self, _shape: &ShapeId, _size: u32) -> Result<(), CloudError> {
+        Ok(())
+    }
+
+    async fn zones(&self) -> Result<Vec<Zone>, CloudError> {
+        if self.hangs.load(Ordering::Relaxed) {
+            pending::<()>().await;
+        }
+        self.clock.set(self.clock.now() + *lock(&self.zones_take));
+        Ok(vec![Zone::new("a")])
+    }
+
+    async fn standby(&self) -> Result<Vec<(ShapeId, u32)>, CloudError> {
+        Ok(Vec::new())
+    }
+}
+
+impl Github for Outside {
+    async fn mint(&self, _request: &MintRequest) -> Result<Minted, GithubError> {
+        Err(GithubError::Rejected("a test".to_owned()))
+    }
+
+    async fn remove(&self, runner: RunnerId) -> Result<Removal, GithubError> {
+        lock(&self.removed).push(runner);
+        Ok(Removal::Gone)
+    }
+}
+
+struct Fleet {
+    clock: VirtualClock,
+    store: Arc<MemoryStore>,
+    outside: Arc<Outside>,
+    scaler: Reconciler<MemoryStore, Outside, Outside, VirtualClock>,
+}
+
+impl Fleet {
+    fn with(machines: Vec<Machine>, launches: Vec<Launch>) -> Fleet {
+        let clock = VirtualClock::at(START);
+        let store = Arc::new(MemoryStore::default());
+        let live = machines.iter().map(|machine| machine.instance.clone()).collect();
+        write(&store, machines, launches);
+        let outside = Arc::new(Outside { clock: clock.clone(), live: Mutex::new(live), ..Outside::default() });
+        let scaler =
+            Reconciler::new(store.clone(), outside.clone(), outside.clone(), clock.clone(), config(), Policy::Cold);
+        Fleet { clock, store, outside, scaler }
+    }
+
+    fn tick_at(&mut self, seconds: u64) -> TickReport {
+        self.clock.set(START + Duration::from_secs(seconds));
+        at_once(self.scaler.tick(&mut ())).unwrap()
+    }
+
+    fn answer(&self, reply: Result<LaunchReply, CloudError>) {
+        lock(&self.outside.replies).push_back(reply);
+    }
+
+    fn open_launches(&self) -> usize {
+        at_once(self.store.load()).unwrap().launches.len()
+    }
+
+    fn stored(&self, machine: &Machine) -> Machine {
+        at_once(self.store.machine(&machine.instance)).unwrap().unwrap()
+    }
+}
+
+#[test]
+fn a_refused_repeat_does_not_prove_that_nothing_was_launched() {
+    let mut fleet = Fleet::with(vec![], vec![launch(&config(), 0, "old", START)]);
+    fleet.answer(Err(CloudError::Unknown("a test".to_owned())));
+    fleet.tick_at(1);
+    fleet.answer(Err(CloudError::Throttled));
+    fleet.tick_at(12);
+    fleet.answer(Err(CloudError::Rejected("a test".to_owned())));
+    fleet.tick_at(23);
+    assert_eq!(fleet.open_launches(), 1);
+    fleet.answer(Ok(LaunchReply { instances: vec![InstanceId::new("i-00000001")], error: None }));
+    fleet.tick_at(34);
+    assert_eq!(fleet.open_launches(), 0);
+    assert_eq!(lock(&fleet.outside.launched).len(), 4);
+    assert_eq!(fleet.scaler.world().unwrap().machines().count(), 1);
+}
+
+#[test]
+fn a_launch_that_is_refused_for_long_is_over() {
+    let mut fleet = Fleet::with(vec![], vec![launch(&config(), 0, "old", START)]);
+    fleet.answer(Err(CloudError::Rejected("a test".to_owned())));
+    fleet.tick_at(UNCERTAIN_MAX.as_secs() + 1);
+    assert_eq!(fleet.open_launches(), 0);
+}
+
+#[test]
+fn nothing_is_asked_for_again_while_the_switch_forbids_launches() {
+    for switch in [Switch::NoLaunch, Switch::Freeze] {
+        let mut fleet = Fleet::with(vec![], vec![launch(&config(), 0, "old", START)]);
+        at_once(fleet.store.set_switch(switch)).unwrap();
+        fleet.tick_at(1);
+        assert_eq!((lock(&fleet.outside.launched).len(), fleet.open_launches()), (0, 1));
+    }
+}
+
+#[test]
+fn a_call_without_an_answer_does_not_hold_the_tick() {
+    let mut fleet = Fleet::with(vec![], vec![]);
+    fleet.outside.hangs.store(true, Ordering::Relaxed);
+    let report = fleet.tick_at(0);
+    assert!(report.troubles.iter().any(|trouble| trouble.starts_with("listing zones")), "{:?}", report.troubles);
+}
+
+#[test]
+fn a_registration_is_not_removed_once_its_agent_thaws() {
+    for (zones_take, removed) in [(5, 1), (14, 0)] {
+        let mut machine = machine(&config(), 0, 1, START);
+        let registration = registration(&machine);
+        for report in
+            [Report::Claimed, Report::Registered(registration), Report::Listening, Report::Frozen { order: 1 }]
+        {
+            machine.hear(&MachineEvent { instance: machine.instance.clone(), session: 1, at: START, report });
+        }
+        machine.drain = Some(Drain { order: 1, ordered_at: START, removal: None, answered: false, closed_at: None });
+        let mut fleet = Fleet::with(vec![machine], vec![]);
+        *lock(&fleet.outside.zones_take) = Duration::from_secs(zones_take);
+        fleet.tick_at(2);
+        assert_eq!(lock(&fleet.outside.removed).len(), removed, "{zones_take}");
+    }
+}
+
+#[test]
+fn a_machine_that_was_registered_in_the_meantime_is_not_ended() {
+    let (late, unclaimed) = (machine(&config(), 0, 1, START), machine(&config(), 0, 2, START));
+    let mut fleet = Fleet::with(vec![late.clone(), unclaimed.clone()], vec![]);
+    fleet.tick_at(0);
+    let over = BOOT_MAX.as_secs() + 1;
+    // The registrar has attached the configuration, and the fact of it is not in the ledger.
+    let row = claim(&late, START);
+    assert!(at_once(fleet.store.put_claim(&row)).unwrap());
+    let registration = Some(registration(&late));
+    let row = ClaimRow { registration, sealed_config: Some("sealed".to_owned()), ..row };
+    assert!(at_once(fleet.store.attach_config(&row)).unwrap());
+    let report = fleet.tick_at(over);
+    assert_eq!(*lock(&fleet.outside.terminated), std::slice::from_ref(&unclaimed.instance));
+    assert!(report.wake_at.is_some_and(|at| at <= START + Duration::from_secs(over + 1)), "{:?}", report.wake_at);
+    assert_eq!(fleet.stored(&late).terminate_at, None);
+    fleet.tick_at(over + 1);
+    assert!(matches!(fleet.stored(&late).phase(), MachinePhase::Registering(_)));
+}
+
+#[test]
+fn silence_before_the_first_tick_ends_nothing() {
+    let mut fleet = Fleet::with(vec![machine(&config(), 0, 1, START - Duration::from_secs(86_400))], vec![]);
+    fleet.tick_at(0);
+    assert_eq!(lock(&fleet.outside.terminated).len(), 0);
+    fleet.tick_at(BOOT_MAX.as_secs() + 1);
+    assert_eq!(lock(&fleet.outside.terminated).len(), 1);
+}
