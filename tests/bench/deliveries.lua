@@ -22,7 +22,12 @@ end
 
 function request()
     local line = signed:read("*l")
-    if line then signed:read("*l") else wrk.thread:stop() line = last end
+    if line then
+        signed:read("*l")
+    else
+        wrk.thread:stop()
+        line = last
+    end
     last = line
     local id, signature = line:match("^(%d+) (%x+)$")
     return wrk.format("POST", nil, {

@@ -59,11 +59,11 @@ fn every_refusal() {
 }
 
 #[test]
-fn a_configuration_that_is_bad_or_missing_is_exit_code_2() {
+fn a_configuration_that_is_bad_is_exit_code_1_and_a_missing_one_2() {
     let fleet = Fleet::new(&SERVES_RECORDED.replace("\"octo-org\"", "7"));
-    for config in [fleet.shown("muster.toml"), fleet.shown("gone.toml")] {
+    for (config, code) in [(fleet.shown("muster.toml"), 1), (fleet.shown("gone.toml"), 2)] {
         let answer = muster().run(&["explain", "--json", "--config", &config, "--labels", "gpu"]);
-        assert_eq!((answer.code, answer.out.as_str()), (Some(2), ""), "{config}");
+        assert_eq!((answer.code, answer.out.as_str()), (Some(code), ""), "{config}");
         assert!(answer.err.contains(&config), "{}", answer.err);
     }
 }

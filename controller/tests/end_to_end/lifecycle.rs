@@ -22,15 +22,18 @@ fn a_second_one_on_the_same_ledger_is_refused() {
 }
 
 #[test]
-fn what_it_cannot_begin_with_is_told_with_exit_code_2() {
+fn what_it_cannot_begin_with_is_told_by_its_exit_code() {
     let no_app = SERVES_RECORDED.replace("\"octo-org\"", "");
     let no_variable = SERVES_RECORDED.replace("file:webhook.secret", "env:MUSTER_TEST_NOT_SET");
     let no_file = SERVES_RECORDED.replace("webhook.secret", "webhook.gone");
-    let cases =
-        [("invalid", no_app, "muster.toml"), ("secret", no_variable, "export"), ("file", no_file, "webhook.gone")];
-    for (case, config, says) in cases {
+    let cases = [
+        ("invalid", no_app, "muster.toml", 1),
+        ("secret", no_variable, "export", 2),
+        ("file", no_file, "webhook.gone", 2),
+    ];
+    for (case, config, says, code) in cases {
         let answer = Fleet::new(&config).serve_in_vain();
-        assert_eq!((answer.code, answer.out.as_str()), (Some(2), ""), "{case}: {}", answer.err);
+        assert_eq!((answer.code, answer.out.as_str()), (Some(code), ""), "{case}: {}", answer.err);
         assert!(answer.err.contains(says), "{case}: {}", answer.err);
     }
     let fleet = Fleet::new(SERVES_RECORDED);

@@ -36,8 +36,11 @@ struct Source {
     price: HourlyPrice,
     standby: u32,
     /// Zones in order of preference; how many machines are there, and until when it is on hold and why.
-    zones: Vec<(Zone, u32, Option<(Timestamp, LaunchErrorKind)>)>,
+    zones: Vec<(Zone, u32, OnHold)>,
 }
+
+/// Until when, and why; `None` if it is not.
+type OnHold = Option<(Timestamp, LaunchErrorKind)>;
 
 /// What a class draws from: its pool, and its sources in order of preference. Places in the launcher's tables.
 #[derive(Clone)]
@@ -276,7 +279,7 @@ impl<'a> Launcher<'a> {
     /// The best place for one more machine: shapes by preference; of each first its standby stock, then the zone that has
     /// the fewest of them and no hold.
     fn place(&self, site: &Site) -> Result<Place, Wait> {
-        let mut held: Option<(Timestamp, LaunchErrorKind)> = None;
+        let mut held: OnHold = None;
         for source in site.sources.iter().copied() {
             let Source { shape, standby, zones, .. } = &self.sources[source];
             if shape.market == Market::OnDemand && *standby > 0 && !zones.is_empty() {
