@@ -215,7 +215,12 @@ impl<S: Store, G: Github, K: Clock, L: Sealer> Registrar<S, G, K, L> {
     }
 
     fn done(&self, row: &ClaimRow) {
-        self.waiting().claims.retain(|(_, _, instance), _| *instance != row.instance);
+        let mut waiting = self.waiting();
+        // It is the first one, unless the list was made anew meanwhile.
+        match waiting.claims.first_entry() {
+            Some(first) if first.key().2 == row.instance => drop(first.remove()),
+            Some(_) | None => waiting.claims.retain(|(_, _, instance), _| *instance != row.instance),
+        }
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {

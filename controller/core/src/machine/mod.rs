@@ -4,114 +4,20 @@
 //! Invariant: evidence only grows. Within a session (one claim) the first report of each kind counts; a higher session
 //! replaces the evidence of a lower one. The phase is derived and never stored.
 
+mod name;
+mod report;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::name::{RUNNER_NAME_MAX, instance_of, runner_name};
+pub use self::report::{MachineEvent, Registration, Report};
 pub use crate::config::Market;
-use crate::ids::{ClassId, InstanceId, JobKey, LaunchId, PoolName, RunnerId, RunnerName, ShapeId, Zone};
+use crate::ids::{ClassId, InstanceId, JobKey, LaunchId, PoolName, ShapeId, Zone};
 use crate::launch::Launch;
 use crate::money::HourlyPrice;
 use crate::time::Timestamp;
-
-/// What a report says. A state change is a fact; a heartbeat is not.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "state")]
-pub enum Report {
-    /// A standby machine has warmed itself and may be stopped.
-    Prewarmed,
-    /// The machine has proved itself and asks for a runner.
-    Claimed,
-    /// The registrar has minted a configuration for it.
-    Registered(Registration),
-    /// The listener is connected and waits for a job.
-    Listening,
-    /// A job was received.
-    Busy,
-    /// The runner has ended by itself.
-    Done {
-        /// Whether it ran a job.
-        ran_job: bool,
-    },
-    /// The listener is frozen, as drain order `order` asked.
-    Frozen {
-        /// The order's number.
-        order: u32,
-    },
-    /// The drain order `order` was refused (there is a job) or given up; the listener runs.
-    Thawed {
-        /// The order's number.
-        order: u32,
-    },
-    /// The listener was ended while frozen and unregistered: no job ran, none will.
-    Drained,
-    /// The cloud will take the machine away.
-    Interrupted,
-    /// The agent gives up.
-    Failed {
-        /// Its last words.
-        why: Arc<str>,
-    },
-}
-
-impl Report {
-    /// The part of a fact's key that tells reports of one session apart.
-    pub(crate) fn key(&self) -> String {
-        match self {
-            Report::Frozen { order } => format!("frozen:{order}"),
-            Report::Thawed { order } => format!("thawed:{order}"),
-            Report::Prewarmed
-            | Report::Claimed
-            | Report::Registered(_)
-            | Report::Listening
-            | Report::Busy
-            | Report::Done { .. }
-            | Report::Drained
-            | Report::Interrupted
-            | Report::Failed { .. } => self.word().to_owned(),
-        }
-    }
-
-    /// The state's word, as in the protocol.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Report::Prewarmed => "prewarmed",
-            Report::Claimed => "claimed",
-            Report::Registered(_) => "registered",
-            Report::Listening => "listening",
-            Report::Busy => "busy",
-            Report::Done { .. } => "done",
-            Report::Frozen { .. } => "frozen",
-            Report::Thawed { .. } => "thawed",
-            Report::Drained => "drained",
-            Report::Interrupted => "interrupted",
-            Report::Failed { .. } => "failed",
-        }
-    }
-}
-
-/// A registration at GitHub.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Registration {
-    /// GitHub's id.
-    pub id: RunnerId,
-    /// The runner's name.
-    pub name: RunnerName,
-}
-
-/// One report of one machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MachineEvent {
-    /// Which machine.
-    pub instance: InstanceId,
-    /// Which of its claims, from 1; 0 before the first.
-    pub session: u32,
-    /// When the door heard it.
-    pub at: Timestamp,
-    /// What it says.
-    #[serde(flatten)]
-    pub report: Report,
-}
 
 /// Which tier a launch takes its machine from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -408,41 +314,4 @@ impl Machine {
 
 fn first(known: Option<Timestamp>, new: Timestamp) -> Option<Timestamp> {
     Some(known.map_or(new, |known| known.min(new)))
-}
-
-/// The longest name that GitHub takes for a runner (`config.sh` refuses more).
-pub const RUNNER_NAME_MAX: usize = 64;
-/// How much of a pool's name goes into a runner's name.
-const POOL_IN_NAME_MAX: usize = 24;
-
-/// A fresh runner name: pool, instance and a suffix that differs for every attempt to mint.
-pub fn runner_name(pool: &PoolName, instance: &InstanceId, suffix: &str) -> RunnerName {
-    let pool: String = pool.as_str().chars().filter(char::is_ascii).take(POOL_IN_NAME_MAX).collect();
-    let mut name = format!("{pool}-{instance}-{suffix}");
-    name.truncate(RUNNER_NAME_MAX);
-    RunnerName::new(name)
-}
-
-/// The instance that a runner name of ours carries; `None` for a foreign name.
-pub fn instance_of(name: &RunnerName) -> Option<InstanceId> {
-    let mut parts = name.as_str().rsplitn(4, '-');
-    let (_suffix, hex, i) = (parts.next()?, parts.next()?, parts.next()?);
-    parts.next()?;
-    (i == "i" && hex.len() >= 8 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
-        .then(|| InstanceId::new(format!("i-{hex}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_runner_name_carries_its_instance() {
-        let instance = InstanceId::new("i-0123456789abcdef0");
-        let name = runner_name(&PoolName::new("a-pool-with-quite-a-long-name"), &instance, "k3x9q2");
-        assert!(name.as_str().len() <= RUNNER_NAME_MAX, "{name}");
-        assert_eq!(instance_of(&name), Some(instance));
-        assert_eq!(instance_of(&RunnerName::new("GitHub Actions 5")), None);
-        assert_eq!(instance_of(&RunnerName::new("my-runner-box")), None);
-    }
 }
