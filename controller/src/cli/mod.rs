@@ -89,6 +89,8 @@ pub fn run() -> ExitCode {
     match outcome {
         Ok(Found::Good) => ExitCode::SUCCESS,
         Ok(Found::Bad) => ExitCode::from(1),
+        // Whoever read our output has had enough of it, as `head` does.
+        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
             output::complain(&failure);
             ExitCode::from(failure.code)

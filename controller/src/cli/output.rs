@@ -16,6 +16,17 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// Whether nobody reads our output any more.
+    pub(super) fn is_broken_pipe(&self) -> bool {
+        let broken = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+        self.error.chain().any(|cause| {
+            cause.downcast_ref::<io::Error>().is_some_and(broken)
+                || cause
+                    .downcast_ref::<serde_json::Error>()
+                    .is_some_and(|e| e.io_error_kind() == Some(io::ErrorKind::BrokenPipe))
+        })
+    }
+
     /// What was given was read and found bad: exit code 1.
     pub(super) fn found_bad(error: anyhow::Error) -> Failure {
         Failure { error, code: 1 }

@@ -261,9 +261,9 @@ impl Show {
     ) -> anyhow::Result<()> {
         let mut over_since = None;
         loop {
-            let (now, census, queued, finished) = {
+            let (now, finished) = {
                 let universe = universe.lock();
-                (universe.now(), universe.census(), universe.jobs_queued(), universe.finished())
+                (universe.now(), universe.finished())
             };
             let arriving = self.arrivals_end.is_some_and(|end| now < end);
             if let Some(said) = self.pace.adapt(arriving, counts)
@@ -279,7 +279,7 @@ impl Show {
                 };
                 let progress = Progress {
                     jobs: self.jobs,
-                    over: queued.saturating_sub(census.jobs),
+                    over: scoreboard.read().completed,
                     speed: self.pace.speed(),
                     phase: phase.to_owned(),
                 };

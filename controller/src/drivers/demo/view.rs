@@ -26,7 +26,7 @@ const FIXED_LINES: u16 = 9;
 pub(super) struct Progress {
     /// Jobs of the load.
     pub(super) jobs: u64,
-    /// Jobs that are over, by the simulator's count.
+    /// Jobs that are over, as the scaler has heard.
     pub(super) over: u64,
     /// Speed now.
     pub(super) speed: f64,
