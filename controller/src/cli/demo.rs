@@ -33,7 +33,7 @@ fn parse_speed(text: &str) -> Result<f64, String> {
 }
 
 pub(super) fn run(args: Args) -> Result<Found, Failure> {
-    let options = Options { trace: args.trace, speed: args.speed, port: args.port, emf: args.emf, quiet: false };
+    let options = Options { trace: args.trace, speed: args.speed, port: args.port, emf: args.emf };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(demo::run(&options))?;
     runtime.shutdown_background();
@@ -46,6 +46,7 @@ pub(super) fn run(args: Args) -> Result<Found, Failure> {
     let bad = summary.jobs.lost > 0
         || summary.jobs.killed > 0
         || !summary.violations.is_empty()
+        || outcome.webhooks_refused > 0
         || outcome.scores.violations > 0
         || !summary.jobs.adds_up();
     Ok(if bad { Found::Bad } else { Found::Good })
@@ -88,6 +89,12 @@ fn tell(outcome: &Outcome) -> Result<(), Failure> {
     ))?;
     for violation in &summary.violations {
         output::line(format_args!("    {violation}"))?;
+    }
+    if outcome.webhooks_refused > 0 {
+        output::line(format_args!(
+            "  webhooks that the door did not take: {} (see the log)",
+            outcome.webhooks_refused
+        ))?;
     }
     if outcome.slowed {
         output::line(format_args!(

@@ -13,7 +13,7 @@ mod view;
 use std::fs::File;
 use std::io::BufWriter;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -67,8 +67,6 @@ pub struct Options {
     pub port: u16,
     /// Where metric lines go; beside the ledger if nowhere else.
     pub emf: Option<PathBuf>,
-    /// Whether to show the view at all.
-    pub quiet: bool,
 }
 
 /// Requests that the door has answered, by route.
@@ -90,6 +88,9 @@ pub struct Outcome {
     pub summary: Summary,
     /// What went over TCP.
     pub http: Http,
+    /// Deliveries that the door did not answer with 2xx: their jobs' events are lost.
+    #[serde(skip)]
+    pub webhooks_refused: u64,
     /// What the scaler has seen.
     #[serde(skip)]
     pub scores: Scores,
@@ -213,7 +214,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Outcome> {
     tasks.spawn(as_task(outside.run(stopping)));
 
     let mut show = Show {
-        view: if options.quiet { None } else { Some(View::open(config.pools().len())) },
+        view: View::open(config.pools().len()),
         pace: Pace::new(clock.clone(), options.speed),
         jobs: load.jobs,
         arrivals_end: load.cut.to.map(|to| start_of(&load.cut) + (to - load.cut.from)),
@@ -224,14 +225,17 @@ pub async fn run(options: &Options) -> anyhow::Result<Outcome> {
     let _ = tokio::time::timeout(Duration::from_secs(2), async { while tasks.join_next().await.is_some() {} }).await;
     tasks.shutdown().await;
     let slowed = show.pace.slowed();
-    if let Some(view) = show.view {
-        view.close();
-    }
+    show.view.close();
     let summary = universe.lock().summary("target");
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-    let http = Http { webhook: count(&counts.webhook), claim: count(&counts.claim), report: count(&counts.report) };
+    let refused = count(&counts.webhook_failed);
+    let http = Http {
+        webhook: count(&counts.webhook).saturating_sub(refused),
+        claim: count(&counts.claim),
+        report: count(&counts.report),
+    };
     let scores = scoreboard.read().clone();
-    Ok(Outcome { summary, http, scores, ledger, emf, log, wall: began.elapsed(), slowed })
+    Ok(Outcome { summary, http, webhooks_refused: refused, scores, ledger, emf, log, wall: began.elapsed(), slowed })
 }
 
 async fn as_task<E: Into<anyhow::Error>>(work: impl Future<Output = Result<(), E>>) -> anyhow::Result<()> {
@@ -244,7 +248,7 @@ fn start_of(cut: &Cut) -> Timestamp {
 }
 
 struct Show {
-    view: Option<View>,
+    view: View,
     pace: Pace,
     jobs: u64,
     arrivals_end: Option<Timestamp>,
@@ -266,25 +270,21 @@ impl Show {
                 (universe.now(), universe.finished())
             };
             let arriving = self.arrivals_end.is_some_and(|end| now < end);
-            if let Some(said) = self.pace.adapt(arriving, counts)
-                && let Some(view) = &mut self.view
-            {
-                view.say(&said);
+            if let Some(said) = self.pace.adapt(arriving, counts) {
+                self.view.say(&said);
             }
-            if let Some(view) = &mut self.view {
-                let phase = match (arriving, finished) {
-                    (true, _) => "an hour of CI arrives",
-                    (false, false) => "the last jobs run",
-                    (false, true) => "the last machines go",
-                };
-                let progress = Progress {
-                    jobs: self.jobs,
-                    over: scoreboard.read().completed,
-                    speed: self.pace.speed(),
-                    phase: phase.to_owned(),
-                };
-                view.show(&scoreboard.read(), &progress);
-            }
+            let phase = match (arriving, finished) {
+                (true, _) => "an hour of CI arrives",
+                (false, false) => "the last jobs run",
+                (false, true) => "the last machines go",
+            };
+            let progress = Progress {
+                jobs: self.jobs,
+                over: scoreboard.read().completed,
+                speed: self.pace.speed(),
+                phase: phase.to_owned(),
+            };
+            self.view.show(&scoreboard.read(), &progress);
             if finished {
                 let since = *over_since.get_or_insert(now);
                 if now.since(since) > AFTERMATH {
@@ -300,12 +300,4 @@ impl Show {
             }
         }
     }
-}
-
-/// Removes what the demo left behind: for callers that have no use for it.
-///
-/// # Errors
-/// That of the file system.
-pub fn clean_up(outcome: &Outcome) -> std::io::Result<()> {
-    outcome.ledger.parent().map_or(Ok(()), |folder: &Path| std::fs::remove_dir_all(folder))
 }
