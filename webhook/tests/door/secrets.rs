@@ -1,9 +1,10 @@
 //! What the door writes: one line for each accepted event, counts of what was refused, and no secret anywhere.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use axum::http::StatusCode;
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
@@ -12,20 +13,27 @@ use muster_core::protocol::{AgentState, ReportRequest};
 use muster_webhook::seal::KeyPair;
 use serde_json::Value;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::world::{
     DETAIL, INSTANCE, NONCE, OTHER_NONCE, RECORDED, SECRET, World, claim, delivery, later_claim, recorded, session,
     sign,
 };
 
-/// Keeps every log line.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+thread_local! {
+    /// What this thread has logged since it began to listen; `None` before.
+    static HEARD: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
 
-impl Write for Log {
+/// Writes to the thread that logs: each test has one of its own.
+struct ToThread;
+
+impl Write for ToThread {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("not poisoned").extend_from_slice(bytes);
+        HEARD.with_borrow_mut(|heard| {
+            if let Some(heard) = heard {
+                heard.extend_from_slice(bytes);
+            }
+        });
         Ok(bytes.len())
     }
 
@@ -34,23 +42,25 @@ impl Write for Log {
     }
 }
 
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Log;
-
-    fn make_writer(&'a self) -> Log {
-        self.clone()
-    }
-}
+/// Every log line of the thread that made it.
+struct Log;
 
 impl Log {
-    /// Everything that this thread logs goes here while the guard lives.
-    fn listen(&self) -> tracing::subscriber::DefaultGuard {
-        let lines = tracing_subscriber::fmt().json().with_max_level(LevelFilter::TRACE).with_writer(self.clone());
-        tracing::subscriber::set_default(lines.finish())
+    /// Listens from now on. The subscriber is the whole process's and stays: with one for each thread, a call site that
+    /// another thread reaches first is taken to interest nobody, and its lines never come.
+    fn listen() -> Log {
+        static SUBSCRIBED: Once = Once::new();
+        SUBSCRIBED.call_once(|| {
+            let lines = tracing_subscriber::fmt().json().with_max_level(LevelFilter::TRACE).with_writer(|| ToThread);
+            tracing::subscriber::set_global_default(lines.finish()).expect("nobody else subscribes");
+        });
+        HEARD.set(Some(Vec::new()));
+        Log
     }
 
     fn text(&self) -> String {
-        String::from_utf8(self.0.lock().expect("not poisoned").clone()).expect("UTF-8")
+        let heard = HEARD.with_borrow(|heard| heard.clone().expect("this thread listens"));
+        String::from_utf8(heard).expect("UTF-8")
     }
 
     fn events(&self) -> Vec<Value> {
@@ -65,8 +75,7 @@ impl Log {
 
 #[tokio::test(start_paused = true)]
 async fn every_accepted_event_is_one_line() {
-    let (world, log) = (World::new(), Log::default());
-    let _guard = log.listen();
+    let (world, log) = (World::new(), Log::listen());
     for name in RECORDED {
         world.deliver(recorded(name)).await;
     }
@@ -100,8 +109,7 @@ async fn every_accepted_event_is_one_line() {
 
 #[tokio::test]
 async fn no_secret_is_ever_written_or_answered() {
-    let (world, log) = (World::new(), Log::default());
-    let _guard = log.listen();
+    let (world, log) = (World::new(), Log::listen());
     let body = recorded("queued.6");
     let forged = sign(b"x", &body);
     let mut answers = String::new();
