@@ -21,7 +21,7 @@ use muster_core::config::FleetConfig;
 use muster_core::fact::{Fact, FactBody};
 use muster_core::ids::InstanceId;
 use muster_core::machine::{Machine, MachineEvent, Registration, Removal, Report, runner_name};
-use muster_core::ports::{Github, GithubError, MintRequest, Store, StoreError};
+use muster_core::ports::{Github, GithubError, MintRequest, Store, StoreError, Switch};
 use muster_core::time::Timestamp;
 use muster_webhook::clock::Clock;
 use muster_webhook::seal::{Seal, SealError, SealPurpose, Sealer};
@@ -44,6 +44,8 @@ pub const LIST_AGE_MAX: Duration = Duration::from_secs(2);
 pub const RETRY_FIRST: Duration = Duration::from_secs(5);
 /// ... and grows no longer than this.
 pub const RETRY_MAX: Duration = Duration::from_secs(300);
+/// While the admin's switch says `freeze` it is looked at this often.
+pub const THAW_SEEN_WITHIN: Duration = Duration::from_secs(5);
 /// GitHub is left alone for at least this long when it says so, whatever its clock says.
 const LIMITED_MIN: Duration = Duration::from_secs(1);
 
@@ -122,6 +124,10 @@ impl<S: Store, G: Github, K: Clock, L: Sealer> Registrar<S, G, K, L> {
     pub async fn step(&self, config: &FleetConfig) -> Result<Minting, MintError> {
         if let Some(until) = self.waiting().limited.filter(|until| *until > self.clock.now()) {
             return Ok(Minting::Wait(until));
+        }
+        // A registration changes what is outside, and the switch says to touch nothing.
+        if self.store.switch().await? == Switch::Freeze {
+            return Ok(Minting::Wait(self.clock.now() + THAW_SEEN_WITHIN));
         }
         self.list().await?;
         let mut chosen = Vec::new();

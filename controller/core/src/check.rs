@@ -94,7 +94,9 @@ impl<'a> Judge<'a> {
             }
             Action::Remove { instance, runner } => self.remove(instance, *runner),
             Action::Kill { instance, number } => {
-                let drain = self.machine(instance)?.open_drain().ok_or("there is no drain")?;
+                let machine = self.machine(instance)?;
+                must(machine.job.is_none(), "GitHub has named a job for it")?;
+                let drain = machine.open_drain().ok_or("there is no drain")?;
                 must(drain.order == *number, "the order belongs to another drain")?;
                 must(drain.removal == Some(Removal::Gone), "GitHub has not confirmed that the registration is gone")
             }
@@ -204,6 +206,7 @@ impl<'a> Judge<'a> {
             MachinePhase::Busy(since) => must(over(since), "it has a job"),
             MachinePhase::Idle(_) => Err("it may be getting a job: an idle runner is drained first"),
             MachinePhase::Draining(_) | MachinePhase::Frozen(_) => {
+                must(machine.job.is_none(), "GitHub has named a job for it")?;
                 let drain = removed.ok_or("it may be getting a job: GitHub has not removed its registration")?;
                 must(self.now.since(drain.ordered_at) > DRAIN_ANSWER_MAX, "its agent has time to answer")
             }

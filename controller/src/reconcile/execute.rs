@@ -5,13 +5,16 @@ use muster_core::fact::{Fact, FactBody};
 use muster_core::ids::{InstanceId, RunnerId};
 use muster_core::launch::{Launch, LaunchError, LaunchErrorKind, LaunchReply};
 use muster_core::machine::{Machine, MachineEvent, MachinePhase, Report};
-use muster_core::plan::REMOVE_WITHIN;
+use muster_core::plan::{REMOVE_WITHIN, THAWS_AFTER};
 use muster_core::ports::{Batch, Cloud, CloudError, Github, GithubError, Store};
 use muster_core::time::Timestamp;
 use muster_core::world::{Effect, World};
 use muster_webhook::clock::Clock;
 
-use super::{EFFECT_WITHIN, Probe, Reconciler, Step, TickError, TickReport, UNCERTAIN_MAX, from_cloud, from_github};
+use super::{
+    CALL_MAX, EFFECT_WITHIN, Probe, Reconciler, Step, TickError, TickReport, UNCERTAIN_MAX, from_cloud,
+    from_github_within,
+};
 
 /// Instances ended in one request (`TerminateInstanceInAutoScalingGroup`, `InstanceIds`).
 const TERMINATE_MAX: usize = 100;
@@ -61,6 +64,11 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
                 probe.reached(Step::AfterEffect)?;
             } else {
                 report.troubles.push("effects were not started: the commit is stale or not the last one".to_owned());
+                // None of it was begun, so that the next plan need not wait for it.
+                for instance in &endings {
+                    world.take_back_end(instance, &mut batch);
+                }
+                report.wake(self.clock.now());
             }
         }
         if !batch.is_empty() {
@@ -151,6 +159,10 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             match from_cloud(&self.clock, self.cloud.terminate(instances)).await {
                 Ok(gone) => {
                     let now = self.clock.now();
+                    if !gone.is_empty() && !report.waits.is_empty() {
+                        // There is room under a cap that the plan did not see.
+                        report.wake(now);
+                    }
                     for instance in gone {
                         world.instance_gone(&instance, now, batch);
                     }
@@ -169,16 +181,18 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
     ) {
         for (instance, runner) in removals {
             let now = self.clock.now();
-            let frozen = world.machine(&instance).map(Machine::phase);
-            if let Some(MachinePhase::Frozen(at)) = frozen
-                && now.since(at) > REMOVE_WITHIN
-            {
-                // The calls before this one took long. Its agent thaws it any moment, and removing a busy registration
-                // can succeed.
-                report.troubles.push(format!("removing registration {runner}: too late, its agent thaws it"));
-                continue;
+            let mut limit = CALL_MAX;
+            if let Some(MachinePhase::Frozen(at)) = world.machine(&instance).map(Machine::phase) {
+                let frozen_for = now.since(at);
+                if frozen_for > REMOVE_WITHIN {
+                    // The calls before this one took long. Its agent thaws it any moment, and removing a busy
+                    // registration can succeed.
+                    report.troubles.push(format!("removing registration {runner}: too late, its agent thaws it"));
+                    continue;
+                }
+                limit = THAWS_AFTER.saturating_sub(frozen_for);
             }
-            match from_github(&self.clock, self.github.remove(runner)).await {
+            match from_github_within(&self.clock, limit, self.github.remove(runner)).await {
                 Ok(removal) => {
                     world.removal_answered(&instance, removal, now, batch);
                     // The agent waits frozen for the answer: turn to it at once.

@@ -158,7 +158,9 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             let steps = chunk.iter();
             let effects: Vec<Effect> = steps.filter_map(|step| world.intend(&step.action, now, &mut batch)).collect();
             let committed_at = self.clock.now();
-            if !batch.is_empty() {
+            // An effect that leaves nothing to write (a removal, whose intent is the drain; a standby size) is committed
+            // too: the generation rises, and a second scaler is out before anything happens.
+            if !(batch.is_empty() && effects.is_empty()) {
                 probe.reached(Step::Planned)?;
                 self.commit(&mut world, &batch).await?;
                 probe.committed(&batch);
@@ -283,9 +285,9 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
     }
 }
 
-/// The answer of a call to the outside; `None` if there was none within [`CALL_MAX`]: a tick must end.
-async fn answered<T>(clock: &impl Clock, call: impl Future<Output = T> + Send) -> Option<T> {
-    let (call, late) = (pin!(call), pin!(clock.sleep(CALL_MAX)));
+/// The answer of a call to the outside; `None` if there was none within `limit`: a tick must end.
+async fn answered<T>(clock: &impl Clock, limit: Duration, call: impl Future<Output = T> + Send) -> Option<T> {
+    let (call, late) = (pin!(call), pin!(clock.sleep(limit)));
     // The call is polled first: one that is ready at once has an answer on every clock.
     match select(call, late).await {
         Either::Left((answer, _)) => Some(answer),
@@ -298,7 +300,8 @@ async fn from_cloud<T>(
     clock: &impl Clock,
     call: impl Future<Output = Result<T, CloudError>> + Send,
 ) -> Result<T, CloudError> {
-    answered(clock, call).await.unwrap_or_else(|| Err(CloudError::Unknown(format!("within {} s", CALL_MAX.as_secs()))))
+    let answer = answered(clock, CALL_MAX, call).await;
+    answer.unwrap_or_else(|| Err(CloudError::Unknown(format!("within {} s", CALL_MAX.as_secs()))))
 }
 
 /// The same for GitHub.
@@ -306,7 +309,17 @@ pub(crate) async fn from_github<T>(
     clock: &impl Clock,
     call: impl Future<Output = Result<T, GithubError>> + Send,
 ) -> Result<T, GithubError> {
-    answered(clock, call).await.unwrap_or_else(|| Err(GithubError::Unknown(format!("within {} s", CALL_MAX.as_secs()))))
+    from_github_within(clock, CALL_MAX, call).await
+}
+
+/// The same for GitHub, with a limit of its own.
+async fn from_github_within<T>(
+    clock: &impl Clock,
+    limit: Duration,
+    call: impl Future<Output = Result<T, GithubError>> + Send,
+) -> Result<T, GithubError> {
+    let answer = answered(clock, limit, call).await;
+    answer.unwrap_or_else(|| Err(GithubError::Unknown(format!("within {:.1} s", limit.as_secs_f64()))))
 }
 
 /// The jobs that these facts are about and the world does not hold: new ones, and finished ones.

@@ -34,7 +34,10 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
     pub(super) async fn observe(&mut self, world: &mut World, report: &mut TickReport) -> Result<(), TickError> {
         let now = report.now;
         let machines = world.machines().next().is_some();
-        if self.observer.looked_at.is_some_and(|at| now.since(at) < OBSERVE_EVERY) {
+        if let Some(at) = self.observer.looked_at.filter(|at| now.since(*at) < OBSERVE_EVERY) {
+            if machines {
+                report.wake(at + OBSERVE_EVERY);
+            }
             return Ok(());
         }
         // An idle fleet is not polled: the next fact ends the silence.

@@ -92,3 +92,20 @@ fn a_registration_for_a_machine_that_is_being_ended_is_removed() {
     assert_eq!(*github.removed.lock().unwrap(), [RunnerId(1)]);
     assert_eq!(at_once(store.claim(&ending.instance)).unwrap().unwrap().sealed_config, None);
 }
+
+#[test]
+fn nothing_is_minted_while_the_switch_says_freeze() {
+    let (config, store, clock) = (config(), Arc::new(MemoryStore::default()), VirtualClock::at(START));
+    let machine = machine(&config, 0, 1, START);
+    write(&store, vec![machine.clone()], vec![]);
+    put_claim(&store, &machine);
+    at_once(store.set_switch(Switch::Freeze)).unwrap();
+    let github = Picky { refuses: "none", minted: AtomicI64::default(), removed: Mutex::default(), meanwhile: || () };
+    let github = Arc::new(github);
+    let registrar = Registrar::new(store.clone(), github.clone(), clock.clone(), PlainSealer);
+    assert_eq!(at_once(registrar.step(&config)).unwrap(), Minting::Wait(START + THAW_SEEN_WITHIN));
+    assert_eq!(github.minted.load(Ordering::Relaxed), 0);
+    at_once(store.set_switch(Switch::NoLaunch)).unwrap();
+    clock.set(START + THAW_SEEN_WITHIN);
+    assert_eq!(at_once(registrar.step(&config)).unwrap(), Minting::Minted(vec![machine.instance]));
+}

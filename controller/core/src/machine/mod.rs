@@ -149,11 +149,11 @@ pub enum MachinePhase {
     Registering(Timestamp),
     /// Listening: hot.
     Idle(Timestamp),
-    /// It has a job.
+    /// It has a job, says its agent or GitHub.
     Busy(Timestamp),
     /// A drain was ordered and not answered, or the listener runs on after its registration was removed.
     Draining(Timestamp),
-    /// Frozen, as the drain asked: the registration may be removed.
+    /// Frozen, as the drain asked: the registration may be removed, unless GitHub has named a job for it.
     Frozen(Timestamp),
     /// Its runner is over, well or badly; the instance is to be ended.
     Ended(Timestamp),
@@ -266,11 +266,20 @@ impl Machine {
         if let Some(at) = told.busy_at {
             return MachinePhase::Busy(at);
         }
-        if let Some(drain) = self.open_drain() {
-            return match told.frozen {
-                Some((order, at)) if order == drain.order => MachinePhase::Frozen(at),
-                Some(_) | None => MachinePhase::Draining(drain.ordered_at),
-            };
+        let drain = self.open_drain();
+        if let (Some(drain), Some((order, at))) = (drain, told.frozen)
+            && order == drain.order
+        {
+            return MachinePhase::Frozen(at);
+        }
+        // GitHub names a job for it: the agent's word is late, or lost.
+        if self.job.is_some()
+            && let Some(at) = told.listening_at.or(told.registered.as_ref().map(|(at, _)| *at))
+        {
+            return MachinePhase::Busy(at);
+        }
+        if let Some(drain) = drain {
+            return MachinePhase::Draining(drain.ordered_at);
         }
         if let Some(at) = told.listening_at {
             return match &self.drain {

@@ -20,9 +20,12 @@ pub const OTHER_BOOT_MAX: Duration = Duration::from_secs(2400);
 pub const REGISTER_MAX: Duration = Duration::from_secs(360);
 /// How long a drain may go unanswered: longer than the agent's own 20 s, so that it has thawed by then.
 pub const DRAIN_ANSWER_MAX: Duration = Duration::from_secs(60);
-/// How long after freezing GitHub may still be asked to remove the registration: shorter than the agent's own 20 s, after
-/// which the listener runs again and may get a job.
-pub const REMOVE_WITHIN: Duration = Duration::from_secs(15);
+/// After this long without an answer a frozen agent thaws by itself, and its listener may get a job.
+pub const THAWS_AFTER: Duration = Duration::from_secs(20);
+/// How long after freezing GitHub may still be asked to remove the registration: the request takes its time too.
+pub const REMOVE_WITHIN: Duration = Duration::from_secs(10);
+const _: () =
+    assert!(REMOVE_WITHIN.as_secs() * 2 <= THAWS_AFTER.as_secs() && THAWS_AFTER.as_secs() < DRAIN_ANSWER_MAX.as_secs());
 /// A plan that takes machines from what jobs count on, or gives some back, is followed by another one this soon.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How often the end of an instance that is still there is asked for again.
@@ -72,14 +75,15 @@ pub(super) fn answer_drains(plan: &mut Plan, world: &World, now: Timestamp) {
         let number = frozen_order;
         match (drain.removal, registration) {
             _ if now.since(drain.ordered_at) > DRAIN_ANSWER_MAX => unanswered(plan, machine, now),
+            // GitHub has named a job for this runner. Removing a busy registration can succeed, so it is not asked, and
+            // that it is gone says nothing.
+            _ if machine.job.is_some() && !drain.answered => {
+                plan.act(Action::Thaw { instance, number }, Reason::GithubSaysBusy);
+            }
             (Some(Removal::Gone), _) if !drain.answered => {
                 plan.act(Action::Kill { instance, number }, Reason::RegistrationGone);
             }
             (Some(Removal::Busy), _) if !drain.answered => {
-                plan.act(Action::Thaw { instance, number }, Reason::GithubSaysBusy);
-            }
-            // GitHub has named a job for this runner: removing a busy registration can succeed, so it is not asked.
-            (None, _) if machine.job.is_some() && !drain.answered => {
                 plan.act(Action::Thaw { instance, number }, Reason::GithubSaysBusy);
             }
             (None, Some(runner)) if machine.job.is_none() && now.since(frozen_at) <= REMOVE_WITHIN => {
@@ -91,10 +95,11 @@ pub(super) fn answer_drains(plan: &mut Plan, world: &World, now: Timestamp) {
 }
 
 /// Nobody answered: the agent runs its listener again by now. Without a registration no job can reach that, so the machine
-/// ends; with one it is idle again.
+/// ends, unless GitHub has named one before; with one it is idle again.
 fn unanswered(plan: &mut Plan, machine: &Machine, now: Timestamp) {
     let instance = machine.instance.clone();
-    if machine.drain.as_ref().is_some_and(|drain| drain.removal == Some(Removal::Gone)) {
+    let removed = machine.drain.as_ref().is_some_and(|drain| drain.removal == Some(Removal::Gone));
+    if removed && machine.job.is_none() {
         plan.act(Action::Terminate { instance }, Reason::NoAnswer);
     } else {
         plan.act(Action::CloseDrain { instance }, Reason::NoAnswer);
@@ -141,10 +146,9 @@ pub(super) fn overdue(plan: &mut Plan, world: &World, config: &FleetConfig, now:
         due(&state.registering, heard, REGISTER_MAX, &mut |plan, machine| {
             write_off(plan, machine, Reason::NeverListened, now)
         });
-        // GitHub says that a job runs there, so it gets a job's time.
+        // GitHub refused to remove it because a job runs there, so it gets a job's time.
         due(&state.registering, always, job_max, &mut |plan, machine| {
-            let refused = machine.drain.as_ref().is_some_and(|drain| drain.removal == Some(Removal::Busy));
-            if refused || machine.job.is_some() {
+            if machine.drain.as_ref().is_some_and(|drain| drain.removal == Some(Removal::Busy)) {
                 let instance = machine.instance.clone();
                 plan.act(Action::Terminate { instance }, Reason::JobTooLong { hours });
                 plan.wake(now + AGAIN);
@@ -174,8 +178,6 @@ fn doomed(plan: &mut Plan, machine: &Machine, now: Timestamp) {
 fn write_off(plan: &mut Plan, machine: &Machine, reason: Reason, now: Timestamp) {
     let instance = machine.instance.clone();
     match (&machine.told.registered, machine.drain.as_ref().and_then(|drain| drain.removal)) {
-        // Its agent is silent, but GitHub has named a job for its runner: it gets a job's time.
-        (Some(_), _) if machine.job.is_some() => {}
         (Some((_, registration)), None) => {
             plan.act(Action::Remove { instance, runner: registration.id }, reason);
         }

@@ -277,13 +277,18 @@ impl<'a> Launcher<'a> {
     }
 
     /// The best place for one more machine: shapes by preference; of each first its standby stock, then the zone that has
-    /// the fewest of them and no hold.
+    /// the fewest of them and no hold. Where the cloud asked for fewer requests it is not asked elsewhere instead: that is
+    /// no want of capacity, and lasts for seconds.
     fn place(&self, site: &Site) -> Result<Place, Wait> {
         let mut held: OnHold = None;
         for source in site.sources.iter().copied() {
             let Source { shape, standby, zones, .. } = &self.sources[source];
             if shape.market == Market::OnDemand && *standby > 0 && !zones.is_empty() {
                 return Ok(Place { source, zone: 0, origin: Origin::Standby });
+            }
+            let throttled = zones.iter().filter_map(|(_, _, hold)| *hold);
+            if let Some((until, kind)) = throttled.filter(|(_, kind)| *kind == LaunchErrorKind::Throttled).max() {
+                return Err(Wait::Held { until, kind });
             }
             let free = zones.iter().enumerate().filter(|(_, (_, _, hold))| hold.is_none());
             if let Some((zone, _)) = free.min_by_key(|(_, (_, load, _))| *load) {

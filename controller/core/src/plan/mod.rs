@@ -19,7 +19,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use demand::Wants;
-pub use endings::{BOOT_MAX, DRAIN_ANSWER_MAX, END_REPEAT, OTHER_BOOT_MAX, REGISTER_MAX, REMOVE_WITHIN};
+pub use endings::{BOOT_MAX, DRAIN_ANSWER_MAX, END_REPEAT, OTHER_BOOT_MAX, REGISTER_MAX, REMOVE_WITHIN, THAWS_AFTER};
 pub use reason::{Reason, Wait};
 pub use stalls::{STALLED_AFTER, STALLS_AT_ONCE, UNSERVABLE_FOR};
 use surplus::Done;

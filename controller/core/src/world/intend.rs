@@ -133,7 +133,9 @@ impl World {
         let offering = Offering { shape: purpose.shape.clone(), zone: purpose.zone.clone(), market: purpose.market };
         match &reply.error {
             Some(error) if purpose.origin == crate::machine::Origin::Cold => {
-                let strikes = self.last_hold(&offering).map_or(1, |hold| hold.strikes + 1);
+                // A throttled request says nothing about capacity.
+                let one_more = u32::from(error.kind != LaunchErrorKind::Throttled);
+                let strikes = self.last_hold(&offering).map_or(0, |hold| hold.strikes) + one_more;
                 let hold = Hold { until: now + hold_for(error.kind, strikes), offering, kind: error.kind, strikes };
                 batch.holds.push(hold.clone());
                 self.put_hold(hold);
