@@ -184,6 +184,7 @@ impl<'a> Judge<'a> {
             | MachinePhase::Idle(_)
             | MachinePhase::Busy(_)
             | MachinePhase::Draining(_)
+            | MachinePhase::Between(_)
             | MachinePhase::Ended(_)
             | MachinePhase::Ending(_)
             | MachinePhase::Gone(_) => Err("the agent has not given its key"),
@@ -199,9 +200,11 @@ impl<'a> Judge<'a> {
             self.now.since(since) > Duration::from_secs(u64::from(hours) * 3600)
         };
         match machine.phase() {
-            MachinePhase::Booting(_) | MachinePhase::Ready(_) | MachinePhase::Ended(_) | MachinePhase::Ending(_) => {
-                Ok(())
-            }
+            MachinePhase::Booting(_)
+            | MachinePhase::Ready(_)
+            | MachinePhase::Between(_)
+            | MachinePhase::Ended(_)
+            | MachinePhase::Ending(_) => Ok(()),
             MachinePhase::Registering(since) => must(removed.is_some() || over(since), "it holds a registration"),
             MachinePhase::Busy(since) => must(over(since), "it has a job"),
             MachinePhase::Idle(_) => Err("it may be getting a job: an idle runner is drained first"),

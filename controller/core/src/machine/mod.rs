@@ -155,6 +155,8 @@ pub enum MachinePhase {
     Draining(Timestamp),
     /// Frozen, as the drain asked: the registration may be removed, unless GitHub has named a job for it.
     Frozen(Timestamp),
+    /// Its listener ended without a job (GitHub removes idle registrations): its agent may claim again, if it is wanted.
+    Between(Timestamp),
     /// Its runner is over, well or badly; the instance is to be ended.
     Ended(Timestamp),
     /// Its end was committed.
@@ -174,6 +176,7 @@ impl MachinePhase {
             MachinePhase::Busy(_) => "busy",
             MachinePhase::Draining(_) => "draining",
             MachinePhase::Frozen(_) => "frozen",
+            MachinePhase::Between(_) => "between",
             MachinePhase::Ended(_) => "ended",
             MachinePhase::Ending(_) => "ending",
             MachinePhase::Gone(_) => "gone",
@@ -261,7 +264,7 @@ impl Machine {
         let told = &self.told;
         let failed = self.failed.as_ref().map(|(at, _)| *at);
         if let Some(at) = told.done.map(|(at, _)| at).or(told.drained_at).or(failed) {
-            return MachinePhase::Ended(at);
+            return if self.may_claim_again() { MachinePhase::Between(at) } else { MachinePhase::Ended(at) };
         }
         if let Some(at) = told.busy_at {
             return MachinePhase::Busy(at);
@@ -295,6 +298,14 @@ impl Machine {
             Some(at) => MachinePhase::Ready(at),
             None => MachinePhase::Booting(self.launched_at),
         }
+    }
+
+    /// Whether its session ended without a job, and nothing is against another one.
+    fn may_claim_again(&self) -> bool {
+        let told = &self.told;
+        let idle_to_the_end = told.done.is_some_and(|(_, ran)| !ran) && told.busy_at.is_none() && self.job.is_none();
+        let sound = told.drained_at.is_none() && self.failed.is_none() && self.interrupted_at.is_none();
+        idle_to_the_end && sound && self.open_drain().is_none()
     }
 
     /// The drain that is still under way: ordered, and neither refused nor given up.

@@ -18,6 +18,8 @@ pub const BOOT_MAX: Duration = Duration::from_secs(600);
 pub const OTHER_BOOT_MAX: Duration = Duration::from_secs(2400);
 /// How long from a mint to a listening runner. The listener's own session retries end after 4 minutes.
 pub const REGISTER_MAX: Duration = Duration::from_secs(360);
+/// How long after its listener ended without a job an agent may take to claim again: seconds, as a rule.
+pub const CLAIM_AGAIN_MAX: Duration = Duration::from_secs(60);
 /// How long a drain may go unanswered: longer than the agent's own 20 s, so that it has thawed by then.
 pub const DRAIN_ANSWER_MAX: Duration = Duration::from_secs(60);
 /// After this long without an answer a frozen agent thaws by itself, and its listener may get a job.
@@ -27,7 +29,7 @@ pub const REMOVE_WITHIN: Duration = Duration::from_secs(10);
 const _: () =
     assert!(REMOVE_WITHIN.as_secs() * 2 <= THAWS_AFTER.as_secs() && THAWS_AFTER.as_secs() < DRAIN_ANSWER_MAX.as_secs());
 /// A plan that takes machines from what jobs count on, or gives some back, is followed by another one this soon.
-const AGAIN: Duration = Duration::from_secs(1);
+pub(super) const AGAIN: Duration = Duration::from_secs(1);
 /// How often the end of an instance that is still there is asked for again.
 pub const END_REPEAT: Duration = Duration::from_secs(60);
 
@@ -58,8 +60,9 @@ fn over_because(machine: &Machine) -> Reason {
         return Reason::Failed(why.clone());
     }
     match machine.told.done {
-        Some((_, true)) => Reason::Done,
+        // It was drained, or warned by the cloud, before it ended.
         Some((_, false)) => Reason::EndedIdle,
+        Some((_, true)) => Reason::Done,
         None => Reason::Drained,
     }
 }

@@ -1,55 +1,75 @@
-//! Who goes first when a cap leaves too little for all: within a priority, one repository after the other.
+//! Who goes first when a cap leaves too little for all: within a priority, the repository that has least.
+//!
+//! Invariant: turns go on where the last plan left off. At a cap machines come free one at a time, so what a repository
+//! has already counts. A turn that began anew in every plan would give each of them to whoever waits longest.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::demand::Wants;
 use crate::time::Timestamp;
 use crate::world::World;
 
+/// A repository's part in this.
+struct Repository {
+    /// Machines that its jobs have.
+    has: u32,
+    /// Its queued jobs, oldest first, as indexes into the wants.
+    queued: VecDeque<(Timestamp, usize)>,
+}
+
 /// The order in which the jobs that are short of machines are served: indexes into `wants`, one for each machine.
 ///
-/// Of a class's queue the oldest jobs are taken to be served by the machines that are here or on their way; the rest waits
-/// for new ones. Repositories take turns, the one whose oldest job waits longest first.
+/// All queued jobs take their turns: the next one is that of the repository that has least, and of those the one that
+/// waits longest. The machines of a class that are here or on their way, or taken already, are for those of its jobs whose
+/// turn comes first; so a plan that is made again gives the same order, less what was launched.
 pub(super) fn turns(world: &World, wants: &[Wants]) -> Vec<usize> {
     let mut order = Vec::new();
     let mut from = 0;
     while from < wants.len() {
         let priority = wants[from].class.priority;
         let until = from + wants[from..].iter().take_while(|w| w.class.priority == priority).count();
-        order.extend(round_robin(waiting(world, wants, from..until)));
+        let mut covered: Vec<u32> = wants[from..until].iter().map(|want| want.queued - want.short()).collect();
+        for index in take_turns(repositories(world, wants, from..until)) {
+            match &mut covered[index - from] {
+                0 => order.push(index),
+                covered => *covered -= 1,
+            }
+        }
         from = until;
     }
     order
 }
 
-/// The waiting jobs of classes of one priority, by repository, oldest first.
-fn waiting(world: &World, wants: &[Wants], range: std::ops::Range<usize>) -> Vec<VecDeque<usize>> {
-    let mut by_repository: BTreeMap<Arc<str>, Vec<(Timestamp, usize)>> = BTreeMap::new();
-    for index in range {
-        let Some(state) = world.class(&wants[index].class.id) else {
-            continue;
-        };
-        let short = usize::try_from(wants[index].short()).unwrap_or(usize::MAX);
-        for ((at, _), repository) in state.queued.iter().rev().take(short) {
-            by_repository.entry(repository.clone()).or_default().push((*at, index));
+/// Repositories with queued jobs of classes of one priority.
+fn repositories(world: &World, wants: &[Wants], range: Range<usize>) -> Vec<Repository> {
+    let mut all: BTreeMap<Arc<str>, Repository> = BTreeMap::new();
+    for index in range.filter(|index| wants[*index].short() > 0) {
+        let queued = world.class(&wants[index].class.id).map(|state| state.queued.iter()).into_iter().flatten();
+        for ((at, _), name) in queued {
+            let start = || Repository { has: world.running_of(name), queued: VecDeque::new() };
+            all.entry(name.clone()).or_insert_with(start).queued.push_back((*at, index));
         }
     }
-    let mut queues: Vec<Vec<(Timestamp, usize)>> = by_repository.into_values().collect();
-    for queue in &mut queues {
-        queue.sort();
+    let mut all: Vec<Repository> = all.into_values().collect();
+    for repository in &mut all {
+        repository.queued.make_contiguous().sort_unstable();
     }
-    queues.sort_by_key(|queue| queue.first().copied());
-    queues.into_iter().map(|queue| queue.into_iter().map(|(_, index)| index).collect()).collect()
+    all
 }
 
-fn round_robin(mut queues: Vec<VecDeque<usize>>) -> Vec<usize> {
+/// Turn after turn until nobody waits.
+fn take_turns(mut all: Vec<Repository>) -> Vec<usize> {
+    let next = |one: &Repository, place: usize| one.queued.front().map(|(at, _)| Reverse((one.has, *at, place)));
+    let mut heap: BinaryHeap<_> = all.iter().enumerate().filter_map(|(place, one)| next(one, place)).collect();
     let mut order = Vec::new();
-    while !queues.is_empty() {
-        queues.retain_mut(|queue| {
-            order.extend(queue.pop_front());
-            !queue.is_empty()
-        });
+    while let Some(Reverse((_, _, place))) = heap.pop() {
+        let repository = &mut all[place];
+        order.extend(repository.queued.pop_front().map(|(_, index)| index));
+        repository.has += 1;
+        heap.extend(next(repository, place));
     }
     order
 }

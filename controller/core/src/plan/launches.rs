@@ -263,6 +263,12 @@ impl<'a> Launcher<'a> {
             let source = &self.sources[place.source];
             let affordable = self.budget.map_or(u32::MAX, |budget| budget.fits(source.price));
             if affordable == 0 {
+                // What is left is put aside for it, or those behind would spend every cent that comes free. But not for a
+                // machine that no budget of this size can ever pay.
+                let whole = self.config.fleet.budget_usd_per_hour.map(HourlyPrice::from_usd);
+                if whole.is_some_and(|whole| whole >= source.price) {
+                    self.budget = Some(HourlyPrice::ZERO);
+                }
                 return Some((count, Wait::Budget));
             }
             let stocked = match place.origin {

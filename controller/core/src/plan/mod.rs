@@ -19,7 +19,9 @@ use std::fmt;
 use std::time::Duration;
 
 pub use demand::Wants;
-pub use endings::{BOOT_MAX, DRAIN_ANSWER_MAX, END_REPEAT, OTHER_BOOT_MAX, REGISTER_MAX, REMOVE_WITHIN, THAWS_AFTER};
+pub use endings::{
+    BOOT_MAX, CLAIM_AGAIN_MAX, DRAIN_ANSWER_MAX, END_REPEAT, OTHER_BOOT_MAX, REGISTER_MAX, REMOVE_WITHIN, THAWS_AFTER,
+};
 pub use reason::{Reason, Wait};
 pub use stalls::{STALLED_AFTER, STALLS_AT_ONCE, UNSERVABLE_FOR};
 use surplus::Done;
@@ -206,9 +208,9 @@ pub fn plan(world: &World, config: &FleetConfig, policy: Policy, now: Timestamp)
     let wants = demand::wants(world, config, policy, &bounds);
     demand::wake_when_disbelieved(&mut plan, world, &wants, now);
     let replaced = stalls::note(&mut plan, world, &wants, now);
-    let ended = tiers::settle_ready(&mut plan, world, &wants);
+    let ended = tiers::settle_ready(&mut plan, world, &wants, now);
     let unmet = launches::launch(&mut plan, world, config, &wants, now);
-    surplus::drain(&mut plan, world, &wants, &Done { ended, replaced }, policy, unmet, now);
+    surplus::drain(&mut plan, world, &wants, &Done { ended, replaced }, (policy, config), unmet, now);
     surplus::retire(&mut plan, world, config);
     if policy == Policy::Target {
         surplus::stock(&mut plan, world, &bounds);

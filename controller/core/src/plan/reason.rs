@@ -67,6 +67,8 @@ pub enum Reason {
         /// Whose jobs.
         waiting: ClassId,
     },
+    /// The fleet or its pool is above a cap: the configuration has lowered it.
+    OverCap,
     /// The cloud will take the machine.
     Interrupted,
     /// Frozen, as asked.
@@ -105,6 +107,7 @@ impl Reason {
             Reason::TriedAgain => "tried_again",
             Reason::Unneeded => "unneeded",
             Reason::MakesRoom { .. } => "makes_room",
+            Reason::OverCap => "over_cap",
             Reason::Interrupted => "interrupted",
             Reason::Frozen => "frozen",
             Reason::RegistrationGone => "registration_gone",
@@ -139,6 +142,7 @@ impl fmt::Display for Reason {
             Reason::TriedAgain => f.write_str("it was unservable for long, and gets one more round"),
             Reason::Unneeded => f.write_str("ready, and nobody needs it"),
             Reason::MakesRoom { waiting } => write!(f, "makes room: jobs of {waiting} wait at a cap"),
+            Reason::OverCap => f.write_str("the fleet or its pool is above a cap"),
             Reason::Interrupted => f.write_str("the cloud will take it"),
             Reason::Frozen => f.write_str("frozen as asked, no sign of a job"),
             Reason::RegistrationGone => f.write_str("its registration is gone, no job can reach it"),

@@ -2,7 +2,7 @@
 //!
 //! Invariant: as many idle machines as there are untaken jobs are left alone: one of them is about to get each job.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::demand::Wants;
@@ -11,6 +11,8 @@ use super::reason::Reason;
 use super::{Action, Plan, Policy};
 use crate::config::{BoundsAt, FleetConfig, Standby};
 use crate::ids::{ClassId, InstanceId, PoolName};
+use crate::machine::Machine;
+use crate::money::HourlyPrice;
 use crate::ports::Switch;
 use crate::time::Timestamp;
 use crate::world::{World, count};
@@ -32,11 +34,12 @@ pub(super) fn drain(
     world: &World,
     wants: &[Wants],
     done: &Done,
-    policy: Policy,
+    (policy, config): (Policy, &FleetConfig),
     unmet: Vec<Unmet>,
     now: Timestamp,
 ) {
     let mut room = RoomWanted::new(world, unmet);
+    let mut excess = Excess::of(world, config);
     // Lowest priority first gives way.
     for (want, ended) in wants.iter().zip(&done.ended).rev() {
         let Some(state) = world.class(&want.class.id) else {
@@ -60,17 +63,20 @@ pub(super) fn drain(
             };
             let reason = if drained < beyond {
                 let lingers = beyond - drained <= keep_for_a_while && now.since(*since) < IDLE_LINGER;
-                if lingers && room.waiting(&want.class.pool).is_none() {
+                if lingers && room.waiting(&want.class.pool).is_none() && !excess.includes(machine) {
                     plan.wake_after(*since, IDLE_LINGER);
                     break; // They come by age: the rest is younger.
                 }
                 Reason::Surplus { idle, wanted: idle - beyond }
             } else if let Some(waiting) = room.waiting(&want.class.pool) {
                 Reason::MakesRoom { waiting: waiting.clone() }
+            } else if excess.includes(machine) {
+                Reason::OverCap
             } else {
                 break;
             };
             room.made_in(&want.class.pool);
+            excess.goes(machine);
             drained += 1;
             plan.act(Action::Drain { instance: instance.clone(), number: machine.next_drain_order() }, reason);
         }
@@ -85,11 +91,7 @@ impl RoomWanted {
     fn new(world: &World, unmet: Vec<Unmet>) -> RoomWanted {
         let mut room = RoomWanted(unmet);
         if !room.0.is_empty() {
-            let by_class = world.classes().flat_map(|(_, state)| state.draining.iter().chain(&state.doomed));
-            let by_class = by_class.filter_map(|(_, instance)| world.machine(instance));
-            for leaving in by_class.chain(world.frozen()).chain(world.ended()).chain(world.ending()) {
-                room.made_in(&leaving.purpose.pool);
-            }
+            leaving(world).for_each(|machine| room.made_in(&machine.purpose.pool));
         }
         room
     }
@@ -112,6 +114,61 @@ impl RoomWanted {
     }
 }
 
+/// What is above the caps: a configuration in flight may have lowered them. Machines with a job end with their jobs; idle
+/// ones give way at once.
+struct Excess {
+    machines: u32,
+    price: HourlyPrice,
+    pools: BTreeMap<PoolName, u32>,
+}
+
+impl Excess {
+    /// What is beyond the caps, and not on its way out already.
+    fn of(world: &World, config: &FleetConfig) -> Excess {
+        let (fleet, totals) = (&config.fleet, world.totals());
+        let budget = fleet.budget_usd_per_hour.map(HourlyPrice::from_usd);
+        let above = |max: Option<u32>, machines: u32| max.map_or(0, |max| machines.saturating_sub(max));
+        let pools = config.pools().iter().map(|pool| {
+            let machines = world.pool_totals(&pool.name).machines;
+            (pool.name.clone(), above(pool.max_runners, machines))
+        });
+        let mut excess = Excess {
+            machines: above(fleet.max_runners, totals.machines),
+            price: budget.map_or(HourlyPrice::ZERO, |budget| totals.price - budget),
+            pools: pools.filter(|(_, above)| *above > 0).collect(),
+        };
+        if !excess.is_none() {
+            leaving(world).for_each(|machine| excess.goes(machine));
+        }
+        excess
+    }
+
+    fn is_none(&self) -> bool {
+        self.machines == 0 && self.price == HourlyPrice::ZERO && self.pools.is_empty()
+    }
+
+    fn includes(&self, machine: &Machine) -> bool {
+        let in_pool = self.pools.get(&machine.purpose.pool).is_some_and(|above| *above > 0);
+        let dear = self.price > HourlyPrice::ZERO && machine.purpose.price > HourlyPrice::ZERO;
+        self.machines > 0 || dear || in_pool
+    }
+
+    fn goes(&mut self, machine: &Machine) {
+        self.machines = self.machines.saturating_sub(1);
+        self.price = self.price - machine.purpose.price;
+        if let Some(above) = self.pools.get_mut(&machine.purpose.pool) {
+            *above = above.saturating_sub(1);
+        }
+    }
+}
+
+/// Machines on their way out.
+fn leaving(world: &World) -> impl Iterator<Item = &Machine> {
+    let by_class = world.classes().flat_map(|(_, state)| state.draining.iter().chain(&state.doomed));
+    let by_class = by_class.filter_map(|(_, instance)| world.machine(instance));
+    by_class.chain(world.frozen()).chain(world.ended()).chain(world.ending())
+}
+
 /// Sends home the machines of classes that the configuration no longer has. Busy ones end with their jobs.
 pub(super) fn retire(plan: &mut Plan, world: &World, config: &FleetConfig) {
     for (_, state) in world.classes().filter(|(id, _)| config.class(id).is_none()) {
@@ -119,7 +176,7 @@ pub(super) fn retire(plan: &mut Plan, world: &World, config: &FleetConfig) {
             let (instance, number) = (machine.instance.clone(), machine.next_drain_order());
             plan.act(Action::Drain { instance, number }, Reason::ClassRemoved);
         }
-        for (_, instance) in &state.ready {
+        for (_, instance) in state.ready.iter().chain(&state.between) {
             plan.act(Action::Terminate { instance: instance.clone() }, Reason::ClassRemoved);
         }
     }

@@ -1,7 +1,7 @@
 //! One class's part of the world: its queue and its machines, by phase and age.
 //!
 //! Invariant: a machine stands in exactly one of the sets `booting`, `ready`, `registering`, `idle`, `draining`, `busy`,
-//! `doomed`, or in none (ended, ending, gone); `unmatched` is beside them.
+//! `between`, `doomed`, or in none (ended, ending, gone); `unmatched` is beside them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -33,6 +33,8 @@ pub struct ClassWorld {
     pub draining: BTreeSet<Since>,
     /// With a job.
     pub busy: BTreeSet<Since>,
+    /// Its listener ended without a job, and its agent may claim again.
+    pub between: BTreeSet<Since>,
     /// Not busy, and the cloud will take it: no supply.
     pub doomed: BTreeSet<Since>,
     /// Runners that reported a job which GitHub has not named yet.
@@ -45,6 +47,7 @@ impl ClassWorld {
         self.launching
             + count(self.booting.len())
             + count(self.ready.len())
+            + count(self.between.len())
             + count(self.registering.len())
             + count(self.idle.len())
     }

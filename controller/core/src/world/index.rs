@@ -79,16 +79,28 @@ impl World {
         if job.record.phase() == JobPhase::Waiting {
             return;
         }
+        let repository = &job.record.about.repository;
         let class = self.class_mut(&class.id);
         match (job.record.phase(), change) {
             (JobPhase::Queued, Change::In) => {
-                class.queued.insert(job.place_in_queue(), job.record.about.repository.clone());
+                class.queued.insert(job.place_in_queue(), repository.clone());
             }
             (JobPhase::Queued, Change::Out) => {
                 class.queued.remove(&job.place_in_queue());
             }
-            (JobPhase::Running, Change::In) => class.running += 1,
-            (JobPhase::Running, Change::Out) => class.running -= 1,
+            (JobPhase::Running, Change::In) => {
+                class.running += 1;
+                *self.running.entry(repository.clone()).or_default() += 1;
+            }
+            (JobPhase::Running, Change::Out) => {
+                class.running -= 1;
+                if let Some(running) = self.running.get_mut(repository) {
+                    *running -= 1;
+                    if *running == 0 {
+                        self.running.remove(repository);
+                    }
+                }
+            }
             (JobPhase::Waiting | JobPhase::Completed, _) => {}
         }
     }
@@ -171,6 +183,7 @@ impl World {
             Place::Ready => &mut self.class_mut(class).ready,
             Place::Registering => &mut self.class_mut(class).registering,
             Place::Idle => &mut self.class_mut(class).idle,
+            Place::Between => &mut self.class_mut(class).between,
             Place::Draining => &mut self.class_mut(class).draining,
             Place::Busy => &mut self.class_mut(class).busy,
             Place::Doomed => &mut self.class_mut(class).doomed,
@@ -225,6 +238,7 @@ enum Place {
     Draining,
     Frozen,
     Busy,
+    Between,
     /// Not busy, and the cloud will take it.
     Doomed,
     Ended,
@@ -242,6 +256,7 @@ impl Place {
             MachinePhase::Busy(at) => return (Place::Busy, at),
             MachinePhase::Draining(at) => return (Place::Draining, at),
             MachinePhase::Frozen(at) => return (Place::Frozen, at),
+            MachinePhase::Between(at) => return (Place::Between, at),
             MachinePhase::Ended(at) => return (Place::Ended, at),
             MachinePhase::Ending(at) => return (Place::Ending, at),
             MachinePhase::Gone(at) => return (Place::Gone, at),

@@ -64,6 +64,8 @@ pub struct World {
     classes: BTreeMap<ClassId, ClassWorld>,
     pools: BTreeMap<PoolName, Totals>,
     zone_load: BTreeMap<(ShapeId, Zone), u32>,
+    /// Running jobs by repository.
+    running: BTreeMap<Arc<str>, u32>,
     /// Runners that live jobs name.
     runners: BTreeSet<(RunnerName, JobKey)>,
     totals: Totals,
@@ -207,6 +209,11 @@ impl World {
     /// Every class that has or had something.
     pub fn classes(&self) -> impl Iterator<Item = (&ClassId, &ClassWorld)> {
         self.classes.iter()
+    }
+
+    /// How many jobs of a repository run on this fleet's classes.
+    pub fn running_of(&self, repository: &str) -> u32 {
+        self.running.get(repository).copied().unwrap_or(0)
     }
 
     /// What is launched and not terminated.
