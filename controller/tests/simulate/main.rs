@@ -7,6 +7,8 @@
 
 // In test modules an unwrap is a finding; the linter knows them by this attribute only.
 #[cfg(test)]
+mod caps;
+#[cfg(test)]
 mod commands;
 #[cfg(test)]
 mod cut_points;
