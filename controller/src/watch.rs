@@ -1,12 +1,16 @@
 //! The configuration file, watched: a good change comes into force in flight, a bad one is told and changes nothing.
 //!
-//! Secrets are read again at every look, so that a rotation needs no restart.
+//! A change counts once two looks have seen it: an editor may be half way through the file, and half a file can be valid.
+//! The secrets of the configuration in force are read again at every look, so that a rotation needs no restart; neither a
+//! bad file nor another secret that cannot be read holds it up.
+//!
+//! Invariant: there is always a configuration in force, and a value for each of its secrets.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_core::config::{Diagnostic, FleetConfig};
+use muster_core::config::{Diagnostic, FleetConfig, SecretRef};
 use muster_core::ports::{Store, StoreError};
 use muster_webhook::live::LiveConfig;
 use muster_webhook::signature::{Secrets, SecretsError};
@@ -62,33 +66,53 @@ pub struct Loaded {
 /// [`ConfigFileError`].
 pub fn load(path: &Path) -> Result<Loaded, ConfigFileError> {
     let shown = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigFileError::Read { path: shown.clone(), source })?;
-    let parsed = FleetConfig::parse(&shown, &text);
-    let Some(config) = parsed.config else { return Err(ConfigFileError::Invalid(shown, parsed.errors)) };
-    let secrets = secrets(&config, path)?;
-    Ok(Loaded { text, config, secrets, warnings: parsed.warnings })
+    let text = read(path)?;
+    let (config, warnings) = parse(&shown, &text)?;
+    let secrets = config.github.webhook_secrets.iter().map(|reference| secret::read(reference, beside(path)));
+    let secrets = secrets.collect::<Result<_, _>>()?;
+    Ok(Loaded { text, config, secrets, warnings })
 }
 
-fn secrets(config: &FleetConfig, path: &Path) -> Result<Vec<Vec<u8>>, SecretError> {
-    let beside = path.parent().unwrap_or(Path::new("."));
-    config.github.webhook_secrets.iter().map(|reference| secret::read(reference, beside)).collect()
+fn read(path: &Path) -> Result<String, ConfigFileError> {
+    std::fs::read_to_string(path).map_err(|source| ConfigFileError::Read { path: path.display().to_string(), source })
+}
+
+fn parse(shown: &str, text: &str) -> Result<(FleetConfig, Vec<Diagnostic>), ConfigFileError> {
+    let parsed = FleetConfig::parse(shown, text);
+    match parsed.config {
+        Some(config) => Ok((config, parsed.warnings)),
+        None => Err(ConfigFileError::Invalid(shown.to_owned(), parsed.errors)),
+    }
+}
+
+fn beside(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
 }
 
 /// Watches a configuration file.
 pub struct ConfigWatch {
     path: PathBuf,
-    /// The last text that was looked at, good or bad.
+    /// The text in force.
     seen: String,
-    /// The secrets in force.
-    secrets_seen: Vec<Vec<u8>>,
-    /// What was last complained of, so that it is said once.
-    complaint: Option<String>,
+    /// Another text, as the last look saw it.
+    candidate: Option<String>,
+    /// Another text that was found bad, and what is wrong with it.
+    refused: Option<(String, String)>,
+    /// The last good values of secrets.
+    values: Vec<(SecretRef, Vec<u8>)>,
+    /// The webhook secrets in force.
+    in_force: Vec<Vec<u8>>,
+    /// What is wrong now, as it was last told.
+    told: Option<String>,
 }
 
 impl ConfigWatch {
     /// Watches the file that `loaded` came from.
     pub fn new(path: PathBuf, loaded: &Loaded) -> ConfigWatch {
-        ConfigWatch { path, seen: loaded.text.clone(), secrets_seen: loaded.secrets.clone(), complaint: None }
+        let references = loaded.config.github.webhook_secrets.iter().cloned();
+        let in_force = loaded.secrets.clone();
+        let values = references.zip(in_force.iter().cloned()).collect();
+        ConfigWatch { path, seen: loaded.text.clone(), candidate: None, refused: None, values, in_force, told: None }
     }
 
     /// Looks once.
@@ -96,47 +120,110 @@ impl ConfigWatch {
     /// # Errors
     /// That of the store, when a good configuration cannot be kept.
     pub async fn look(&mut self, live: &LiveConfig, secrets: &Secrets, store: &impl Store) -> Result<(), StoreError> {
-        match load(&self.path) {
-            Ok(loaded) => {
-                if loaded.secrets != self.secrets_seen && self.rotate(&loaded.secrets, secrets) {
-                    info!(target: "muster::config", live = loaded.secrets.len(), "webhook secrets rotated");
-                }
-                if loaded.text != self.seen {
-                    store.put_config(&loaded.text).await?;
-                    self.seen = loaded.text;
-                    live.replace(Arc::new(loaded.config));
-                    info!(target: "muster::config", path = %self.path.display(), "new configuration");
-                    for warning in &loaded.warnings {
-                        warn!(target: "muster::config", %warning);
-                    }
-                } else if self.complaint.is_some() {
-                    // Back to the text in force.
-                    live.replace(live.snapshot());
-                }
-                self.complaint = None;
-            }
-            Err(refused) => {
-                let why = refused.to_string();
-                if self.complaint.as_ref() != Some(&why) {
-                    error!(target: "muster::config", %refused, "the last good configuration stays in force");
+        let of_file = self.look_at_file(live, store).await?;
+        let of_secrets = self.look_at_secrets(&live.snapshot(), secrets);
+        let wrong = of_file.or(of_secrets);
+        if wrong != self.told {
+            match &wrong {
+                Some(why) => {
+                    error!(target: "muster::config", %why, "what was good last stays in force");
                     live.refuse(why.clone());
-                    self.complaint = Some(why);
                 }
+                None => live.replace(live.snapshot()),
             }
+            self.told = wrong;
         }
         Ok(())
     }
 
-    fn rotate(&mut self, fresh: &[Vec<u8>], secrets: &Secrets) -> bool {
-        match secrets.rotate(fresh) {
-            Ok(()) => {
-                self.secrets_seen = fresh.to_vec();
-                true
+    /// Takes in a text that stays; says what is wrong with the file.
+    async fn look_at_file(&mut self, live: &LiveConfig, store: &impl Store) -> Result<Option<String>, StoreError> {
+        let text = match read(&self.path) {
+            Ok(text) => text,
+            Err(error) => return Ok(Some(error.to_string())),
+        };
+        if text == self.seen {
+            (self.candidate, self.refused) = (None, None);
+            return Ok(None);
+        }
+        if let Some((_, why)) = self.refused.as_ref().filter(|(refused, _)| *refused == text) {
+            return Ok(Some(why.clone()));
+        }
+        if self.candidate.as_ref() != Some(&text) {
+            self.candidate = Some(text);
+            return Ok(self.refused.as_ref().map(|(_, why)| why.clone()));
+        }
+        let config = match self.judge(text.clone()).await {
+            Ok(config) => config,
+            Err(error) => {
+                let why = error.to_string();
+                self.refused = Some((text, why.clone()));
+                return Ok(Some(why));
             }
-            Err(refused) => {
-                error!(target: "muster::config", %refused, "the last good webhook secrets stay in force");
-                false
+        };
+        store.put_config(&text).await?;
+        self.seen = text;
+        (self.candidate, self.refused) = (None, None);
+        live.replace(Arc::new(config));
+        info!(target: "muster::config", path = %self.path.display(), "new configuration");
+        Ok(None)
+    }
+
+    /// Whether a text can come into force. A large one takes its time, and not that of the door.
+    async fn judge(&mut self, text: String) -> Result<FleetConfig, ConfigFileError> {
+        let shown = self.path.display().to_string();
+        let judged = tokio::task::spawn_blocking(move || parse(&shown, &text)).await;
+        let (config, warnings) = judged.unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()))?;
+        for reference in &config.github.webhook_secrets {
+            self.value(reference)?;
+        }
+        for warning in &warnings {
+            warn!(target: "muster::config", %warning);
+        }
+        Ok(config)
+    }
+
+    /// Reads the secrets of the configuration in force again; says which cannot be read.
+    fn look_at_secrets(&mut self, config: &FleetConfig, secrets: &Secrets) -> Option<String> {
+        let references = &config.github.webhook_secrets;
+        let mut wrong = None;
+        for reference in references {
+            if let Err(error) = self.refresh(reference) {
+                wrong = wrong.or(Some(error.to_string()));
             }
         }
+        self.values.retain(|(known, _)| references.contains(known));
+        let fresh: Vec<Vec<u8>> = references.iter().filter_map(|reference| self.known(reference)).collect();
+        if fresh != self.in_force {
+            match secrets.rotate(&fresh) {
+                Ok(()) => {
+                    info!(target: "muster::config", live = fresh.len(), "webhook secrets rotated");
+                    self.in_force = fresh;
+                }
+                Err(refused) => wrong = wrong.or(Some(format!("webhook_secrets: {refused}"))),
+            }
+        }
+        wrong
+    }
+
+    fn known(&self, reference: &SecretRef) -> Option<Vec<u8>> {
+        self.values.iter().find(|(known, _)| known == reference).map(|(_, value)| value.clone())
+    }
+
+    /// Makes sure that a secret has a value, if only its last good one.
+    fn value(&mut self, reference: &SecretRef) -> Result<(), SecretError> {
+        match self.refresh(reference) {
+            Err(error) if self.known(reference).is_none() => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn refresh(&mut self, reference: &SecretRef) -> Result<(), SecretError> {
+        let value = secret::read(reference, beside(&self.path))?;
+        match self.values.iter_mut().find(|(known, _)| known == reference) {
+            Some((_, known)) => *known = value,
+            None => self.values.push((reference.clone(), value)),
+        }
+        Ok(())
     }
 }

@@ -57,6 +57,25 @@ impl Answer {
         Answer::error(StatusCode::PAYLOAD_TOO_LARGE, format!("the body has more than {limit} bytes"), remedy)
     }
 
+    /// A body of an agent that is longer than `limit` bytes.
+    pub fn agent_too_large(limit: usize) -> Answer {
+        let remedy = "send less; a claim has a few kilobytes, most of them its proof";
+        Answer::error(StatusCode::PAYLOAD_TOO_LARGE, format!("the body has more than {limit} bytes"), remedy)
+    }
+
+    /// A body that did not come within `limit`.
+    pub fn slow_body(limit: Duration) -> Answer {
+        let text = format!("the body did not come within {} s", limit.as_secs());
+        Answer::error(StatusCode::REQUEST_TIMEOUT, text, "send it again, faster")
+    }
+
+    /// The door itself has failed.
+    pub fn own_fault() -> Answer {
+        let remedy = "send it again; if it stays so, report the log";
+        Answer::error(StatusCode::SERVICE_UNAVAILABLE, "the door failed; nothing is known to be stored", remedy)
+            .retry(UNAVAILABLE_RETRY)
+    }
+
     /// A body that could not be read to its end.
     pub fn broken_body() -> Answer {
         Answer::error(StatusCode::BAD_REQUEST, "the body broke off", "send it again")
@@ -74,11 +93,19 @@ impl Answer {
         Answer::error(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method", remedy)
     }
 
-    /// A body of an agent that is not what the protocol says. The parser's own text may quote the body: it is not used.
-    pub fn bad_body(error: &serde_json::Error) -> Answer {
+    /// A body of an agent that is not what the protocol says, and the path of what is wrong in it. The parser's own text
+    /// may quote the body: no more of it is used than the name of a field of ours that is missing.
+    pub fn bad_body(path: &str, error: &serde_json::Error) -> Answer {
         let at = format!("line {}, column {}", error.line(), error.column());
-        let text = if error.is_data() {
-            format!("the body is JSON, but a field is missing or of another type ({at})")
+        let said = error.to_string();
+        let missing = said.strip_prefix("missing field `").and_then(|rest| rest.split_once('`'));
+        let text = if let Some((field, _)) = missing {
+            let within = if path == "." { String::new() } else { format!(" in `{path}`") };
+            format!("the field `{field}` is missing{within} ({at})")
+        } else if error.is_data() && path == "." {
+            format!("the body is JSON, but not an object with the fields of the protocol ({at})")
+        } else if error.is_data() {
+            format!("`{path}` is not of the type or not one of the words of the protocol ({at})")
         } else {
             format!("the body is not JSON ({at})")
         };

@@ -24,6 +24,19 @@ pub(crate) enum BodyError {
     Broken,
 }
 
+/// Reads a body of at most `limit` bytes to its end and keeps nothing of it.
+pub(crate) async fn drain(mut body: Body, limit: usize) -> Result<(), BodyError> {
+    let mut read = 0_usize;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| BodyError::Broken)?;
+        read = read.saturating_add(frame.data_ref().map_or(0, Bytes::len));
+        if read > DRAINED_BYTES_MAX {
+            break;
+        }
+    }
+    if read > limit { Err(BodyError::TooLarge) } else { Ok(()) }
+}
+
 /// The whole body, if it has at most `limit` bytes.
 pub(crate) async fn read(mut body: Body, limit: usize) -> Result<Bytes, BodyError> {
     let mut first = Bytes::new();

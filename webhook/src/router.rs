@@ -28,12 +28,15 @@ use crate::claims::{ClaimError, Claims};
 use crate::clock::Clock;
 use crate::delivery::DeliveryHeaders;
 use crate::live::LiveConfig;
+use crate::pulse::Pulse;
 use crate::reports::{ReportError, Reports};
 use crate::seal::Sealer;
 use crate::signature::Secrets;
 use crate::wakers::Wakers;
 use crate::webhook::{Ignored, Outcome, WebhookError, Webhooks};
 
+/// A delivery's body must be here within this long: GitHub ends a delivery after 10 s.
+const BODY_WITHIN: Duration = Duration::from_secs(20);
 /// How long a health check waits for the ledger.
 const HEALTH_WAIT: Duration = Duration::from_secs(2);
 /// The version that `/healthz` tells.
@@ -61,6 +64,8 @@ pub struct DoorParts<S, I, C> {
     pub registrar: Arc<dyn Bell>,
     /// Wakes agents' long polls.
     pub wakers: Arc<Wakers>,
+    /// How the scaler is, where it runs in the same process.
+    pub pulse: Option<Arc<Pulse>>,
 }
 
 /// The door.
@@ -68,6 +73,7 @@ pub struct Door<S, I, C> {
     store: Arc<S>,
     clock: Arc<C>,
     config: Arc<LiveConfig>,
+    pulse: Option<Arc<Pulse>>,
     webhooks: Webhooks<S, C>,
     claims: Claims<S, I, C>,
     reports: Reports<S, C>,
@@ -81,7 +87,7 @@ where
 {
     /// A door of these parts.
     pub fn new(parts: DoorParts<S, I, C>) -> Door<S, I, C> {
-        let DoorParts { store, identity, clock, secrets, config, sealer, bell, registrar, wakers } = parts;
+        let DoorParts { store, identity, clock, secrets, config, sealer, bell, registrar, wakers, pulse } = parts;
         Door {
             webhooks: Webhooks::new(store.clone(), clock.clone(), secrets, config.clone(), bell.clone()),
             claims: Claims::new(
@@ -97,6 +103,7 @@ where
             store,
             clock,
             config,
+            pulse,
         }
     }
 
@@ -134,20 +141,40 @@ where
     I: Identity + 'static,
     C: Clock + 'static,
 {
-    let body = match body::read(body, WEBHOOK_BYTES_MAX).await {
-        Ok(body) => body,
-        Err(e) => {
+    let read = async {
+        match DeliveryHeaders::from_http(&headers).signature.plausible() {
+            Ok(()) => body::read(body, WEBHOOK_BYTES_MAX).await.map(Ok),
+            // It cannot be believed whatever it says: read to its end, so that the answer is heard, but not kept.
+            Err(signature) => body::drain(body, WEBHOOK_BYTES_MAX).await.map(|()| Err(signature)),
+        }
+    };
+    let body = match tokio::time::timeout(BODY_WITHIN, read).await {
+        Ok(Ok(Ok(body))) => body,
+        Ok(Ok(Err(signature))) => {
+            let refused = Err(WebhookError::Signature(signature));
+            note_webhook(&refused, &DeliveryHeaders::from_http(&headers));
+            return to_response(answer::webhook(&refused));
+        }
+        Ok(Err(e)) => {
             rejected(match e {
                 BodyError::TooLarge => "too_large",
                 BodyError::Broken => "broken_body",
             });
             return no_body(e, WEBHOOK_BYTES_MAX);
         }
+        Err(_) => {
+            rejected("body_too_slow");
+            return to_response(Answer::slow_body(BODY_WITHIN));
+        }
     };
-    let delivery = DeliveryHeaders::from_http(&headers);
-    let result = door.webhooks.receive(&delivery, &body).await;
-    note_webhook(&result, &delivery);
-    to_response(answer::webhook(&result))
+    // A task of its own: GitHub hangs up after 10 s, and a fact that is stored by then must be told to the scaler too.
+    let receiving = tokio::spawn(async move {
+        let delivery = DeliveryHeaders::from_http(&headers);
+        let result = door.webhooks.receive(&delivery, &body).await;
+        note_webhook(&result, &delivery);
+        to_response(answer::webhook(&result))
+    });
+    receiving.await.unwrap_or_else(|_| to_response(Answer::own_fault()))
 }
 
 fn note_webhook(result: &Result<Outcome, WebhookError>, headers: &DeliveryHeaders<'_>) {
@@ -236,8 +263,15 @@ where
 }
 
 async fn agent_body<T: DeserializeOwned>(body: Body) -> Result<T, Response> {
-    let body = body::read(body, RUNNER_BYTES_MAX).await.map_err(|e| no_body(e, RUNNER_BYTES_MAX))?;
-    serde_json::from_slice(&body).map_err(|e| to_response(Answer::bad_body(&e)))
+    let body = body::read(body, RUNNER_BYTES_MAX).await.map_err(|e| match e {
+        BodyError::TooLarge => to_response(Answer::agent_too_large(RUNNER_BYTES_MAX)),
+        BodyError::Broken => to_response(Answer::broken_body()),
+    })?;
+    let mut json = serde_json::Deserializer::from_slice(&body);
+    let read = serde_path_to_error::deserialize(&mut json);
+    let read = read.map_err(|e| (e.path().to_string(), e.into_inner()));
+    let read = read.and_then(|read| json.end().map(|()| read).map_err(|e| (".".to_owned(), e)));
+    read.map_err(|(path, e)| to_response(Answer::bad_body(&path, &e)))
 }
 
 fn no_body(error: BodyError, limit: usize) -> Response {
@@ -260,7 +294,8 @@ where
         () = door.clock.sleep(HEALTH_WAIT) => Some("the ledger does not answer".to_owned()),
     };
     let config = door.config.problem().map(|why| format!("the latest configuration was refused: {why}"));
-    let wrong: Vec<String> = ledger.into_iter().chain(config).collect();
+    let scaler = door.pulse.as_ref().and_then(|pulse| pulse.trouble(door.clock.now()));
+    let wrong: Vec<String> = ledger.into_iter().chain(config).chain(scaler).collect();
     to_response(match wrong.is_empty() {
         true => Answer::new(StatusCode::OK, json!({ "version": VERSION })),
         false => {

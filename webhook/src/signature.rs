@@ -73,6 +73,26 @@ pub enum SignatureHeader<'a> {
     Sha256(&'a [u8]),
 }
 
+impl SignatureHeader<'_> {
+    /// The signature that it claims.
+    fn claimed(self) -> Result<[u8; TAG_BYTES], SignatureError> {
+        match self {
+            SignatureHeader::Absent => Err(SignatureError::Absent),
+            SignatureHeader::Sha1Only => Err(SignatureError::Sha1Only),
+            SignatureHeader::Repeated => Err(SignatureError::Malformed),
+            SignatureHeader::Sha256(value) => tag(value).ok_or(SignatureError::Malformed),
+        }
+    }
+
+    /// Whether it could be right for some body.
+    ///
+    /// # Errors
+    /// Why not, whatever the body.
+    pub fn plausible(self) -> Result<(), SignatureError> {
+        self.claimed().map(|_| ())
+    }
+}
+
 /// Secrets that cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum SecretsError {
@@ -112,12 +132,7 @@ impl Secrets {
     /// # Errors
     /// [`SignatureError`]; nothing of the body was looked at but its hash.
     pub fn check<'a>(&self, header: SignatureHeader<'_>, body: &'a [u8]) -> Result<Signed<'a>, SignatureError> {
-        let claimed = match header {
-            SignatureHeader::Absent => return Err(SignatureError::Absent),
-            SignatureHeader::Sha1Only => return Err(SignatureError::Sha1Only),
-            SignatureHeader::Repeated => return Err(SignatureError::Malformed),
-            SignatureHeader::Sha256(value) => tag(value).ok_or(SignatureError::Malformed)?,
-        };
+        let claimed = header.claimed()?;
         let keyed = self.keyed.load();
         let good = keyed.iter().any(|key| key.clone().chain_update(body).verify_slice(&claimed).is_ok());
         if good { Ok(Signed { body }) } else { Err(SignatureError::Wrong) }

@@ -106,6 +106,10 @@ pub struct Webhooks<S, C> {
     failing: AtomicBool,
 }
 
+/// What is written to find out whether the ledger has recovered: more than a fact has. A disk that is all but full takes a
+/// small row, and not the next delivery.
+const PROBE_BYTES: usize = 65_536;
+
 impl<S: Store, C: Clock> Webhooks<S, C> {
     /// The receiving end over these ports. `bell` wakes the scaler.
     pub fn new(
@@ -125,7 +129,8 @@ impl<S: Store, C: Clock> Webhooks<S, C> {
             return None;
         }
         let now = self.clock.now();
-        match self.store.use_once(&format!("health-{}", now.unix_ms()), now).await {
+        let probe = format!("health-{}-{}", now.unix_ms(), "0".repeat(PROBE_BYTES));
+        match self.store.use_once(&probe, now).await {
             Ok(_) => {
                 self.failing.store(false, Ordering::Relaxed);
                 None

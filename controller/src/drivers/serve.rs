@@ -16,6 +16,7 @@ use muster_store::{SqliteOptions, SqliteStore, Upkeep};
 use muster_webhook::bell::{Bell, NotifyBell};
 use muster_webhook::clock::{Clock, SystemClock};
 use muster_webhook::live::LiveConfig;
+use muster_webhook::pulse::Pulse;
 use muster_webhook::seal::HpkeSealer;
 use muster_webhook::signature::Secrets;
 use muster_webhook::wakers::Wakers;
@@ -109,6 +110,7 @@ pub async fn run(options: &Options, ready: impl FnOnce(SocketAddr) -> bool) -> a
         wakers: Arc::new(Wakers::in_process()),
         bell: bell.clone(),
         claims_bell: Arc::new(NotifyBell::default()),
+        pulse: Arc::new(Pulse::starting(clock.now())),
     };
     let outside = Outside::new(universe, clock.clone(), &format!("http://{address}"), &own_secret, identity.clone())?;
     let registrar = Registrar::new(store.clone(), parts.github.clone(), clock, HpkeSealer);
@@ -152,9 +154,11 @@ pub async fn run(options: &Options, ready: impl FnOnce(SocketAddr) -> bool) -> a
         Ok(())
     });
     info!(target: "muster::serve", %address, db = %options.db.display(), "serving");
+    // Before anybody is told that we are here: a signal may follow at once.
+    let mut asked = Signals::listen()?;
     if ready(address) {
         tokio::select! {
-            () = signal() => info!(target: "muster::serve", "asked to end"),
+            () = asked.heard() => info!(target: "muster::serve", "asked to end"),
             Some(ended) = tasks.join_next() => {
                 stop.send_replace(true);
                 ended.context("a task died")??;
@@ -185,20 +189,40 @@ async fn prune(store: &impl Upkeep, stop: watch::Receiver<bool>) {
     }
 }
 
+/// What ends the service: SIGTERM, or Ctrl-C.
 #[cfg(unix)]
-async fn signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        let _ = tokio::signal::ctrl_c().await;
-        return;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    /// From now on no signal is missed, and none ends the process by itself.
+    fn listen() -> std::io::Result<Signals> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn heard(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 
+/// What ends the service: Ctrl-C.
 #[cfg(not(unix))]
-async fn signal() {
-    let _ = tokio::signal::ctrl_c().await;
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        Ok(Signals)
+    }
+
+    async fn heard(&mut self) {
+        let _ = tokio::signal::ctrl_c().await;
+    }
 }

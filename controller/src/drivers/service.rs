@@ -17,12 +17,13 @@ use muster_core::world::World;
 use muster_webhook::bell::{Bell, NotifyBell};
 use muster_webhook::clock::Clock;
 use muster_webhook::live::LiveConfig;
+use muster_webhook::pulse::Pulse;
 use muster_webhook::seal::Sealer;
 use muster_webhook::signature::Secrets;
 use muster_webhook::wakers::Wakers;
 use muster_webhook::{Door, DoorParts};
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower_http::timeout::RequestBodyTimeoutLayer;
 use tracing::{debug, error, info, warn};
 
@@ -37,9 +38,13 @@ pub const TICK_AT_LEAST: Duration = Duration::from_secs(60);
 /// After a failure the scaler and the registrar pause for this long.
 pub const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(2);
 /// A request's head must be here within this long, on the wall; idle connections are closed after it.
-pub const HEAD_WITHIN: Duration = Duration::from_secs(30);
+pub const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// A body of which nothing came for this long, on the wall, is given up. GitHub ends a delivery after 10 s.
 pub const BODY_STALLS_AFTER: Duration = Duration::from_secs(15);
+/// Connections at once: every agent holds one for its long poll.
+const CONNECTIONS_MAX: usize = 16_384;
+/// Open files that connections leave to the ledger, the logs and the calls to the outside.
+const DESCRIPTORS_KEPT: usize = 64;
 /// After a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Claims are looked for this often even if no bell rang.
@@ -65,6 +70,8 @@ pub struct Parts<S, C, G, K> {
     pub bell: Arc<NotifyBell>,
     /// Wakes the registrar.
     pub claims_bell: Arc<NotifyBell>,
+    /// How the scaler is.
+    pub pulse: Arc<Pulse>,
 }
 
 impl<S, C, G, K: Clone> Clone for Parts<S, C, G, K> {
@@ -79,6 +86,7 @@ impl<S, C, G, K: Clone> Clone for Parts<S, C, G, K> {
             wakers: self.wakers.clone(),
             bell: self.bell.clone(),
             claims_bell: self.claims_bell.clone(),
+            pulse: self.pulse.clone(),
         }
     }
 }
@@ -122,6 +130,7 @@ where
             bell: self.bell,
             registrar: self.claims_bell,
             wakers: self.wakers,
+            pulse: Some(self.pulse),
         };
         listen(listener, Door::new(parts).router(), stop).await;
         Ok(())
@@ -156,6 +165,7 @@ where
             let wake_at = match reconciler.tick(&mut probe).await {
                 Ok(report) => {
                     let took = began.elapsed();
+                    self.pulse.good(self.clock.now());
                     self.after_tick(&report);
                     if let Some(world) = reconciler.world() {
                         if let Some(telemetry) = &mut telemetry
@@ -169,6 +179,7 @@ where
                 }
                 Err(error) => {
                     error!(target: "muster::scaler", %error, "the tick failed; the next one starts from the ledger");
+                    self.pulse.failed(error.to_string());
                     Some(self.clock.now() + PAUSE_AFTER_FAILURE)
                 }
             };
@@ -250,15 +261,16 @@ where
 async fn listen(listener: TcpListener, router: Router, stop: watch::Receiver<bool>) {
     let router = router.layer(RequestBodyTimeoutLayer::new(BODY_STALLS_AFTER));
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).half_close(true);
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX.min(descriptors().saturating_sub(DESCRIPTORS_KEPT))));
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = accept(&listener, &places) => accepted,
             () = stopped(stop.clone()) => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, place) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, as a rule: others must end first.
                 warn!(target: "muster::door", %error, "a connection could not be accepted");
@@ -269,6 +281,7 @@ async fn listen(listener: TcpListener, router: Router, stop: watch::Receiver<boo
         let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
         let watched = graceful.watch(connection);
         tokio::spawn(async move {
+            let _place = place;
             if let Err(error) = watched.await {
                 debug!(target: "muster::door", %error, "a connection broke off");
             }
@@ -276,6 +289,21 @@ async fn listen(listener: TcpListener, router: Router, stop: watch::Receiver<boo
     }
     drop(listener);
     graceful.shutdown().await;
+}
+
+/// A connection and its place; waits while there is none left.
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let place = places.clone().acquire_owned().await.map_err(std::io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, place))
+}
+
+/// How many files this process may have open; many, where that cannot be learned.
+fn descriptors() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let soft =
+        limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse().ok());
+    soft.unwrap_or(usize::MAX)
 }
 
 /// Ready once the watch says stop, or its sender is gone.

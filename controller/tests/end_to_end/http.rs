@@ -1,5 +1,8 @@
 //! The door's answers, over TCP.
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+
 use muster_tests::{Happening, JobDelivery, recorded, sign};
 use serde_json::{Value, json};
 
@@ -106,5 +109,37 @@ async fn every_answer_of_the_table() {
     let mut jobs: Vec<Value> = fleet.ledger().iter().map(|entry| entry["job_id"].clone()).collect();
     jobs.sort_by_key(Value::as_i64);
     assert_eq!(jobs, [json!(41), json!(42)]);
+    server.end();
+}
+
+/// GitHub hangs up after ten seconds, and proxies half-close: what was sent whole is stored, told, and answered if anybody
+/// still listens.
+#[test]
+fn a_client_that_has_said_all_and_leaves_is_heard() {
+    let fleet = Fleet::new(SERVES_RECORDED);
+    let server = fleet.serve();
+    let send = |number: i64| {
+        let body = job(number, &["gpu"]).body();
+        let signature = sign(SECRET.as_bytes(), body.as_bytes());
+        let head = format!(
+            "POST /webhook HTTP/1.1\r\nHost: door\r\nContent-Type: application/json\r\nX-GitHub-Event: workflow_job\r\n\
+             X-Hub-Signature-256: {signature}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let mut stream = TcpStream::connect(server.door.address()).unwrap();
+        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        stream
+    };
+    let mut half = send(1);
+    half.shutdown(Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    half.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+    for number in 2..20 {
+        drop(send(number));
+    }
+    for number in 1..20 {
+        server.logged("the event", |line| line["target"] == "muster::event" && line["fields"]["job"] == number);
+    }
     server.end();
 }

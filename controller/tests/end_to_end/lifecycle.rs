@@ -50,6 +50,15 @@ fn what_it_cannot_begin_with_is_told_by_its_exit_code() {
     assert_eq!(fs::read_to_string(fleet.file("muster.sqlite")).unwrap(), "somebody's notes");
 }
 
+/// Whoever waits for the first line may ask for the end right after it.
+#[test]
+fn sigterm_right_after_the_first_line_is_a_clean_end() {
+    let fleet = Fleet::new(SERVES_RECORDED);
+    for _ in 0..10 {
+        fleet.serve().end();
+    }
+}
+
 #[tokio::test]
 async fn sigterm_ends_it_while_agents_hold_long_polls() {
     let fleet = Fleet::new(SERVES_RECORDED);

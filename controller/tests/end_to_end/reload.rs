@@ -103,3 +103,37 @@ async fn secrets_rotate_without_a_restart() {
     good(new).await.expect("the last good secrets stay in force");
     server.end();
 }
+
+/// GitHub does not send a delivery again by itself: a mistake elsewhere in the file must not refuse the new secret.
+#[tokio::test]
+async fn a_secret_rotates_while_the_file_or_the_other_secret_is_bad() {
+    let (other, new, newer) = ("second-planted-secret-8c2e", "third-planted-secret-b07a", "fourth-planted-secret-11d9");
+    let both = SERVES_RECORDED.replace(r#"["file:webhook.secret"]"#, r#"["file:webhook.secret", "file:webhook.next"]"#);
+    let fleet = Fleet::new(&both);
+    fs::write(fleet.file("webhook.next"), other).unwrap();
+    let server = fleet.serve();
+    let status =
+        async |secret: &str| said(server.door.delivery("workflow_job", &job(1, &["gpu"]).body(), secret)).await.0;
+    let good = async |secret: &str| (status(secret).await == 202).then_some(());
+    let sick = async || Some(server.door.health().await).filter(|(status, _)| *status == 503).map(|(_, told)| told);
+
+    fleet.write_config(&both.replace("max_runners = 8", "max_runnerz = 8"));
+    let told = becomes("the bad file is told", sick).await;
+    assert!(told["error"].as_str().unwrap().contains("max_runnerz"), "{told}");
+    fleet.replace("webhook.secret", new);
+    becomes("the new secret is good beside a bad file", async || good(new).await).await;
+    assert_eq!(status(SECRET).await, 401, "and the old one is not");
+
+    fleet.write_config(&both);
+    fs::remove_file(fleet.file("webhook.next")).unwrap();
+    becomes("the missing secret is told", async || {
+        sick().await.filter(|told| told["error"].as_str().unwrap().contains("webhook.next"))
+    })
+    .await;
+    fleet.replace("webhook.secret", newer);
+    becomes("a secret rotates while the other is gone", async || good(newer).await).await;
+    good(other).await.expect("the last value of the one that is gone is good");
+    fs::write(fleet.file("webhook.next"), other).unwrap();
+    becomes("/healthz is well again", async || (server.door.health().await.0 == 200).then_some(())).await;
+    server.end();
+}

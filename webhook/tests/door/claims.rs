@@ -263,9 +263,10 @@ async fn formats_are_checked_before_anything_else() {
         (with("proof", json!({})), "proof"),
         (with("proof", json!({ "x": "y".repeat(5_000) })), "proof"),
         (with("former", former.clone()), "proof"),
-        (with("nonce", json!(7)), "missing or of another type"),
-        (json!({}), "missing or of another type"),
-        (json!([]), "missing or of another type"),
+        (with("nonce", json!(7)), "`nonce` is not of the type"),
+        (with("wait_s", json!("1")), "`wait_s` is not of the type"),
+        (json!({}), "the field `nonce` is missing"),
+        (json!([]), "not an object"),
     ];
     for (body, names) in cases {
         let (status, answer) = world.post("/runners/claim", &body).await;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use muster_core::claim::ClaimRow;
 use muster_core::fact::Fact;
@@ -19,6 +19,8 @@ pub(crate) struct FakeStore {
     pub(crate) down: AtomicBool,
     /// Reads work, writes do not.
     pub(crate) full: AtomicBool,
+    /// Rows of so many bytes find no room, smaller ones do; 0: there is room for all.
+    pub(crate) taken_from: AtomicUsize,
     pub(crate) reads: AtomicU32,
     pub(crate) facts: Mutex<BTreeMap<String, Fact>>,
     pub(crate) machines: Mutex<BTreeMap<InstanceId, Machine>>,
@@ -38,8 +40,9 @@ impl FakeStore {
 }
 
 impl FakeStore {
-    fn room(&self) -> Result<(), StoreError> {
-        match self.full.load(Ordering::Relaxed) {
+    fn room(&self, bytes: usize) -> Result<(), StoreError> {
+        let taken = self.taken_from.load(Ordering::Relaxed);
+        match self.full.load(Ordering::Relaxed) || (taken > 0 && bytes >= taken) {
             true => Err(StoreError::Unavailable("the disk is full".to_owned())),
             false => Ok(()),
         }
@@ -57,7 +60,7 @@ fn unused<T>() -> Result<T, StoreError> {
 impl Store for FakeStore {
     async fn put_fact(&self, fact: &Fact) -> Result<Put, StoreError> {
         self.up()?;
-        self.room()?;
+        self.room(serde_json::to_string(&fact.body).map_or(0, |body| body.len()))?;
         let mut facts = self.facts.lock().expect("no test panics while it holds this");
         let key = fact.key();
         if facts.contains_key(&key) {
@@ -153,8 +156,8 @@ impl Store for FakeStore {
         Ok(())
     }
 
-    async fn use_once(&self, _key: &str, _until: Timestamp) -> Result<bool, StoreError> {
-        self.room().map(|()| true)
+    async fn use_once(&self, key: &str, _until: Timestamp) -> Result<bool, StoreError> {
+        self.room(key.len()).map(|()| true)
     }
 
     async fn config(&self) -> Result<Option<String>, StoreError> {

@@ -140,7 +140,7 @@ proptest! {
         let body = changed(BODIES[which].clone(), &changes);
         let sent = delivery(&body).header("x-github-delivery", &guid).header("content-type", &content_type);
         let named = delivery(&body).header("x-github-event", &event).header("x-hub-signature-256", &guid);
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let world = World::new();
             for sent in [sent, named] {
@@ -158,7 +158,7 @@ proptest! {
 
     #[test]
     fn claims_and_reports_changed(changes in vec(change(), 1..5), state in "[a-z]{0,12}", number in any::<i64>()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let _guard = runtime.enter();
         let world = World::new();
         world.launch(INSTANCE);

@@ -44,3 +44,17 @@ async fn a_ledger_that_reads_and_cannot_be_written_is_wrong_too() {
     world.store.full.store(false, Ordering::Relaxed);
     assert_eq!(health(&world).await.0, StatusCode::OK);
 }
+
+/// The disk has room for a small row, and none for a fact.
+#[tokio::test]
+async fn a_ledger_that_takes_small_rows_only_is_wrong_too() {
+    let world = World::new();
+    let body = recorded("queued.6");
+    world.store.taken_from.store(100, Ordering::Relaxed);
+    for _ in 0..2 {
+        assert_eq!(world.send(delivery(&body).body_of()).await.0, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(health(&world).await.0, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    world.store.taken_from.store(0, Ordering::Relaxed);
+    assert_eq!(health(&world).await.0, StatusCode::OK);
+}

@@ -156,6 +156,7 @@ impl World {
                 bell: bell.clone(),
                 registrar: registrar.clone(),
                 wakers: wakers.clone(),
+                pulse: None,
             })
         };
         let (router, door) = (door().router(), Arc::new(door()));

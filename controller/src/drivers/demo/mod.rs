@@ -28,6 +28,7 @@ use muster_store::{SqliteOptions, SqliteStore};
 use muster_webhook::bell::NotifyBell;
 use muster_webhook::clock::Clock;
 use muster_webhook::live::LiveConfig;
+use muster_webhook::pulse::Pulse;
 use muster_webhook::seal::HpkeSealer;
 use muster_webhook::signature::Secrets;
 use muster_webhook::wakers::Wakers;
@@ -192,6 +193,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Outcome> {
         wakers: Arc::new(Wakers::in_process()),
         bell,
         claims_bell: Arc::new(NotifyBell::default()),
+        pulse: Arc::new(Pulse::starting(clock.now())),
     };
     let scoreboard = Scoreboard::new(config.clone());
     let outside = Outside::new(universe.clone(), clock.clone(), &door, secret.as_bytes(), identity.clone())?;
