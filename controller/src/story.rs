@@ -7,7 +7,7 @@ use std::fmt;
 
 use muster_core::config::{FleetConfig, Resolution};
 use muster_core::fact::{Fact, FactBody};
-use muster_core::ids::JobId;
+use muster_core::ids::{JobId, Zone};
 use muster_core::job::{JobEvidence, JobPhase, JobRecord, STALL_ROUNDS_MAX};
 use muster_core::plan::{Plan, Policy, plan};
 use muster_core::ports::{NewFact, Snapshot, Store, StoreError};
@@ -129,12 +129,23 @@ pub async fn of_job(store: &impl Upkeep, job: JobId, now: Timestamp) -> Result<V
 
 /// What the next tick will see, and plan.
 fn outlook(snapshot: Snapshot, pending: &[NewFact], config: &FleetConfig, now: Timestamp) -> (World, Plan) {
+    let held_zones: Vec<Zone> = snapshot.holds.iter().map(|hold| hold.offering.zone.clone()).collect();
     let mut world = World::from_snapshot(snapshot, config);
     let mut merged = Merged::default();
     for fact in pending.iter().filter_map(|pending| pending.fact.as_ref().ok()) {
         world.merge(fact, config, &mut merged);
     }
     world.expire_unmatched(now);
+    // The cloud tells its zones to the scaler, and the ledger does not keep them: those in which something was launched or
+    // refused lately, or any one, so that caps, budget and holds are what decides here too.
+    let machines = world.machines().map(|machine| machine.purpose.zone.clone());
+    let mut zones: Vec<Zone> = machines.chain(held_zones).collect();
+    zones.sort_unstable();
+    zones.dedup();
+    if zones.is_empty() {
+        zones.push(Zone::new("any zone"));
+    }
+    world.set_zones(zones);
     let plan = plan(&world, config, Policy::Target, now);
     (world, plan)
 }
@@ -203,10 +214,7 @@ fn why(record: &JobRecord, seen: Seen<'_>) -> String {
 }
 
 fn waits_because(world: &World, plan: &Plan, class: &muster_core::ids::ClassId) -> String {
-    if let Some((_, count, wait)) = plan.waits.iter().find(|(waiting, _, wait)| {
-        // Zones are told by the cloud and not kept in the ledger: that wait is of this reader alone.
-        waiting == class && !matches!(wait, muster_core::plan::Wait::NoZones)
-    }) {
+    if let Some((_, count, wait)) = plan.waits.iter().find(|(waiting, ..)| waiting == class) {
         return format!("{count} jobs of class {class} wait: {wait}");
     }
     let state = world.class(class);

@@ -86,6 +86,10 @@ pub struct Snapshot {
     pub launches: Vec<Launch>,
     /// Capacity memory.
     pub holds: Vec<Hold>,
+    /// Rows that do not read, each named, with why: another version of Muster wrote them, or they are damaged. They stay
+    /// where they are, and the scaler works without them: the jobs among them wait for the next fact about them, the
+    /// machines are not counted.
+    pub unreadable: Vec<String>,
 }
 
 /// One write of the scaler: all of it or nothing.
@@ -126,7 +130,7 @@ pub trait Store: Send + Sync {
     fn new_facts(&self, max: usize) -> impl Future<Output = Result<Vec<NewFact>, StoreError>> + Send;
     /// Everything that lives.
     fn load(&self) -> impl Future<Output = Result<Snapshot, StoreError>> + Send;
-    /// The records of these jobs, finished ones too; unknown ones are left out.
+    /// The records of these jobs, finished ones too; unknown ones, and those that do not read, are left out.
     fn jobs(&self, keys: &[JobKey]) -> impl Future<Output = Result<Vec<JobRecord>, StoreError>> + Send;
     /// Writes a batch if the ledger is still at `expected`, and returns the new generation.
     fn commit(
@@ -152,7 +156,7 @@ pub trait Store: Send + Sync {
     fn attach_config(&self, row: &ClaimRow) -> impl Future<Output = Result<bool, StoreError>> + Send;
     /// Drops the sealed configuration of that session.
     fn drop_config(&self, instance: &InstanceId, session: u32) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// Claims without a registration.
+    /// Claims without a registration. Those that do not read are left out.
     fn unminted(&self) -> impl Future<Output = Result<Vec<ClaimRow>, StoreError>> + Send;
     /// The latest order to this machine, with its place in the row: the first is 1, each committed one is one more.
     fn order(&self, instance: &InstanceId) -> impl Future<Output = Result<Option<Numbered>, StoreError>> + Send;

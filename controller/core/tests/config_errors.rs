@@ -304,6 +304,7 @@ const WARNINGS: &[Case] = &[
     ),
     ("pool[0].repositories[1]", &[("arch = \"x64\"", "arch = \"x64\"\nrepositories = [\"acme/*\",\n\"acne/*\"] #!")]),
     ("pool[1].labels", &[("arch = \"arm64\"", "arch = \"arm64\"\nlabels = [\"linux\", \"Self-Hosted\"] #!")]),
+    ("pool[1].labels", &[("arch = \"arm64\"", "arch = \"arm64\"\nlabels = [\"self-hosted\"] #!")]),
     (
         "pool[1].labels",
         &[("arch = \"arm64\"", "arch = \"arm64\"\nlabels = [\"linux\"] #!"), ("[pool.sizes.m2]", "[pool.sizes.cpu-8]")],

@@ -139,6 +139,7 @@ impl Situation {
                 .map(|(n, (class, zone, count))| launch(&format!("l{n}"), purpose_of(*class, *zone), *count, at(-5)))
                 .collect(),
             holds: self.holds.iter().map(|(class, zone, until)| hold(&purpose_of(*class, *zone), at(*until))).collect(),
+            ..Snapshot::default()
         };
         let mut world = World::from_snapshot(snapshot, config);
         world.set_zones(ZONES[..self.zones].iter().map(|zone| Zone::new(*zone)).collect());

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use muster_core::ports::Store;
 use muster_store::{SqliteStore, Upkeep};
 use serde_json::json;
 
@@ -46,7 +47,11 @@ async fn jobs(args: &Args, store: &SqliteStore) -> Result<Found, Failure> {
             ))?;
         }
     }
-    Ok(Found::Good)
+    let unreadable = store.load().await?.unreadable;
+    for row in &unreadable {
+        output::note(format_args!("a row does not read and is not shown: {row}"));
+    }
+    Ok(if unreadable.is_empty() { Found::Good } else { Found::Bad })
 }
 
 async fn set_aside(args: &Args, store: &SqliteStore) -> Result<Found, Failure> {

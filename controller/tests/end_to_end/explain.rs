@@ -1,5 +1,7 @@
 //! `muster explain`: labels, and the story of a job.
 
+use muster_core::ports::Switch;
+use muster_store::SqliteStore;
 use muster_tests::{Answer, Happening, JobDelivery};
 use serde_json::{Value, json};
 
@@ -117,4 +119,29 @@ async fn the_story_of_a_job() {
     assert_eq!((unknown.code, unknown.out.as_str()), (Some(2), ""));
     assert!(unknown.err.contains("no job 4"), "{}", unknown.err);
     server.end();
+}
+
+/// A story that names another reason than the scaler's log is worse than none.
+#[tokio::test]
+async fn why_a_job_waits_is_what_the_scaler_says() {
+    let cases = [
+        ("budget_usd_per_hour = 0.01", Switch::Run, "the fleet is at its budget_usd_per_hour"),
+        ("max_runners = 0", Switch::Run, "the fleet is at its max_runners of 0"),
+        ("max_runners = 8", Switch::Freeze, "the switch says freeze"),
+        ("max_runners = 8", Switch::NoLaunch, "the switch says no-launch"),
+    ];
+    for (line, switch, reason) in cases {
+        let priced = "usd_per_hour = { on-demand = 1.0 }\ninstance_types = ";
+        let config = SERVES_RECORDED.replace("instance_types = ", priced).replace("max_runners = 8", line);
+        let fleet = Fleet::new(&config);
+        let server = fleet.serve();
+        SqliteStore::flip_switch(&fleet.file("muster.sqlite"), switch).unwrap();
+        assert_eq!(server.door.tell(&job(1, &["gpu"])).await.0, 202);
+        server.logged(reason, |log| log["fields"]["message"].as_str().is_some_and(|told| told.ends_with(reason)));
+        let story = fleet.on_ledger("explain", &["--json", "--job", "1"]).json();
+        assert!(story["why"].as_str().unwrap().ends_with(reason), "{line} {switch:?}: {story}");
+        server.end();
+        let story = fleet.on_ledger("explain", &["--json", "--job", "1"]).json();
+        assert!(story["why"].as_str().unwrap().ends_with(reason), "{line} {switch:?}: {story}");
+    }
 }

@@ -64,21 +64,20 @@ fn warn_of_rivals(config: &FleetConfig, index: usize, pool: &Pool, path: &str, f
         findings.warn(format!("{path}.labels"), message, remedy);
         return;
     }
-    let same_labels = |other: &&&Pool| {
-        let has_all = |a: &Pool, b: &Pool| b.labels.iter().all(|label| has_label(&a.labels, label));
-        has_all(other, pool) && has_all(pool, other)
-    };
+    let wider = |other: &&&Pool| pool.labels.iter().all(|label| has_label(&other.labels, label));
     let meet = |other: &&&Pool| {
         let pairs = other.repositories.iter().flat_map(|a| pool.repositories.iter().map(move |b| (a, b)));
-        pairs.into_iter().any(|(a, b)| a.covers(b) || b.covers(a))
+        pairs.into_iter().any(|(a, b)| a.meets(b))
     };
-    if let Some(winner) = earlier.iter().filter(same_labels).find(meet) {
+    if let Some(winner) = earlier.iter().filter(wider).find(meet) {
         let why = if winner.priority > pool.priority { "its priority is higher" } else { "it stands first" };
         let message = format!(
-            "pool {} has the same labels, and a job that both could serve goes there: {why}",
-            quote(winner.name.as_str())
+            "pool {} has all these labels too, so a job that names no more than {} goes there: {why}",
+            quote(winner.name.as_str()),
+            list(pool.labels.iter().map(|label| &**label))
         );
-        findings.warn(format!("{path}.labels"), message, "give one of them a label or a priority of its own");
+        let remedy = "put this pool first, give it a higher priority, or a label of its own that its jobs name";
+        findings.warn(format!("{path}.labels"), message, remedy);
     }
 }
 

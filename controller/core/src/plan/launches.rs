@@ -137,7 +137,7 @@ fn unmet(class: &Class, count: u32, wait: &Wait) -> Option<Unmet> {
     let pool = match wait {
         Wait::FleetCap { .. } | Wait::Budget => None,
         Wait::PoolCap { .. } => Some(class.pool.clone()),
-        Wait::Held { .. } | Wait::NoLaunch | Wait::NoZones => return None,
+        Wait::Held { .. } | Wait::NoLaunch | Wait::Frozen | Wait::NoZones => return None,
     };
     Some(Unmet { class: class.id.clone(), pool, count })
 }

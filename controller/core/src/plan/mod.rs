@@ -199,6 +199,9 @@ impl fmt::Display for Plan {
 pub fn plan(world: &World, config: &FleetConfig, policy: Policy, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
     if world.switch() == Switch::Freeze {
+        let wants = demand::wants(world, config, policy, &config.bounds_at(now));
+        let short = wants.iter().filter(|want| want.short() > 0);
+        plan.waits.extend(short.map(|want| (want.class.id.clone(), want.short(), Wait::Frozen)));
         return plan;
     }
     endings::finish(&mut plan, world, now);

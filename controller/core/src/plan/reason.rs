@@ -180,6 +180,8 @@ pub enum Wait {
     },
     /// The admin's switch says `no-launch`.
     NoLaunch,
+    /// The admin's switch says `freeze`.
+    Frozen,
     /// The cloud has not told its zones yet.
     NoZones,
 }
@@ -193,6 +195,7 @@ impl Wait {
             Wait::PoolCap { .. } => "pool_cap",
             Wait::Held { .. } => "held",
             Wait::NoLaunch => "no_launch",
+            Wait::Frozen => "frozen",
             Wait::NoZones => "no_zones",
         }
     }
@@ -215,6 +218,7 @@ impl fmt::Display for Wait {
                 write!(f, "{why}; next try at {until}")
             }
             Wait::NoLaunch => f.write_str("the switch says no-launch"),
+            Wait::Frozen => f.write_str("the switch says freeze"),
             Wait::NoZones => f.write_str("the cloud has not told its zones yet"),
         }
     }

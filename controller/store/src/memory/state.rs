@@ -67,6 +67,7 @@ impl State {
             machines: self.machines.rows.values().cloned().collect(),
             launches: self.launches.values().cloned().collect(),
             holds: self.holds.values().cloned().collect(),
+            unreadable: Vec::new(),
         }
     }
 

@@ -90,7 +90,7 @@ pub(super) fn drop_config(conn: &Connection, instance: &InstanceId, session: u32
 /// Claims without a registration, oldest first.
 pub(super) fn unminted(conn: &Connection) -> Outcome<Vec<ClaimRow>> {
     let sql = "SELECT instance, record FROM claims WHERE registered = 0 ORDER BY claimed_at, instance";
-    records(conn, "claims", sql, [])
+    records(conn, "claims", sql, &mut Vec::new())
 }
 
 pub(super) fn order(conn: &Connection, instance: &InstanceId) -> Outcome<Option<Numbered>> {

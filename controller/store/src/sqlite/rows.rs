@@ -39,15 +39,23 @@ pub(super) fn run(conn: &Connection, sql: &str, params: impl Params) -> Outcome<
     Ok(conn.prepare_cached(sql)?.execute(params)?)
 }
 
-/// The records of a query that gives `name, record`.
+/// The records of a query that gives `name, record`. One that does not read must not hide the others: it is named in
+/// `unreadable`.
 pub(super) fn records<T: DeserializeRecord>(
     conn: &Connection,
     table: &str,
     sql: &str,
-    params: impl Params,
+    unreadable: &mut Vec<String>,
 ) -> Outcome<Vec<T>> {
-    let texts = rows(conn, sql, params, |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
-    texts.into_iter().map(|(name, text)| from_json(format_args!("{table} {name}"), &text)).collect()
+    let texts = rows(conn, sql, [], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+    let read = texts.into_iter().filter_map(|(name, text)| match serde_json::from_str(&text) {
+        Ok(record) => Some(record),
+        Err(error) => {
+            unreadable.push(format!("{table} {name}: {error}"));
+            None
+        }
+    });
+    Ok(read.collect())
 }
 
 /// What can be read from a record.

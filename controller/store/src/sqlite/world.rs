@@ -5,13 +5,13 @@ use muster_core::ids::{InstanceId, JobId, JobKey};
 use muster_core::job::JobRecord;
 use muster_core::launch::Hold;
 use muster_core::machine::Machine;
-use muster_core::ports::Snapshot;
+use muster_core::ports::{Snapshot, StoreError};
 use rusqlite::{Connection, params};
 
 use super::facts::new_of_job;
 use super::meta::{generation, ledger, switch};
 use super::rows::{from_json, limit, records, row, rows};
-use super::trouble::Outcome;
+use super::trouble::{Failure, Outcome};
 
 /// Everything that lives.
 pub(super) fn load(conn: &Connection) -> Outcome<Snapshot> {
@@ -19,16 +19,18 @@ pub(super) fn load(conn: &Connection) -> Outcome<Snapshot> {
     let machines = "SELECT instance, record FROM machines ORDER BY instance";
     let launches = "SELECT id, record FROM launches ORDER BY id";
     let holds = "SELECT shape || ' ' || zone || ' ' || market, record FROM holds";
-    let mut holds: Vec<Hold> = records(conn, "holds", holds, [])?;
+    let mut unreadable = Vec::new();
+    let mut holds: Vec<Hold> = records(conn, "holds", holds, &mut unreadable)?;
     holds.sort_by(|a, b| a.offering.cmp(&b.offering));
     Ok(Snapshot {
         ledger: ledger(conn)?,
         generation: generation(conn)?,
         switch: switch(conn)?,
-        jobs: records(conn, "jobs", jobs, [])?,
-        machines: records(conn, "machines", machines, [])?,
-        launches: records(conn, "launches", launches, [])?,
+        jobs: records(conn, "jobs", jobs, &mut unreadable)?,
+        machines: records(conn, "machines", machines, &mut unreadable)?,
+        launches: records(conn, "launches", launches, &mut unreadable)?,
         holds,
+        unreadable,
     })
 }
 
@@ -38,8 +40,16 @@ pub(super) fn job(conn: &Connection, key: JobKey) -> Outcome<Option<JobRecord>> 
     found.map(|record| from_json(format_args!("jobs {key}"), &record)).transpose()
 }
 
+/// A record that does not read is as good as none.
+fn readable<T>(found: Outcome<Option<T>>) -> Outcome<Option<T>> {
+    match found {
+        Err(Failure::Answer(StoreError::Unreadable(_))) => Ok(None),
+        found => found,
+    }
+}
+
 pub(super) fn jobs(conn: &Connection, keys: &[JobKey]) -> Outcome<Vec<JobRecord>> {
-    keys.iter().filter_map(|key| job(conn, *key).transpose()).collect()
+    keys.iter().filter_map(|key| readable(job(conn, *key)).transpose()).collect()
 }
 
 pub(super) fn machine(conn: &Connection, instance: &InstanceId) -> Outcome<Option<Machine>> {
@@ -63,8 +73,9 @@ pub(super) fn ledger_page(conn: &Connection, after: Option<JobKey>, max: usize) 
         |row| Ok(JobKey { job: JobId(row.get(0)?), attempt: row.get(1)? }),
     )?;
     let mut page = Vec::with_capacity(keys.len());
+    let last = keys.last().copied();
     for key in keys {
-        let mut record = job(conn, key)?;
+        let mut record = readable(job(conn, key))?;
         for fact in new_of_job(conn, key)? {
             let FactBody::Job(event) = &fact.body else { continue };
             let told = JobRecord::from_event(event, fact.received_at);
@@ -75,5 +86,9 @@ pub(super) fn ledger_page(conn: &Connection, after: Option<JobKey>, max: usize) 
         }
         page.extend(record);
     }
-    Ok(page)
+    // An empty page is the end: one of which nothing reads is not.
+    match last {
+        Some(last) if page.is_empty() => ledger_page(conn, Some(last), max),
+        Some(_) | None => Ok(page),
+    }
 }

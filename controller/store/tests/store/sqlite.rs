@@ -238,14 +238,28 @@ fn facts_of_many_tasks_are_all_there_after_reopening() {
 }
 
 #[test]
-fn a_row_that_does_not_read_is_named() {
+fn a_row_that_does_not_read_is_named_and_hides_no_other() {
     let (_directory, path) = place();
     let store = SqliteStore::open_direct(&path, &quick()).unwrap();
-    ready(store.commit(&Batch { machines: vec![machine(1)], ..Batch::default() }, Generation(0))).unwrap();
-    Connection::open(&path).unwrap().execute("UPDATE machines SET record = '{}'", []).unwrap();
-    match ready(store.load()) {
-        Err(StoreError::Unreadable(why)) => assert!(why.contains("machines i-00000000000000001: missing"), "{why}"),
-        other => panic!("{other:?}"),
+    let jobs = vec![waiting_job(1), waiting_job(2)];
+    let batch = Batch { machines: vec![machine(1), machine(2)], jobs, ..Batch::default() };
+    ready(store.commit(&batch, Generation(0))).unwrap();
+    for number in 1..=2 {
+        assert!(ready(store.put_claim(&claim(number, 1, 0))).unwrap());
     }
+    let other = Connection::open(&path).unwrap();
+    other.execute("UPDATE machines SET record = '{}' WHERE instance = 'i-00000000000000001'", []).unwrap();
+    other.execute("UPDATE claims SET record = '{}' WHERE instance = 'i-00000000000000001'", []).unwrap();
+    other.execute("UPDATE jobs SET record = 'x' WHERE job = 1", []).unwrap();
+    let snapshot = ready(store.load()).unwrap();
+    assert_eq!((snapshot.machines, snapshot.jobs), (vec![machine(2)], vec![waiting_job(2)]));
+    assert_eq!(snapshot.unreadable.len(), 2, "{:?}", snapshot.unreadable);
+    assert!(snapshot.unreadable[0].contains("jobs 1#1: "), "{:?}", snapshot.unreadable);
+    assert!(snapshot.unreadable[1].contains("machines i-00000000000000001: missing"), "{:?}", snapshot.unreadable);
+    assert_eq!(ready(store.jobs(&[job(1), job(2)])).unwrap(), [waiting_job(2)]);
+    assert_eq!(ready(store.unminted()).unwrap(), [claim(2, 1, 0)]);
+    // What is told of the job from now on shows again, and pages go on behind what does not read.
+    assert_eq!(ready(store.ledger_page(None, 1)).unwrap(), [waiting_job(2)]);
     assert_eq!(ready(store.put_fact(&queued(job(1), 0))).unwrap(), Put::New);
+    assert_eq!(ready(store.ledger()).unwrap(), [waiting_job(1), waiting_job(2)]);
 }
