@@ -9,7 +9,11 @@
 //!
 //! Invariant: a line can be recomputed from its own properties.
 
-use std::collections::BTreeMap;
+mod pool;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,14 +24,13 @@ use muster_core::ids::{ClassId, PoolName};
 use muster_core::job::JobRecord;
 use muster_core::machine::Market;
 use muster_core::metric::{self, NAMESPACE, dimension};
-use muster_core::money::HourlyPrice;
 use muster_core::stages::Stages;
 use muster_core::time::Timestamp;
-use muster_core::world::{ClassWorld, World};
+use muster_core::world::World;
 use muster_emf::{ConfigError, Document, DocumentError, EmfRecorder, Unit};
-use serde_json::json;
 
 use crate::reconcile::{JobNews, TickReport};
+use pool::PoolGauges;
 
 /// How often gauges and counters are written: CloudWatch's standard resolution.
 pub const FLUSH_EVERY: Duration = Duration::from_secs(60);
@@ -40,7 +43,11 @@ pub type Sink = Arc<Mutex<dyn Write + Send>>;
 /// # Errors
 /// [`ConfigError`] never, unless a constant here is wrong.
 pub fn recorder() -> Result<EmfRecorder, ConfigError> {
-    EmfRecorder::builder(NAMESPACE).dimensions(dimension::ALL).build()
+    let all_and_by_reason = [vec![], vec![dimension::REASON]];
+    EmfRecorder::builder(NAMESPACE)
+        .dimensions(dimension::ALL)
+        .dimension_sets(metric::WEBHOOKS_REJECTED, all_and_by_reason)
+        .build()
 }
 
 /// Tells the `metrics` facade the units of all our metrics.
@@ -60,7 +67,8 @@ pub struct Telemetry {
     recorder: EmfRecorder,
     sink: Sink,
     flushed_at: Option<Timestamp>,
-    exhausted: BTreeMap<PoolName, bool>,
+    /// The pools whose latest line says so.
+    exhausted: BTreeSet<PoolName>,
 }
 
 /// A line could not be made or written.
@@ -72,32 +80,50 @@ pub enum TelemetryError {
     /// The sink failed.
     #[error("metric lines cannot be written: {0}")]
     Write(#[from] io::Error),
+    /// Several lines of one tick, each by itself.
+    #[error("{lost} metric lines are lost, the first of them because: {first}")]
+    Several {
+        /// How many.
+        lost: usize,
+        /// What happened to the first.
+        first: Box<TelemetryError>,
+    },
 }
 
-/// What a pool's gauges are computed from.
+/// What became of the lines of a tick: each is tried, whatever happened to those before it.
 #[derive(Default)]
-struct PoolGauges {
-    idle: usize,
-    busy: usize,
-    booting: usize,
-    ready: usize,
-    standby: u32,
-    oldest: Option<Timestamp>,
-    exhausted: bool,
-    price: HourlyPrice,
-    classes: serde_json::Map<String, serde_json::Value>,
+struct Losses {
+    lost: usize,
+    first: Option<TelemetryError>,
+}
+
+impl Losses {
+    fn note(&mut self, outcome: Result<(), TelemetryError>) {
+        if let Err(error) = outcome {
+            self.lost += 1;
+            self.first.get_or_insert(error);
+        }
+    }
+
+    fn told(self) -> Result<(), TelemetryError> {
+        match (self.first, self.lost) {
+            (None, _) => Ok(()),
+            (Some(only), 1) => Err(only),
+            (Some(first), lost) => Err(TelemetryError::Several { lost, first: Box::new(first) }),
+        }
+    }
 }
 
 impl Telemetry {
     /// Writes what `recorder` has gathered, and its own lines, to `sink`.
     pub fn new(recorder: EmfRecorder, sink: Sink) -> Telemetry {
-        Telemetry { recorder, sink, flushed_at: None, exhausted: BTreeMap::new() }
+        Telemetry { recorder, sink, flushed_at: None, exhausted: BTreeSet::new() }
     }
 
     /// Takes in what a tick did. `took` is how long it took on the clock that is told to people.
     ///
     /// # Errors
-    /// [`TelemetryError`]; the fleet goes on without.
+    /// [`TelemetryError`]; the fleet goes on without, and so do all other lines.
     pub fn tick(
         &mut self,
         report: &TickReport,
@@ -114,12 +140,16 @@ impl Telemetry {
             counter!(metric::LAUNCH_FAILURES, dimension::POOL => pool, dimension::REASON => error.kind.as_word())
                 .increment(1);
         }
+        let mut losses = Losses::default();
         for news in &report.news {
-            self.news(news, &config.metrics.dimensions, report.now)?;
+            losses.note(self.news(news, &config.metrics.dimensions, report.now));
         }
         let due = self.flushed_at.is_none_or(|at| report.now.since(at) >= FLUSH_EVERY);
-        self.pools(world, config, report.now, due)?;
-        if due { self.flush(report.now) } else { Ok(()) }
+        self.pools(world, config, report.now, due, &mut losses);
+        if due {
+            losses.note(self.flush(report.now));
+        }
+        losses.told()
     }
 
     /// Writes all counters now.
@@ -128,6 +158,9 @@ impl Telemetry {
     /// [`TelemetryError::Write`]; nothing is lost, the next flush goes on.
     pub fn flush(&mut self, now: Timestamp) -> Result<(), TelemetryError> {
         self.flushed_at = Some(now);
+        // A counter without an increase is not written, and an alarm on a metric without data says nothing.
+        histogram!(metric::FACTS_SET_ASIDE).record(0.0);
+        histogram!(metric::WEBHOOKS_REJECTED).record(0.0);
         let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
         let at = u64::try_from(now.unix_ms()).unwrap_or(0);
         let told =
@@ -145,7 +178,7 @@ impl Telemetry {
             }
             JobNews::Completed { class, conclusion, started: _ } => {
                 let pool = class.pool.to_string();
-                let outcome = conclusion.to_string();
+                let outcome = known(conclusion.as_word()).to_owned();
                 counter!(metric::JOBS_COMPLETED, dimension::POOL => pool, dimension::OUTCOME => outcome).increment(1);
             }
             JobNews::Interrupted(purpose) => {
@@ -165,8 +198,10 @@ impl Telemetry {
     }
 
     /// A line for each pool: when it is due, and whenever a pool becomes exhausted or recovers.
-    fn pools(&mut self, world: &World, config: &FleetConfig, now: Timestamp, due: bool) -> Result<(), TelemetryError> {
-        let mut pools: BTreeMap<PoolName, PoolGauges> = BTreeMap::new();
+    fn pools(&mut self, world: &World, config: &FleetConfig, now: Timestamp, due: bool, losses: &mut Losses) {
+        // A pool recovers too if its last class is gone from the world, or the pool from the configuration.
+        let exhausted = self.exhausted.iter().map(|pool| (pool.clone(), PoolGauges::default()));
+        let mut pools: BTreeMap<PoolName, PoolGauges> = exhausted.collect();
         if due {
             for pool in config.pools() {
                 pools.insert(pool.name.clone(), PoolGauges::default());
@@ -186,12 +221,13 @@ impl Telemetry {
         }
         for (pool, mut gauges) in pools {
             gauges.price = world.pool_totals(&pool).price;
-            let was = self.exhausted.insert(pool.clone(), gauges.exhausted).unwrap_or(false);
-            if due || was != gauges.exhausted {
-                self.write(&gauges.line(&pool, now)?)?;
+            let changed =
+                if gauges.exhausted { self.exhausted.insert(pool.clone()) } else { self.exhausted.remove(&pool) };
+            if due || changed {
+                let line = gauges.line(&pool, now).map_err(TelemetryError::from);
+                losses.note(line.and_then(|line| self.write(&line)));
             }
         }
-        Ok(())
     }
 
     fn write(&self, line: &Document) -> Result<(), TelemetryError> {
@@ -204,53 +240,13 @@ impl Telemetry {
     }
 }
 
-impl PoolGauges {
-    fn add(&mut self, id: &ClassId, state: &ClassWorld) {
-        let booting = state.booting.len() + state.registering.len() + state.launching as usize;
-        let (idle, ready, need) = (state.idle.len(), state.ready.len(), state.need());
-        self.idle += idle;
-        self.busy += state.busy.len();
-        self.booting += booting;
-        self.ready += ready;
-        let exhausted = need > 0 && idle + booting + ready == 0;
-        self.exhausted |= exhausted;
-        let oldest = state.queued.first_key_value().map(|((at, _), _)| *at);
-        self.oldest = [self.oldest, oldest].into_iter().flatten().min();
-        if !state.is_empty() {
-            let told = json!({
-                "queued": state.queued.len(), "taken": state.unmatched.len(), "idle": idle, "booting": booting,
-                "ready": ready, "busy": state.busy.len(), "oldest_at": oldest.map(Timestamp::unix_ms),
-            });
-            self.classes.insert(id.to_string(), told);
-        }
-    }
-
-    fn line(self, pool: &PoolName, now: Timestamp) -> Result<Document, DocumentError> {
-        let mut line = document(now)?;
-        line.dimension(dimension::POOL, pool.as_str())?.dimension_set([dimension::POOL])?;
-        let standby = f64::from(self.standby);
-        let oldest = self.oldest.map_or(0.0, |at| now.since(at).as_secs_f64());
-        let gauges = [
-            (metric::RUNNERS_IDLE, Unit::Count, self.idle as f64),
-            (metric::RUNNERS_BUSY, Unit::Count, self.busy as f64),
-            (metric::RUNNERS_BOOTING, Unit::Count, self.booting as f64),
-            (metric::RUNNERS_READY, Unit::Count, self.ready as f64),
-            (metric::RUNNERS_STANDBY, Unit::Count, standby),
-            (metric::POOL_DEPTH, Unit::Count, (self.idle + self.ready) as f64 + standby),
-            (metric::POOL_EXHAUSTED, Unit::Count, f64::from(u8::from(self.exhausted))),
-            (metric::OLDEST_QUEUED_JOB, Unit::Seconds, oldest),
-            (metric::ESTIMATED_COST, Unit::None, self.price.usd()),
-        ];
-        for (name, unit, value) in gauges {
-            line.metric(name, unit, [value])?;
-        }
-        line.property("classes", serde_json::Value::Object(self.classes))?;
-        Ok(line)
-    }
-}
-
 fn document(now: Timestamp) -> Result<Document, DocumentError> {
     Document::new(NAMESPACE, u64::try_from(now.unix_ms()).unwrap_or(0))
+}
+
+/// The value of a dimension that somebody else names: CloudWatch takes none that is blank.
+fn known(text: &str) -> &str {
+    if text.trim().is_empty() { "unknown" } else { text }
 }
 
 fn market_word(market: Option<Market>) -> &'static str {
@@ -297,11 +293,11 @@ fn stage_metrics(stages: &Stages) -> [(&'static str, Option<Duration>); 7] {
 
 /// Adds a dimension that the admin has opted in to, and a set of it with the pool: a metric of its own for each value.
 fn opt_in(line: &mut Document, dimension: Dimension, job: &JobRecord) -> Result<(), DocumentError> {
-    let told = |text: Option<&str>| text.unwrap_or("unknown").to_owned();
+    let told = |text: Option<&str>| known(text.unwrap_or_default()).to_owned();
     let (name, value) = match dimension {
         Dimension::Status => ("Status", "in_progress".to_owned()),
         Dimension::Event => ("Event", "workflow_job".to_owned()),
-        Dimension::Repository => ("Repository", job.about.repository.to_string()),
+        Dimension::Repository => ("Repository", told(Some(&job.about.repository))),
         Dimension::Workflow => ("Workflow", told(job.about.workflow.as_deref())),
         Dimension::JobName => ("JobName", told(job.about.name.as_deref())),
     };

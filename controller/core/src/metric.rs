@@ -55,11 +55,11 @@ macro_rules! metrics {
 }
 
 metrics! {
-    WEBHOOK_DELAY = "WebhookDelay", Seconds, false, "From a job's demand at GitHub to its first delivery at the door.";
+    WEBHOOK_DELAY = "WebhookDelay", Seconds, false, "From a job's demand at GitHub to its first delivery at the door, or to the intent of the machine that ran it if that came first.";
     DECISION_DELAY = "DecisionDelay", Seconds, false, "From the delivery to the launch intent of the machine that ran the job; 0 if the machine was there already.";
-    LAUNCH_DELAY = "LaunchDelay", Seconds, false, "From a launch intent to the cloud's answer.";
-    BOOT_DELAY = "BootDelay", Seconds, false, "From the cloud's answer to the machine's claim.";
-    REGISTER_DELAY = "RegisterDelay", Seconds, false, "From the claim to a listening runner.";
+    LAUNCH_DELAY = "LaunchDelay", Seconds, false, "From a launch intent to the cloud's answer, as far as the job waited for it.";
+    BOOT_DELAY = "BootDelay", Seconds, false, "From the cloud's answer to the machine's claim, as far as the job waited for it.";
+    REGISTER_DELAY = "RegisterDelay", Seconds, false, "From the claim to a listening runner, as far as the job waited for it.";
     PICKUP_DELAY = "PickupDelay", Seconds, false, "From the later of demand and listening runner to the job's start.";
     QUEUE_TIME = "QueueTime", Seconds, false, "From demand to start, of jobs that started.";
     POOL_DEPTH = "PoolDepth", Count, false, "Machines of a pool that a job could start on soon: hot, ready and standby.";
@@ -80,8 +80,8 @@ metrics! {
     ESTIMATED_COST = "EstimatedCost", None, false, "Sum of the hourly prices of what is launched, US dollars an hour.";
     TICK_DURATION = "TickDuration", Seconds, false, "How long a tick took.";
     PLAN_VIOLATIONS = "PlanViolations", Count, false, "Actions that the checker of plans struck out. Anything above 0 is a bug.";
-    WEBHOOKS_REJECTED = "WebhooksRejected", Count, true, "Deliveries answered with 4xx, by reason.";
-    FACTS_SET_ASIDE = "FactsSetAside", Count, true, "Stored facts that do not read.";
+    WEBHOOKS_REJECTED = "WebhooksRejected", Count, false, "Deliveries that the door refused: all together, 0 included, and by reason.";
+    FACTS_SET_ASIDE = "FactsSetAside", Count, false, "Stored facts that do not read, 0 included.";
 }
 
 #[cfg(test)]

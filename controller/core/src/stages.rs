@@ -1,4 +1,7 @@
 //! Where a job's queue time went: the stages between demand and start.
+//!
+//! Invariant: stages do not overlap, and none reaches beyond the wait. Their sum is at most the queue time, and is the queue
+//! time if the machine has told all of its instants.
 
 use std::time::Duration;
 
@@ -6,14 +9,16 @@ use serde::Serialize;
 
 use crate::job::JobRecord;
 use crate::machine::Machine;
+use crate::time::Timestamp;
 
-/// The stages of one started job. A stage is `None` if it is not known, or if it was over before the job was there: a job
-/// that met an idle runner has no launch delay.
+/// The stages of one started job, each as far as the job waited through it. A stage is `None` if it is not known, or if it
+/// was over before the job was there: a job that met an idle runner has pick-up alone, and one whose machine was launched
+/// before, for another job or to stand idle, has the rest of what that machine still had to go through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Stages {
     /// Demand to start.
     pub queue_time: Option<Duration>,
-    /// Demand to first delivery.
+    /// Demand to first delivery, or to the launch intent if the machine was intended before the delivery came.
     pub webhook: Option<Duration>,
     /// Delivery to launch intent; zero if the machine was intended before.
     pub decision: Option<Duration>,
@@ -34,18 +39,38 @@ impl Stages {
         let (Some(demanded), Some(queued)) = (job.demanded_at(), &job.queued) else {
             return stages;
         };
-        stages.webhook = Some(queued.received_at.since(demanded));
-        let Some(machine) = machine else { return stages };
-        stages.decision = Some(machine.intended_at.since(queued.received_at));
-        if machine.intended_at >= queued.received_at {
-            stages.launch = Some(machine.launched_at.since(machine.intended_at));
-            stages.boot = machine.told.claimed_at.map(|claimed| claimed.since(machine.launched_at));
-            let claimed = machine.told.claimed_at;
-            stages.register = claimed.and_then(|claimed| Some(machine.told.listening_at?.since(claimed)));
-        }
-        if let (Some(started), Some(listening)) = (job.started_at(), machine.told.listening_at) {
-            stages.pickup = Some(started.since(listening.max(demanded)));
+        let mut wait = Wait { demanded, started: job.started_at().unwrap_or(Timestamp::MAX), told: demanded };
+        let Some(machine) = machine else {
+            stages.webhook = wait.until(queued.received_at);
+            return stages;
+        };
+        stages.webhook = wait.until(queued.received_at.min(machine.intended_at));
+        stages.decision = Some(wait.until(machine.intended_at).unwrap_or_default());
+        stages.launch = wait.until(machine.launched_at);
+        stages.boot = machine.told.claimed_at.and_then(|claimed| wait.until(claimed));
+        if let Some(listening) = machine.told.listening_at {
+            // From when it took is not known without a claim; then nobody is told of that time.
+            let register = wait.until(listening);
+            stages.register = machine.told.claimed_at.and(register);
+            stages.pickup = job.started_at().and_then(|started| wait.until(started));
         }
         stages
+    }
+}
+
+/// A job's wait, told stage by stage.
+struct Wait {
+    demanded: Timestamp,
+    started: Timestamp,
+    /// Up to here it is told.
+    told: Timestamp,
+}
+
+impl Wait {
+    /// The part of the wait from where it is told to the end of the next stage; `None` if that was before the wait began.
+    fn until(&mut self, end: Timestamp) -> Option<Duration> {
+        let from = self.told;
+        self.told = end.min(self.started).max(from);
+        (end >= self.demanded).then(|| self.told.since(from))
     }
 }

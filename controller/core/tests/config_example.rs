@@ -179,25 +179,56 @@ fn a_trace_is_priced_by_its_labels() {
 #[test]
 fn a_trace_of_odd_sets_is_served_too() {
     let set = |labels: &[&str]| labels.iter().map(|label| (*label).to_owned()).collect::<Vec<_>>();
-    let sets =
-        [set(&["a", "b"]), set(&["B", "a", "b"]), set(&["a"]), set(&[]), set(&["a b"]), set(&["a-b"]), set(&["é"])];
+    let sets = [
+        set(&["a", "b"]),
+        set(&["B", "a", "b"]),
+        set(&["a"]),
+        set(&[]),
+        set(&["self-hosted"]),
+        set(&["a b"]),
+        set(&["a-b"]),
+        set(&["é"]),
+    ];
     let fleet = FleetConfig::for_label_sets(&sets);
     let ids: Vec<&str> = fleet.classes().iter().map(|class| class.id.as_str()).collect();
     assert_eq!(
         ids,
         [
-            "any/cpu-2/on-demand",
             "a/cpu-2/on-demand",
+            "any/cpu-2/on-demand",
             "a-b/cpu-2/on-demand",
             "a-b-2/cpu-2/on-demand",
             "-/cpu-2/on-demand",
+            "any-2/cpu-2/on-demand",
             "a-b-3/cpu-2/on-demand",
         ]
     );
     for set in &sets {
         let class = fleet.resolve(set, "a/b", false).class().unwrap().clone();
         let lower: std::collections::BTreeSet<String> = set.iter().map(|label| label.to_lowercase()).collect();
-        assert_eq!(class.labels.len(), lower.len(), "{set:?} is served by {}", class.id);
+        assert_eq!(class.labels.len(), lower.len().max(1), "{set:?} is served by {}", class.id);
+    }
+    // A job without labels has a class of its own, whose runners have a label: GitHub registers none without.
+    let groups = fleet.resolve::<&str>(&[], "a/b", false).class().unwrap().clone();
+    assert_eq!((groups.id.as_str(), &*groups.labels), ("any-2/cpu-2/on-demand", &["self-hosted".into()][..]));
+}
+
+#[test]
+fn a_pool_that_is_open_to_a_repository_is_open_to_its_copies() {
+    let named = EXAMPLE.replacen("repositories = [\"acme/*\"]", "repositories = [\"acme/api\", \"acme/w*\"]", 1);
+    let parsed = FleetConfig::parse("f", &named);
+    assert_eq!(parsed.errors, []);
+    let fleet = parsed.config.unwrap();
+    let serves = |fleet: &FleetConfig, repository: &str| {
+        fleet.resolve(&["self-hosted", "linux", "x64"], repository, false).class().is_some()
+    };
+    assert!(serves(&fleet, "acme/api") && !serves(&fleet, "acme/api-2"));
+    let opened = fleet.open_to_copies(3);
+    for repository in ["acme/api", "acme/api-2", "acme/api-3", "acme/web", "acme/web-3"] {
+        assert!(serves(&opened, repository), "{repository}");
+    }
+    for repository in ["acme/api-4", "acme/apis", "acme/other", "acme/other-2"] {
+        assert!(!serves(&opened, repository), "{repository}");
     }
 }
 

@@ -146,14 +146,20 @@ pub(crate) struct Fleet {
     tokens: HashMap<LaunchId, Token>,
     tokens_by_age: VecDeque<(Timestamp, LaunchId)>,
     gone: VecDeque<(Timestamp, InstanceId)>,
-    launched: u64,
+    next_no: u64,
     ordinals: BTreeMap<ClassNo, u64>,
 }
 
 impl Fleet {
+    /// No machines, of which the first gets this number.
+    pub(crate) fn numbering_from(first: u64) -> Fleet {
+        Fleet { next_no: first, ..Fleet::default() }
+    }
+
     pub(crate) fn new_no(&mut self) -> InstanceNo {
-        self.launched += 1;
-        InstanceNo(self.launched)
+        let no = InstanceNo(self.next_no);
+        self.next_no = self.next_no.wrapping_add(1);
+        no
     }
 
     /// The ordinal of the next launch of a class, from 0.

@@ -22,7 +22,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// GitHub removes registrations whose runner has been away for so long.
 const AWAY_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// Runner ids start somewhere.
-const FIRST_RUNNER_ID: i64 = 1_001;
+const FIRST_RUNNER_ID: i64 = 1_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Presence {
@@ -50,13 +50,18 @@ pub(crate) struct Hub {
     idle: Vec<Vec<RunnerId>>,
     queues: Vec<VecDeque<(u64, JobRef)>>,
     entered: u64,
-    minted: i64,
+    next_id: i64,
     away: VecDeque<(Timestamp, RunnerId)>,
     window: Option<(Timestamp, u32)>,
     pub(crate) requests: u64,
 }
 
 impl Hub {
+    /// No runners, of which the first gets this number, beyond where ids start.
+    pub(crate) fn numbering_from(first: u64) -> Hub {
+        Hub { next_id: FIRST_RUNNER_ID.saturating_add_unsigned(first), ..Hub::default() }
+    }
+
     /// Counts a request against the limits.
     ///
     /// # Errors
@@ -81,8 +86,8 @@ impl Hub {
         if !self.names.insert(name.clone()) {
             return None;
         }
-        let id = RunnerId(FIRST_RUNNER_ID + self.minted);
-        self.minted += 1;
+        let id = RunnerId(self.next_id);
+        self.next_id = self.next_id.wrapping_add(1);
         self.runners.insert(id, Runner { name, labels, instance, presence: Presence::Offline, was_online: false });
         Some(id)
     }

@@ -42,12 +42,19 @@ pub(super) fn run(args: Args) -> Result<Found, Failure> {
     } else {
         tell(&outcome)?
     }
+    if let Some(trouble) = &outcome.emf_trouble {
+        output::note(format_args!(
+            "muster: metric lines are missing from {}: {trouble}; name another file with --emf",
+            outcome.emf.display()
+        ));
+    }
     let summary = &outcome.summary;
     let bad = summary.jobs.lost > 0
         || summary.jobs.killed > 0
         || !summary.violations.is_empty()
         || outcome.webhooks_refused > 0
         || outcome.scores.violations > 0
+        || outcome.emf_trouble.is_some()
         || !summary.jobs.adds_up();
     Ok(if bad { Found::Bad } else { Found::Good })
 }
@@ -63,10 +70,12 @@ fn tell(outcome: &Outcome) -> Result<(), Failure> {
         outcome.http.webhook, jobs.queued, jobs.completed, jobs.cancelled
     ))?;
     output::line(format_args!(
-        "  {machines} machines were launched in {} ticks; each claimed, was given one sealed runner configuration, and \
-         ended ({} claims, {} reports)",
+        "  {machines} machines were launched in {} ticks, and their agents spoke up over HTTP: {} claims, {} reports",
         outcome.scores.ticks, outcome.http.claim, outcome.http.report
     ))?;
+    let (left, ended) = (outcome.machines_left, machines.saturating_sub(outcome.machines_left as u64));
+    let why = if left == outcome.machines_kept { "stand by, as the configuration wants" } else { "are not gone yet" };
+    output::line(format_args!("  {ended} of the machines have ended; {left} {why}"))?;
     output::line(format_args!(
         "  queue time: p50 {}, p95 {}, p99 {}, max {}",
         seconds(time.p50),

@@ -1,18 +1,18 @@
 //! `muster simulate`: a workload, replayed in virtual time.
 
+mod seeds;
+
 use std::io::{self, Write};
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
 use muster_core::config::{FleetConfig, Os};
 use muster_core::plan::Policy;
+use muster_sim::trace::SCALE_MAX;
 use muster_sim::{Cut, Profile, Summary, Trace, Universe};
 use muster_store::{MemoryOptions, MemoryStore};
-use serde_json::json;
 
 use super::Found;
 use super::output::{self, Failure};
@@ -106,14 +106,14 @@ pub(super) fn run(args: Args) -> Result<Found, Failure> {
     let scenario = scenario(&args)?;
     match args.seeds {
         None => one(&scenario, args.json),
-        Some((from, to)) => many(&scenario, from, to, &args),
+        Some((from, to)) => seeds::run(&scenario, from, to, &args),
     }
 }
 
 fn scenario(args: &Args) -> Result<Scenario, Failure> {
     let trace = Trace::file(&args.trace);
     let (config, default_policy) = match &args.config {
-        Some(path) => (output::read_config(path)?.0, Policy::Target),
+        Some(path) => (output::read_config(path)?.0.open_to_copies(args.scale.min(SCALE_MAX)), Policy::Target),
         None => {
             let sets = trace.survey()?.label_sets;
             let sets: Vec<Vec<String>> =
@@ -127,6 +127,16 @@ fn scenario(args: &Args) -> Result<Scenario, Failure> {
             "warning: shape {} has no price: its machines cost nothing in the figures; set `usd_per_hour` of its size",
             shape.id
         ));
+    }
+    for pool in config.pools().iter().filter(|pool| pool.standby.bounds.max > 0) {
+        let size = &pool.sizes[pool.default_size];
+        if size.usd_per_hour.standby.is_none() {
+            output::note(format_args!(
+                "warning: size {} of pool {} has no price on standby: its stopped machines cost nothing in the figures; set \
+                 `standby` in its `usd_per_hour`",
+                size.name, pool.name
+            ));
+        }
     }
     if config.shapes().any(|shape| shape.os == Os::Macos) {
         output::note(format_args!(
@@ -156,8 +166,16 @@ fn bail_usage(why: &str) -> Result<(), Failure> {
 
 /// Writes a line for each simulated day.
 struct Days {
+    /// What each line begins with.
+    of: String,
     seen: u64,
     began: Instant,
+}
+
+impl Days {
+    fn of(of: String, began: Instant) -> Days {
+        Days { of, seen: 0, began }
+    }
 }
 
 impl Watcher for Days {
@@ -166,7 +184,8 @@ impl Watcher for Days {
         let over = universe.jobs_queued().saturating_sub(census.jobs);
         let _ = writeln!(
             io::stderr(),
-            "day {day:>3}: {:>6} jobs over, {:>4} open, {:>4} machines; {} violations; {:.1} s on the wall",
+            "{}day {day:>3}: {:>6} jobs over, {:>4} open, {:>4} machines; {} violations; {:.1} s on the wall",
+            self.of,
             over.saturating_sub(self.seen),
             census.jobs,
             census.instances,
@@ -188,7 +207,7 @@ fn bad(summary: &Summary) -> bool {
 
 fn one(scenario: &Scenario, json: bool) -> Result<Found, Failure> {
     let began = Instant::now();
-    let summary = simulate(scenario, &mut Days { seen: 0, began })?;
+    let summary = simulate(scenario, &mut Days::of(String::new(), began))?;
     let wall = began.elapsed().as_secs_f64();
     let memory = memory_most().map_or_else(String::new, |kb| format!("; {kb} kB of memory at most"));
     output::note(format_args!(
@@ -209,59 +228,6 @@ fn memory_most() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix(" kB")?.parse().ok()
-}
-
-/// Runs seeds on all cores; what is printed is in seed order, whatever the threads.
-fn many(scenario: &Scenario, from: u64, to: u64, args: &Args) -> Result<Found, Failure> {
-    let began = Instant::now();
-    let count = usize::try_from(to - from + 1)?;
-    let next = AtomicUsize::new(0);
-    let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let threads = args.threads.map_or_else(cores, usize::from).min(count);
-    let json = args.json;
-    let mut results: Vec<(usize, Result<Summary, SimulateError>)> = std::thread::scope(|scope| {
-        let work = || {
-            let mut done = Vec::new();
-            loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                if index >= count {
-                    return done;
-                }
-                let scenario = Scenario { seed: from + index as u64, ..scenario.clone() };
-                done.push((index, simulate(&scenario, &mut ())));
-                output::note(format_args!("seed {} done ({} of {count})", scenario.seed, index + 1));
-            }
-        };
-        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        handles.into_iter().flat_map(|handle| handle.join().unwrap_or_default()).collect()
-    });
-    results.sort_by_key(|(index, _)| *index);
-    if results.len() != count {
-        bail_usage("a simulation thread died; run the seeds one by one to see which")?;
-    }
-    let (mut failed, mut jobs, mut worst): (Vec<u64>, u64, Option<(f64, u64)>) = (Vec::new(), 0, None);
-    for (_, result) in results {
-        let summary = result?;
-        jobs += summary.jobs.queued;
-        if bad(&summary) {
-            failed.push(summary.seed);
-        }
-        let longest = summary.queue_time_s.max.unwrap_or(0.0);
-        if worst.is_none_or(|(known, _)| longest > known) {
-            worst = Some((longest, summary.seed));
-        }
-        if json { output::json(&summary)? } else { table(&summary)? }
-    }
-    let wall = began.elapsed().as_secs_f64();
-    output::note(format_args!("{jobs} jobs in {wall:.1} s: {:.0} simulated jobs a minute", jobs as f64 * 60.0 / wall));
-    let worst = worst.map(|(longest, seed)| json!({ "queue_time_s": longest, "seed": seed }));
-    let total = json!({ "seeds": count, "failed": failed, "worst": worst });
-    if json {
-        output::json(&total)?
-    } else {
-        output::line(format_args!("{total}"))?
-    }
-    Ok(if failed.is_empty() { Found::Good } else { Found::Bad })
 }
 
 fn table(summary: &Summary) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use muster_core::config::{FleetConfig, RefusalKind, Resolution};
+use muster_core::config::{Class, FleetConfig, Market, Os, RefusalKind, Resolution, Shape};
 use muster_core::ids::{ClassId, ShapeId};
 use muster_core::money::HourlyPrice;
 use muster_sim::{Catalog, ClassInfo, Limits, Service, ShapeInfo};
@@ -38,15 +38,34 @@ impl Catalog for ConfigCatalog {
 
     fn shape(&self, id: &ShapeId) -> Option<ShapeInfo> {
         let shape = self.0.shape(id)?;
-        let class = self.0.classes().iter().find(|class| class.shapes.iter().any(|of| of.id == *id))?;
+        let class = self.owner(&shape)?;
+        // An on-demand machine without a price on standby stands by at none; spot and Macs cannot.
+        let stands_by = shape.market == Market::OnDemand && shape.os != Os::Macos;
+        let standby_price = stands_by.then(|| HourlyPrice::from_usd(shape.standby_usd_per_hour.unwrap_or(0.0)));
         Some(ShapeInfo {
             id: shape.id.clone(),
             os: shape.os,
             market: shape.market,
             price: HourlyPrice::from_usd(shape.usd_per_hour.unwrap_or(0.0)),
-            standby_price: shape.standby_usd_per_hour.map(HourlyPrice::from_usd),
-            class: class.id.clone(),
+            standby_price,
+            class,
         })
+    }
+}
+
+impl ConfigCatalog {
+    /// The first class that has machines of this shape: a configured one, else one of a raw instance type, which exists
+    /// only once a job names the type.
+    fn owner(&self, shape: &Shape) -> Option<ClassId> {
+        let has = |class: &Class| class.shapes.iter().any(|of| of.id == shape.id);
+        if let Some(class) = self.0.classes().iter().find(|class| has(class)) {
+            return Some(class.id.clone());
+        }
+        let raw = shape.instance_types.first()?;
+        let ids = self.0.pools().iter().flat_map(|pool| {
+            pool.markets.iter().map(move |market| ClassId::new(format!("{}/{raw}/{}", pool.name, market.as_str())))
+        });
+        ids.filter_map(|id| self.0.class(&id)).find(|class| has(class)).map(|class| class.id.clone())
     }
 }
 

@@ -92,7 +92,9 @@ pub async fn run(options: &Options, ready: impl FnOnce(SocketAddr) -> bool) -> a
     let address = listener.local_addr()?;
 
     let clock = ScaledClock::starting_at(SystemClock.now(), 1.0);
-    let settings = Settings { limits: limits(&live.current()), start: clock.now(), ..Settings::default() };
+    let first_number = u64::try_from(clock.now().unix_ms()).unwrap_or(1);
+    let settings =
+        Settings { limits: limits(&live.current()), start: clock.now(), first_number, ..Settings::default() };
     let universe_clock = clock.clone();
     let universe = SharedUniverse::with_clock(
         Universe::new(settings, std::iter::empty(), LiveCatalog(live.clone())),

@@ -115,7 +115,7 @@ fn the_whole_path_and_its_metrics() {
 }
 
 /// The one ledger that the demo has left behind.
-fn demo_ledger(folder: &std::path::Path) -> PathBuf {
+pub(crate) fn demo_ledger(folder: &std::path::Path) -> PathBuf {
     let kept = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path().join("muster.sqlite"));
     let kept: Vec<PathBuf> = kept.filter(|ledger| ledger.exists()).collect();
     assert_eq!(kept.len(), 1, "{kept:?}");

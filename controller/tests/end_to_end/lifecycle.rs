@@ -59,6 +59,30 @@ fn sigterm_right_after_the_first_line_is_a_clean_end() {
     }
 }
 
+/// The simulated cloud begins anew with every process, and the ledger does not: it must not be given known machines again.
+#[tokio::test]
+async fn a_new_process_launches_machines_that_the_ledger_does_not_know() {
+    let fleet = Fleet::new(SERVES_RECORDED);
+    let server = fleet.serve();
+    for number in 1..=2 {
+        assert_eq!(server.door.tell(&job(number, &["gpu"])).await.0, 202);
+    }
+    let before = unclaimed(&fleet, 2).await;
+    for instance in &before {
+        Agent::claim(&server.door, instance).await;
+    }
+    server.end();
+    let server = fleet.serve();
+    for number in 3..=4 {
+        assert_eq!(server.door.tell(&job(number, &["gpu"])).await.0, 202);
+    }
+    for instance in unclaimed(&fleet, 2).await {
+        assert!(!before.contains(&instance));
+        Agent::claim(&server.door, &instance).await;
+    }
+    server.end();
+}
+
 #[tokio::test]
 async fn sigterm_ends_it_while_agents_hold_long_polls() {
     let fleet = Fleet::new(SERVES_RECORDED);

@@ -8,6 +8,7 @@
 mod agent;
 mod check;
 mod demo;
+mod demo_edges;
 mod explain;
 mod fleet;
 mod http;

@@ -81,10 +81,118 @@ fn a_configuration_brings_its_pools_and_a_killed_job_is_exit_code_1() {
 }
 
 #[test]
+fn the_days_of_every_seed_are_told_and_seeds_are_counted_as_they_end() {
+    let here = Workload::new();
+    workload::write(&here.folder.path().join("trace.jsonl"));
+    let late = json!({
+        "run_id": 9, "t": 100_000, "repo": "acme/api",
+        "jobs": [{ "name": "late", "labels": ["self-hosted", "linux"], "duration_s": 5 }],
+    });
+    let trace = here.folder.path().join("trace.jsonl");
+    fs::write(&trace, format!("{}\n{late}", fs::read_to_string(&trace).unwrap())).unwrap();
+    let answer = here.simulate(&["--seeds", "3..8", "--threads", "3"]);
+    assert_eq!(answer.code, Some(0), "{}", answer.err);
+    for seed in 3..=8 {
+        assert!(answer.err.contains(&format!("seed {seed} day   1: ")), "{}", answer.err);
+    }
+    let counted: Vec<&str> = answer.err.lines().filter_map(|line| line.split_once(" done (")).map(|c| c.1).collect();
+    let mut sorted = counted.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, ["1 of 6)", "2 of 6)", "3 of 6)", "4 of 6)", "5 of 6)", "6 of 6)"], "{counted:?}");
+}
+
+#[test]
+fn a_configuration_that_names_repositories_serves_the_copies_of_an_overlaid_trace() {
+    let here = Workload::new();
+    let fates = workload::write(&here.folder.path().join("trace.jsonl"));
+    let example = fs::read_to_string(muster_tests::example_config()).unwrap();
+    let named = example.replace("repositories = [\"acme/*\"]", "repositories = [\"acme/api\", \"acme/web\"]");
+    assert_ne!(named, example);
+    let config = here.folder.path().join("muster.toml").display().to_string();
+    fs::write(&config, named).unwrap();
+    let answer = here.simulate(&["--config", &config, "--scale", "3"]);
+    assert_eq!(answer.code, Some(0), "{} {}", answer.out, answer.err);
+    let summary = answer.json();
+    assert_eq!(summary["jobs"]["queued"], 3 * fates.queued());
+}
+
+#[test]
+fn standby_without_a_price_is_there_and_costs_nothing() {
+    let here = Workload::new();
+    workload::write(&here.folder.path().join("trace.jsonl"));
+    let example = fs::read_to_string(muster_tests::example_config()).unwrap();
+    let config = here.folder.path().join("muster.toml").display().to_string();
+    // On standby there are on-demand machines of the default size; the workload's large jobs are of that class now.
+    let free = example
+        .replace(", standby = 0.012 }", " }")
+        .replacen("default_size = \"cpu-2\"", "default_size = \"cpu-8\"", 1)
+        .replacen("idle = { min = 2, max = 40 }", "idle = { min = 0, max = 40 }", 1);
+    fs::write(&config, free).unwrap();
+    let answer = here.simulate(&["--config", &config]);
+    assert_eq!(answer.code, Some(0), "{} {}", answer.out, answer.err);
+    assert!(answer.err.contains("cpu-8 of pool linux has no price on standby"), "{}", answer.err);
+    let summary = answer.json();
+    assert!(summary["launches"]["standby"].as_u64().unwrap() > 0, "{}", summary["launches"]);
+    assert_eq!(summary["cost_usd"]["standby"], 0.0);
+}
+
+#[test]
+fn jobs_without_labels_have_a_class_of_their_own() {
+    let here = Workload::new();
+    let run = json!({
+        "run_id": 1, "t": 0, "repo": "acme/api",
+        "jobs": [
+            { "name": "group", "labels": [], "duration_s": 5 },
+            { "name": "plain", "labels": ["self-hosted"], "duration_s": 5 },
+        ],
+    });
+    fs::write(here.folder.path().join("trace.jsonl"), run.to_string()).unwrap();
+    let answer = here.simulate(&[]);
+    assert_eq!(answer.code, Some(0), "{} {}", answer.out, answer.err);
+    let summary = answer.json();
+    assert_eq!((&summary["jobs"]["completed"], &summary["jobs"]["lost"]), (&json!(2), &json!(0)));
+    assert_eq!(summary["classes"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn raw_instance_types_are_launched() {
+    let here = Workload::new();
+    let run = json!({
+        "run_id": 1, "t": 0, "repo": "acme/api",
+        "jobs": [
+            { "name": "raw", "labels": ["self-hosted", "linux", "c7i.xlarge"], "duration_s": 3600 },
+            { "name": "spot", "labels": ["self-hosted", "linux", "c7i.2xlarge", "on-demand"], "duration_s": 5 },
+        ],
+    });
+    fs::write(here.folder.path().join("trace.jsonl"), run.to_string()).unwrap();
+    let example = fs::read_to_string(muster_tests::example_config()).unwrap();
+    let raw = example.replacen("instance_type_labels = [] ", "instance_type_labels = [\"c7i.*\"] ", 1);
+    assert_ne!(raw, example);
+    let config = here.folder.path().join("muster.toml").display().to_string();
+    fs::write(&config, raw).unwrap();
+    let answer = here.simulate(&["--config", &config]);
+    assert_eq!(answer.code, Some(0), "{} {}", answer.out, answer.err);
+    let summary = answer.json();
+    assert_eq!((&summary["jobs"]["completed"], &summary["violations"]), (&json!(2), &json!([])));
+    let mut classes = summary["classes"].as_array().unwrap().iter();
+    let class = classes.find(|class| class["class"].as_array().unwrap().contains(&json!("c7i.xlarge"))).unwrap();
+    assert_eq!(class["launches"]["cold"], 1);
+    assert!(class["price_usd_per_hour"].as_f64().unwrap() > 0.0 && class["cost_usd"]["busy"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
 fn a_trace_that_does_not_read_is_exit_code_2() {
     let here = Workload::new();
     fs::write(here.folder.path().join("trace.jsonl"), "{\"run_id\": 1}\n").unwrap();
     let answer = here.simulate(&[]);
     assert_eq!((answer.code, answer.out.as_str()), (Some(2), ""));
     assert!(answer.err.contains("trace.jsonl"), "{}", answer.err);
+    let huge = json!({
+        "run_id": i64::MAX, "t": 0, "repo": "acme/api",
+        "jobs": [{ "name": "a", "labels": ["self-hosted"], "duration_s": 5 }],
+    });
+    fs::write(here.folder.path().join("trace.jsonl"), huge.to_string()).unwrap();
+    let answer = here.simulate(&["--scale", "2"]);
+    assert_eq!((answer.code, answer.out.as_str()), (Some(2), ""));
+    assert!(answer.err.contains("trace.jsonl:1: run_id is"), "{}", answer.err);
 }

@@ -1,9 +1,9 @@
-//! A configuration made from the label sets of a workload trace.
+//! Configurations for workload traces: one made from a trace's label sets, and any one opened to the copies of a trace.
 //!
 //! What lives here: what the simulator serves when it has no configuration, and its prices. What may not:
 //! `muster.toml`.
 //!
-//! Invariant: one class per set, whose labels are exactly the set.
+//! Invariant: one class per set, whose labels are exactly the set; but for the empty set, as no runner is without labels.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,6 +25,8 @@ const CPU_8: Prices = Prices { on_demand: Some(0.36), spot: Some(0.14), standby:
 const CPU_16: Prices = Prices { on_demand: Some(0.72), spot: Some(0.28), standby: Some(0.02) };
 const WINDOWS: Prices = Prices { on_demand: Some(0.18), spot: Some(0.07), standby: Some(0.008) };
 const MACOS: Prices = Prices { on_demand: Some(1.10), spot: None, standby: None };
+/// The label of a class for jobs without labels: GitHub gives it to every self-hosted runner.
+const SELF_HOSTED: &str = "self-hosted";
 /// vCPUs of a machine whose size no label names.
 const VCPUS_DEFAULT: u32 = 2;
 /// vCPUs above which a `cpu-N` is no size.
@@ -34,7 +36,7 @@ impl FleetConfig {
     /// A configuration made from the label sets of a workload trace: one class per set, with exactly its labels; any
     /// repository, public ones too; no bounds, no caps, no target. Sets that differ only by order, case or repeats are
     /// one. Classes are in the order of their number of labels, then of the sets, so that a set wins over those that
-    /// contain it.
+    /// contain it. Jobs without labels, which name only a runner group, get runners with the label `self-hosted`.
     ///
     /// What a set does not name: `linux` (an arm64 Mac with `macos`), `x64`, `cpu-2`, `on-demand`. Macs are always
     /// on-demand. US dollars an hour, on-demand / spot / standby: cpu-2 0.09/0.035/0.004, cpu-8 0.36/0.14/0.012, cpu-16
@@ -49,7 +51,8 @@ impl FleetConfig {
                 distinct.push(set.iter().map(String::as_str).filter(|l| labels.insert(l.to_lowercase())).collect());
             }
         }
-        distinct.sort_by_key(Vec::len);
+        // The class of the empty set has one label, and comes behind a set of that one.
+        distinct.sort_by_key(|set| (set.len().max(1), set.is_empty()));
         let mut names = BTreeSet::new();
         let pools: Vec<Pool> = distinct.iter().map(|labels| pool_of(labels, &mut names)).collect();
         let catalog = Catalog::new(&pools, TimeZone::UTC);
@@ -72,6 +75,21 @@ impl FleetConfig {
             pools,
             catalog,
         }
+    }
+
+    /// This configuration for a trace that is overlaid with copies of itself, whose repositories are named `OWNER/NAME-2`
+    /// to `OWNER/NAME-{copies}`: a pool that is open to a repository is open to its copies.
+    #[must_use]
+    pub fn open_to_copies(mut self, copies: u32) -> FleetConfig {
+        for pool in &mut self.pools {
+            let named = pool.repositories.iter().flat_map(|pattern| {
+                let copy = move |number| RepositoryPattern::new(&format!("{pattern}-{number}"));
+                (2..=copies).map(copy).filter(move |copy| !pattern.covers(copy))
+            });
+            let named: Vec<RepositoryPattern> = named.collect();
+            pool.repositories.extend(named);
+        }
+        self
     }
 }
 
@@ -99,13 +117,13 @@ fn pool_of(labels: &[&str], names: &mut BTreeSet<String>) -> Pool {
         usd_per_hour: prices(os, vcpus),
         idle: None,
     };
-    let telling: Vec<&str> = lower.iter().map(String::as_str).filter(|label| *label != "self-hosted").collect();
+    let telling: Vec<&str> = lower.iter().map(String::as_str).filter(|label| *label != SELF_HOSTED).collect();
     let name = if telling.is_empty() { "any".to_owned() } else { telling.join("-") };
     Pool {
         name: PoolName::new(free_name(&name, names)),
         os,
         arch,
-        labels: labels.iter().map(|label| Arc::from(*label)).collect(),
+        labels: if labels.is_empty() { &[SELF_HOSTED] } else { labels }.iter().map(|l| Arc::from(*l)).collect(),
         adds_labels: false,
         runner_group: "default".into(),
         repositories: vec![RepositoryPattern::new("*")],

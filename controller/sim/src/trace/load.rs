@@ -87,7 +87,10 @@ impl Load {
                 Some(Ok(run)) if self.cut.to.is_some_and(|to| run.at >= to) => return,
                 Some(Ok(mut run)) => {
                     run.at = run.at - self.cut.from + copy.shift;
-                    copy.rename(&mut run);
+                    if let Err(error) = copy.rename(&mut run) {
+                        self.failed = Some(error);
+                        return;
+                    }
                     self.order.push(Reverse((run.at, index)));
                     copy.head = Some(run);
                     return;
@@ -98,17 +101,23 @@ impl Load {
 }
 
 impl Copy {
-    fn rename(&mut self, run: &mut Run) {
+    fn rename(&mut self, run: &mut Run) -> Result<(), TraceError> {
         if self.number == 0 {
-            return;
+            return Ok(());
         }
-        run.id = RunId(run.id.0 + i64::from(self.number) * RUN_ID_STRIDE);
+        let Some(id) = run.id.0.checked_add(i64::from(self.number) * RUN_ID_STRIDE) else {
+            let what =
+                format!("run_id is {}, which leaves no room for the ids of {} copies", run.id.0, self.number + 1);
+            return Err(self.reader.bad(what, "write smaller run ids, or overlay fewer copies"));
+        };
+        run.id = RunId(id);
         let number = self.number + 1;
         let renamed = self
             .repositories
             .entry(run.repository.clone())
             .or_insert_with_key(|repository| format!("{repository}-{number}").into());
         run.repository = renamed.clone();
+        Ok(())
     }
 }
 

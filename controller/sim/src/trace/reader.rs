@@ -154,7 +154,8 @@ impl TraceReader {
         Ok(Duration::from_millis(ms))
     }
 
-    fn bad(&self, what: String, remedy: &str) -> TraceError {
+    /// What is wrong with the line that was read last.
+    pub(super) fn bad(&self, what: String, remedy: &str) -> TraceError {
         TraceError::line(&self.file, self.line, what, remedy)
     }
 }

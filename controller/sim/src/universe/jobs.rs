@@ -94,13 +94,16 @@ impl Universe {
         let mut todo = vec![(at, outcome)];
         while let Some((at, outcome)) = todo.pop() {
             self.close_job(at, outcome);
-            // The first to follow comes off the list first.
-            for next in self.work.end(at, outcome, self.now).into_iter().rev() {
+            let mut skipped = Vec::new();
+            for next in self.work.end(at, outcome, self.now) {
                 match next {
+                    // At once, so in order of the run: GitHub hands out the job that has waited longest first.
                     Next::Queue(job) => self.queue(JobRef { run: at.run, job }),
-                    Next::Skip(job) => todo.push((JobRef { run: at.run, job }, Outcome::Skipped)),
+                    Next::Skip(job) => skipped.push((JobRef { run: at.run, job }, Outcome::Skipped)),
                 }
             }
+            // The first to follow comes off the list first.
+            todo.extend(skipped.into_iter().rev());
         }
         self.work.forget_if_over(at.run);
     }

@@ -64,13 +64,23 @@ pub struct Settings {
     pub start: Timestamp,
     /// The bounds that the watch checks.
     pub limits: Limits,
+    /// The number of the first instance and of the first registration. Their ids are made from it: a world that begins
+    /// anew over an old ledger must not give out known ones again.
+    pub first_number: u64,
     /// A planted bug: the cloud forgets client tokens, so that a repeated launch launches twice.
     pub forget_tokens: bool,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { seed: 1, profile: Profile::default(), start: START, limits: Limits::default(), forget_tokens: false }
+        Settings {
+            seed: 1,
+            profile: Profile::default(),
+            start: START,
+            limits: Limits::default(),
+            first_number: 1,
+            forget_tokens: false,
+        }
     }
 }
 
@@ -141,8 +151,8 @@ impl Universe {
             labels: Labels::default(),
             classes: Classes::new(Box::new(catalog)),
             work: Work::default(),
-            hub: Hub::default(),
-            fleet: Fleet::default(),
+            hub: Hub::numbering_from(settings.first_number),
+            fleet: Fleet::numbering_from(settings.first_number),
             books: Books::default(),
             watch: Watch::new(settings.limits.clone()),
             give_up: VecDeque::new(),

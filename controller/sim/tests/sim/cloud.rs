@@ -32,6 +32,21 @@ fn a_repeated_launch_returns_the_same_machines() {
 }
 
 #[test]
+fn a_later_world_gives_out_no_id_of_an_earlier_one() {
+    let ids = |first_number| {
+        let settings = Settings { profile: exact(), first_number, ..Settings::default() };
+        let mut world = World::with(settings, &[single(1, 0.0, "job", 5.0)]);
+        world.until(0.0);
+        let instances = world.launch(3);
+        let runners: Vec<_> = instances.iter().map(|id| world.mint(id, "s1").unwrap().id).collect();
+        (instances, runners)
+    };
+    let (before, after) = (ids(1_793_577_600_000), ids(1_793_577_660_000));
+    assert!(before.0.iter().all(|id| !after.0.contains(id)), "{before:?} {after:?}");
+    assert!(before.1.iter().all(|id| !after.1.contains(id)), "{before:?} {after:?}");
+}
+
+#[test]
 fn the_watch_sees_a_double_launch() {
     let settings = Settings { profile: exact(), forget_tokens: true, ..Settings::default() };
     let mut world = World::with(settings, &[single(1, 0.0, "job", 5.0)]);

@@ -42,6 +42,29 @@ fn a_job_is_queued_when_all_entries_of_its_needs_are_complete() {
 }
 
 #[test]
+fn jobs_that_one_end_frees_are_queued_and_served_in_the_order_of_the_run() {
+    let jobs = [
+        job("build", "build", &[], LINUX, 10.0),
+        job("first", "test", &["build"], LINUX, 5.0),
+        job("second", "lint", &["build"], LINUX, 5.0),
+        job("third", "docs", &["build"], LINUX, 5.0),
+    ];
+    let mut world = World::new(exact(), &[run(1, 100.0, None, &jobs)]);
+    world.until(0.0);
+    world.launch(1);
+    let mut lines = world.until(111.0);
+    assert_eq!(lines.split_off(lines.len() - 3), ["110 first queued", "110 second queued", "110 third queued"]);
+    let mut started = Vec::new();
+    for minute in 2..=4_u32 {
+        world.launch(1);
+        let lines = world.until(60.0 * f64::from(minute) + 50.0);
+        started.extend(lines.into_iter().filter_map(|line| line.strip_suffix(" in_progress").map(ToOwned::to_owned)));
+    }
+    let names: Vec<&str> = started.iter().filter_map(|line| line.split(' ').nth(1)).collect();
+    assert_eq!(names, ["first", "second", "third"]);
+}
+
+#[test]
 fn a_cancelled_run_ends_each_job_as_it_stands() {
     let jobs = [
         job("runs", "a", &[], LINUX, 500.0),

@@ -117,3 +117,13 @@ fn copies_are_laid_over_each_other_apart_and_in_order() {
     let error = trace.load(Cut { scale: 0, ..Cut::WHOLE }).err().unwrap().to_string();
     assert!(error.contains("choose a scale from 1"), "{error}");
 }
+
+#[test]
+fn a_run_id_without_room_for_a_copy_is_told_with_its_line() {
+    let huge = single(1, 5.0, "a", 1.0).replace("\"run_id\":1", &format!("\"run_id\":{}", i64::MAX));
+    let trace = Trace::bytes("huge.jsonl", format!("{}\n{huge}", single(1, 0.0, "a", 1.0)).into_bytes());
+    assert!(trace.load(Cut::WHOLE).unwrap().all(|run| run.is_ok()), "alone it is as good as any");
+    let error = trace.load(Cut { scale: 2, ..Cut::WHOLE }).unwrap().find_map(Result::err).unwrap().to_string();
+    assert!(error.contains("huge.jsonl:2: run_id is 9223372036854775807"), "{error}");
+    assert!(error.contains("overlay fewer copies"), "{error}");
+}

@@ -6,12 +6,15 @@
 //!
 //! Invariant: one clock for everything. If the host cannot keep up, the clock slows down; nothing is skipped.
 
+mod fallback;
+mod load;
 mod pace;
 mod scoreboard;
+mod sink;
 mod view;
 
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -19,11 +22,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use muster_core::config::FleetConfig;
+use muster_core::config::Class;
 use muster_core::plan::Policy;
 use muster_core::ports::Store;
 use muster_core::time::Timestamp;
-use muster_sim::{Cut, Settings, SharedUniverse, SimIdentity, Summary, Survey, Trace, Universe};
+use muster_sim::{Cut, Settings, SharedUniverse, SimIdentity, Summary, Universe};
 use muster_store::{SqliteOptions, SqliteStore};
 use muster_webhook::bell::NotifyBell;
 use muster_webhook::clock::Clock;
@@ -37,6 +40,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+pub use load::EXAMPLE_CONFIG;
 pub use pace::{CATCH_UP_SPEED, Pace};
 pub use scoreboard::{Scoreboard, Scores};
 
@@ -48,13 +52,11 @@ use super::witness::Witness;
 use crate::clock::ScaledClock;
 use crate::registrar::Registrar;
 use crate::telemetry::{self, Telemetry};
+use load::Load;
+use sink::MetricsFile;
 use view::{Progress, View};
 
-/// The configuration that ships with the project and that the demo runs under.
-pub const EXAMPLE_CONFIG: &str = include_str!("../../../../muster.example.toml");
-/// The trace that ships with the project.
-const SHIPPED_TRACE: &[u8] = include_bytes!("../../../../tests/traces/acme-four-weeks.jsonl.gz");
-/// How long after the last job the demo waits for the last machines to go, in simulated time.
+/// How long after the last job the demo waits for the machines to go that nothing needs, in simulated time.
 const AFTERMATH: Duration = Duration::from_secs(180);
 
 /// What to show.
@@ -104,6 +106,15 @@ pub struct Outcome {
     /// The log, which is kept: a line for every accepted event, decision and failure.
     #[serde(skip)]
     pub log: PathBuf,
+    /// Why metric lines are missing from it, if any are.
+    #[serde(skip)]
+    pub emf_trouble: Option<String>,
+    /// Machines that were launched and have not ended.
+    #[serde(skip)]
+    pub machines_left: usize,
+    /// How many the configuration keeps idle.
+    #[serde(skip)]
+    pub machines_kept: usize,
     /// How long it took.
     #[serde(skip)]
     pub wall: Duration,
@@ -112,54 +123,27 @@ pub struct Outcome {
     pub slowed: bool,
 }
 
-/// The load: the busiest hour of the trace, and the configuration that serves it.
-struct Load {
-    trace: Trace,
-    cut: Cut,
-    jobs: u64,
-    config: FleetConfig,
-    config_text: Option<&'static str>,
-}
-
-impl Load {
-    fn of(options: &Options) -> anyhow::Result<Load> {
-        let trace = match &options.trace {
-            Some(path) => Trace::file(path),
-            None => Trace::shipped("the shipped trace", SHIPPED_TRACE),
-        };
-        let (from, to) = trace.survey()?.busiest_hour().context("the trace has no jobs")?;
-        let cut = Cut::window(from, to);
-        let survey = Survey::of(trace.load(cut)?)?;
-        let example = FleetConfig::parse("muster.example.toml", EXAMPLE_CONFIG).config.context("the example")?;
-        let serves_all = trace.load(cut)?.all(|run| {
-            run.is_ok_and(|run| {
-                run.jobs.iter().all(|job| example.resolve(&job.labels, &run.repository, run.public).class().is_some())
-            })
-        });
-        let sets: Vec<Vec<String>> =
-            survey.label_sets.keys().map(|set| set.iter().map(ToString::to_string).collect()).collect();
-        let (config, config_text) =
-            if serves_all { (example, Some(EXAMPLE_CONFIG)) } else { (FleetConfig::for_label_sets(&sets), None) };
-        Ok(Load { trace, cut, jobs: survey.jobs, config, config_text })
-    }
-}
-
 /// Runs the demo.
 ///
 /// # Errors
-/// The trace does not read, the port is taken, or the ledger cannot be made.
+/// The trace does not read or has no jobs, the port is taken, or the ledger cannot be made.
 pub async fn run(options: &Options) -> anyhow::Result<Outcome> {
     let began = Instant::now();
     let load = Load::of(options)?;
-    let folder = tempfile::Builder::new().prefix("muster-demo-").tempdir().context("a folder for the ledger")?.keep();
-    let ledger = folder.join("muster.sqlite");
-    let log = folder.join("log.jsonl");
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
+    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let door = format!("http://{}", listener.local_addr()?);
+    // Kept once the show begins; what fails before leaves nothing behind.
+    let folder = tempfile::Builder::new().prefix("muster-demo-").tempdir().context("a folder for the ledger")?;
+    let ledger = folder.path().join("muster.sqlite");
+    let log = folder.path().join("log.jsonl");
     let log_file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
     // Only the first subscriber of a process counts.
     let _ = tracing_subscriber::fmt().json().with_writer(Mutex::new(log_file)).try_init();
-    let emf = options.emf.clone().unwrap_or_else(|| folder.join("emf.jsonl"));
+    let emf = options.emf.clone().unwrap_or_else(|| folder.path().join("emf.jsonl"));
+    let lines = MetricsFile::create(&emf).with_context(|| format!("cannot write {}", emf.display()))?;
     let store = Arc::new(SqliteStore::open(&ledger, &SqliteOptions::default())?);
-    if let Some(text) = load.config_text {
+    if let Some(text) = &load.config_text {
         store.put_config(text).await?;
     }
     let secret = random_hex::<32>().context("the operating system gives no random bytes")?;
@@ -167,15 +151,11 @@ pub async fn run(options: &Options) -> anyhow::Result<Outcome> {
     let settings = Settings { limits: limits(&config), start: start_of(&load.cut), ..Settings::default() };
     let identity = SimIdentity::new(*b"a key for simulated proofs only.");
     let bell = Arc::new(NotifyBell::default());
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
-    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-    let door = format!("http://{}", listener.local_addr()?);
     let recorder = telemetry::recorder()?;
     // A process has one recorder; a second demo in it (a test) keeps to the first.
     let _ = metrics::set_global_recorder(recorder.clone());
     telemetry::describe();
-    let sink = BufWriter::new(File::create(&emf).with_context(|| format!("cannot write {}", emf.display()))?);
-    let telemetry = Telemetry::new(recorder, Arc::new(Mutex::new(sink)));
+    let telemetry = Telemetry::new(recorder, Arc::new(Mutex::new(lines.clone())));
 
     let clock = ScaledClock::starting_at(settings.start, options.speed);
     let universe_clock = clock.clone();
@@ -215,6 +195,11 @@ pub async fn run(options: &Options) -> anyhow::Result<Outcome> {
     });
     tasks.spawn(as_task(outside.run(stopping)));
 
+    let _kept = folder.keep();
+    if let Some(said) = &load.announcement {
+        // Nobody need read it.
+        let _ = writeln!(io::stderr(), "{said}");
+    }
     let mut show = Show {
         view: View::open(config.pools().len()),
         pace: Pace::new(clock.clone(), options.speed),
@@ -228,7 +213,11 @@ pub async fn run(options: &Options) -> anyhow::Result<Outcome> {
     tasks.shutdown().await;
     let slowed = show.pace.slowed();
     show.view.close();
-    let summary = universe.lock().summary("target");
+    let (summary, left, now) = {
+        let universe = universe.lock();
+        (universe.summary("target"), universe.census().instances, universe.now())
+    };
+    let kept = |class: &Arc<Class>| usize::try_from(config.idle_bounds(&class.id, now).min).unwrap_or(usize::MAX);
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let refused = count(&counts.webhook_failed);
     let http = Http {
@@ -237,7 +226,20 @@ pub async fn run(options: &Options) -> anyhow::Result<Outcome> {
         report: count(&counts.report),
     };
     let scores = scoreboard.read().clone();
-    Ok(Outcome { summary, http, webhooks_refused: refused, scores, ledger, emf, log, wall: began.elapsed(), slowed })
+    Ok(Outcome {
+        summary,
+        http,
+        webhooks_refused: refused,
+        scores,
+        ledger,
+        emf,
+        log,
+        emf_trouble: lines.close(),
+        machines_left: left,
+        machines_kept: config.classes().iter().map(kept).sum(),
+        wall: began.elapsed(),
+        slowed,
+    })
 }
 
 async fn as_task<E: Into<anyhow::Error>>(work: impl Future<Output = Result<(), E>>) -> anyhow::Result<()> {
@@ -257,7 +259,7 @@ struct Show {
 }
 
 impl Show {
-    /// Watches until the last job is over and the last machine had time to go.
+    /// Watches until the last job is over and the machines that nothing needs had time to go.
     async fn until_over(
         &mut self,
         universe: &SharedUniverse,
@@ -278,7 +280,7 @@ impl Show {
             let phase = match (arriving, finished) {
                 (true, _) => "an hour of CI arrives",
                 (false, false) => "the last jobs run",
-                (false, true) => "the last machines go",
+                (false, true) => "spare machines go",
             };
             let progress = Progress {
                 jobs: self.jobs,

@@ -143,7 +143,7 @@ fn pools(world: &World, config: &FleetConfig) -> BTreeMap<PoolName, PoolRow> {
         let row = rows.entry(class.pool.clone()).or_default();
         row.queued += state.queued.len();
         row.idle += state.idle.len();
-        row.ready += state.ready.len();
+        row.ready += state.ready.len() + state.between.len();
         row.booting += state.booting.len() + state.registering.len() + state.launching as usize;
         row.busy += state.busy.len();
         row.draining += state.draining.len();

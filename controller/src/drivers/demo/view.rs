@@ -5,7 +5,7 @@
 use std::io::{self, IsTerminal, Stderr, Write};
 use std::time::{Duration, Instant};
 
-use ratatui::backend::CrosstermBackend;
+use ratatui::backend::{Backend, CrosstermBackend};
 use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
@@ -93,12 +93,21 @@ impl View {
     pub(super) fn close(self) {
         match self {
             View::Live(mut terminal) => {
-                let _ = terminal.show_cursor();
-                let _ = writeln!(io::stderr());
+                // A terminal that has gone away needs nothing.
+                let _ = leave(&mut terminal);
             }
             View::Plain { .. } => {}
         }
     }
+}
+
+/// Puts the cursor on the line below what was drawn. Drawing leaves it where something has changed last.
+fn leave<B: Backend>(terminal: &mut Terminal<B>) -> Result<(), B::Error> {
+    let drawn = terminal.get_frame().area();
+    terminal.set_cursor_position((drawn.left(), drawn.bottom().saturating_sub(1)))?;
+    // Scrolls if that was the last line of the screen.
+    terminal.backend_mut().append_lines(1)?;
+    terminal.show_cursor()
 }
 
 fn clock(scores: &Scores) -> String {
@@ -170,4 +179,44 @@ fn draw(frame: &mut Frame<'_>, scores: &Scores, progress: &Progress) {
         .chain(scores.decisions.iter().map(|text| Line::from(text.as_str())))
         .collect();
     frame.render_widget(Paragraph::new(lines), decisions);
+}
+
+#[cfg(test)]
+mod tests {
+    use ratatui::backend::TestBackend;
+
+    use super::*;
+
+    const LINES: u16 = 12;
+
+    /// Draws a screen twice, the second time with a change at the top alone, leaves it, and gives the cursor's line and
+    /// the screen.
+    fn left(height: u16, from: u16) -> (u16, String) {
+        let mut backend = TestBackend::new(90, height);
+        backend.set_cursor_position((0, from)).unwrap();
+        let options = TerminalOptions { viewport: Viewport::Inline(LINES) };
+        let mut terminal = Terminal::with_options(backend, options).unwrap();
+        let mut progress = Progress { jobs: 10, phase: "jobs run".to_owned(), ..Progress::default() };
+        for over in 1..=2 {
+            progress.over = over;
+            terminal.draw(|frame| draw(frame, &Scores::default(), &progress)).unwrap();
+        }
+        leave(&mut terminal).unwrap();
+        let backend = terminal.backend_mut();
+        (backend.get_cursor_position().unwrap().y, backend.to_string())
+    }
+
+    /// The line that the frame ends on.
+    fn bottom(screen: &str) -> usize {
+        screen.lines().position(|line| line.contains('└')).unwrap()
+    }
+
+    #[test]
+    fn what_is_said_after_the_show_stands_below_it() {
+        let (cursor, screen) = left(30, 2);
+        assert_eq!((bottom(&screen), cursor), (2 + usize::from(LINES) - 1, 2 + LINES), "{screen}");
+        // At the bottom of the screen, the show scrolls up by a line.
+        let (cursor, screen) = left(20, 19);
+        assert_eq!((bottom(&screen), cursor), (18, 19), "{screen}");
+    }
 }
