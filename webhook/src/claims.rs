@@ -17,6 +17,7 @@ use muster_core::machine::{Machine, MachineEvent, Report};
 use muster_core::ports::{Store, StoreError};
 use muster_core::protocol::{ClaimAnswer, ClaimRequest, SessionProof};
 use muster_core::time::Timestamp;
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::bell::Bell;
@@ -28,6 +29,8 @@ use crate::token;
 use crate::wait::Wait;
 use crate::wakers::Wakers;
 
+/// How long a used proof is remembered: longer than any identity check believes in one.
+const PROOF_KEPT: Duration = Duration::from_secs(3_600);
 /// When to ask again about a machine whose launch is not in the ledger yet, or whose former session's end is not.
 pub const TOO_EARLY_RETRY: Duration = Duration::from_secs(5);
 
@@ -156,7 +159,12 @@ impl<S: Store, I: Identity, C: Clock> Claims<S, I, C> {
         let row = match row {
             Some(row) if row.nonce == request.nonce => same(row, request)?,
             None if machine.session > 0 => return Err(ClaimError::Over(Over::Forgotten)),
-            None => self.open(request, &machine, None, now).await?,
+            None => {
+                if matches!(speaker, Speaker::Proven(_)) {
+                    self.use_up(request, now).await?;
+                }
+                self.open(request, &machine, None, now).await?
+            }
             Some(row) => match &speaker {
                 Speaker::Proven(_) => return Err(ClaimError::Taken),
                 Speaker::Former(_) => {
@@ -177,6 +185,23 @@ impl<S: Store, I: Identity, C: Clock> Claims<S, I, C> {
             Ok(verified) => Ok(Speaker::Proven(verified.instance().clone())),
             Err(IdentityError::Refused(why)) => Err(ClaimError::NotProven(why)),
             Err(IdentityError::Unavailable(why)) => Err(ClaimError::IdentityUnavailable(why)),
+        }
+    }
+
+    /// A proof opens one session: whoever has listened in cannot open another with it. A claim that got none keeps its proof
+    /// for the next try, and one that is repeated is known by its nonce and key.
+    async fn use_up(&self, request: &ClaimRequest, now: Timestamp) -> Result<(), ClaimError> {
+        let mut hash = Sha256::new();
+        for (name, value) in &request.proof {
+            for part in [name, value] {
+                hash.update((part.len() as u64).to_be_bytes());
+                hash.update(part);
+            }
+        }
+        let key = format!("proof-{}", hex::encode(hash.finalize()));
+        match self.store.use_once(&key, now + PROOF_KEPT).await? {
+            true => Ok(()),
+            false => Err(ClaimError::NotProven("the proof was used before".to_owned())),
         }
     }
 

@@ -55,6 +55,21 @@ async fn a_claim_opens_a_session_and_keeps_no_secret() {
     assert!(!kept.contains(&proof.token), "the ledger holds only the hash");
 }
 
+/// Whoever has overheard a proof cannot open a session with it, not even once the machine's claim is forgotten.
+#[tokio::test]
+async fn a_proof_opens_one_session() {
+    let (world, keys, other) = (World::new(), KeyPair::generate(), KeyPair::generate());
+    let request = claim(INSTANCE, NONCE, &keys);
+    // Too early, it keeps its proof.
+    assert!(matches!(ask(&world, &request).await, Err(ClaimError::TooEarly(Early::Launch))));
+    world.launch(INSTANCE);
+    ask(&world, &request).await.expect("a good claim");
+    ask(&world, &request).await.expect("the same one, repeated");
+    world.store.claims.lock().unwrap().clear();
+    let overheard = ClaimRequest { proof: request.proof.clone(), ..claim(INSTANCE, OTHER_NONCE, &other) };
+    assert!(matches!(ask(&world, &overheard).await, Err(ClaimError::NotProven(_))));
+}
+
 #[tokio::test]
 async fn the_same_claim_gets_the_same_answer() {
     let (world, keys) = (World::new(), KeyPair::generate());

@@ -1,6 +1,6 @@
 //! A ledger in memory that keeps what the door gives it. Its fields are the tests' window.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
@@ -26,6 +26,7 @@ pub(crate) struct FakeStore {
     pub(crate) machines: Mutex<BTreeMap<InstanceId, Machine>>,
     pub(crate) claims: Mutex<BTreeMap<InstanceId, ClaimRow>>,
     pub(crate) orders: Mutex<BTreeMap<InstanceId, Numbered>>,
+    pub(crate) once: Mutex<BTreeSet<String>>,
     pub(crate) leases: Mutex<BTreeMap<InstanceId, Timestamp>>,
 }
 
@@ -157,7 +158,8 @@ impl Store for FakeStore {
     }
 
     async fn use_once(&self, key: &str, _until: Timestamp) -> Result<bool, StoreError> {
-        self.room(key.len()).map(|()| true)
+        self.room(key.len())?;
+        Ok(self.once.lock().expect("no test panics while it holds this").insert(key.to_owned()))
     }
 
     async fn config(&self) -> Result<Option<String>, StoreError> {
