@@ -1,7 +1,7 @@
 //! Where a job's queue time went: the stages between demand and start.
 //!
-//! Invariant: stages do not overlap, and none reaches beyond the wait. Their sum is at most the queue time, and is the queue
-//! time if the machine has told all of its instants.
+//! Invariant: stages do not overlap, and none reaches beyond the wait. On a machine of ours their sum is the queue time; on
+//! another it is at most that.
 
 use std::time::Duration;
 
@@ -12,8 +12,10 @@ use crate::machine::Machine;
 use crate::time::Timestamp;
 
 /// The stages of one started job, each as far as the job waited through it. A stage is `None` if it is not known, or if it
-/// was over before the job was there: a job that met an idle runner has pick-up alone, and one whose machine was launched
-/// before, for another job or to stand idle, has the rest of what that machine still had to go through.
+/// was over before the job was there. A job that met an idle runner has pick-up alone, and one whose machine was launched
+/// before, for another job or to stand idle, has the rest of what that machine still had to go through. If the agent's
+/// report of an instant has not come by the time the job's start is heard of, the stage that it ends lasts to the next
+/// instant that is known, the start at the latest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Stages {
     /// Demand to start.
@@ -47,13 +49,12 @@ impl Stages {
         stages.webhook = wait.until(queued.received_at.min(machine.intended_at));
         stages.decision = Some(wait.until(machine.intended_at).unwrap_or_default());
         stages.launch = wait.until(machine.launched_at);
-        stages.boot = machine.told.claimed_at.and_then(|claimed| wait.until(claimed));
-        if let Some(listening) = machine.told.listening_at {
-            // From when it took is not known without a claim; then nobody is told of that time.
-            let register = wait.until(listening);
-            stages.register = machine.told.claimed_at.and(register);
-            stages.pickup = job.started_at().and_then(|started| wait.until(started));
-        }
+        let Some(started) = job.started_at() else { return stages };
+        // GitHub may be heard before the agent. What the agent has not told of was over when the job started.
+        let listening = machine.told.listening_at.or(machine.told.busy_at).unwrap_or(started);
+        stages.boot = wait.until(machine.told.claimed_at.unwrap_or(listening));
+        stages.register = wait.until(listening);
+        stages.pickup = wait.until(started);
         stages
     }
 }

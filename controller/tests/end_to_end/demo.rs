@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use muster_core::metric;
 use muster_core::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::fleet::muster;
+use crate::gauges::{ByClass, History, Waiting};
 use crate::shape::{Kind, has, is_summary};
 use crate::workload;
 
@@ -62,7 +63,7 @@ fn read_lines(text: &str) -> Vec<Line> {
     text.lines().map(read).collect()
 }
 
-fn ms(at: &Value) -> Option<i64> {
+pub(crate) fn ms(at: &Value) -> Option<i64> {
     at.as_str().map(|text| Timestamp::parse(text).unwrap_or_else(|| panic!("{text} is no instant")).unix_ms())
 }
 
@@ -70,7 +71,8 @@ fn ms(at: &Value) -> Option<i64> {
 fn the_whole_path_and_its_metrics() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
-    let fates = workload::write(&folder.path().join("trace.jsonl"));
+    let mut fates = workload::write(&folder.path().join("trace.jsonl"));
+    fates.completed += exhaust(&folder.path().join("trace.jsonl"));
     // The demo keeps its ledger in a folder for temporary files: ours.
     let program = muster().with("TMPDIR", folder.path().display().to_string());
     let answer = program.run(&[
@@ -100,7 +102,8 @@ fn the_whole_path_and_its_metrics() {
     assert!(http("webhook") >= 2 * jobs("queued") + jobs("completed"), "{}", summary["http"]);
     assert!(http("claim") >= jobs("completed") && http("report") >= 3 * jobs("completed"), "{}", summary["http"]);
 
-    let ledger = program.run(&["ledger", "--json", "--db", &demo_ledger(folder.path()).display().to_string()]);
+    let kept = demo_ledger(folder.path());
+    let ledger = program.run(&["ledger", "--json", "--db", &kept.display().to_string()]);
     assert_eq!(ledger.code, Some(0), "{}", ledger.err);
     let ledger = ledger.json_lines();
     let queued = ledger.iter().filter(|entry| entry["demanded_at"].is_string()).count() as u64;
@@ -111,11 +114,31 @@ fn the_whole_path_and_its_metrics() {
     every_metric_occurs(&lines);
     counters_agree(&lines, &ledger);
     queue_times_agree(&lines, &ledger);
-    pool_exhausted_agrees(&lines);
+    stages_sum_up(&lines);
+    gauges_follow_from_their_lines(&lines);
+    pool_exhausted_agrees(&lines, History::read(&kept, &ledger));
 }
 
+/// Adds more jobs for Macs than the example allows machines, all at once; they last longer than the boots differ. One has
+/// to wait while nothing boots or idles for it.
+fn exhaust(trace: &Path) -> u64 {
+    let labels = ["self-hosted", "macos", "arm64"];
+    let jobs: Vec<Value> = (0..=MACS_MAX)
+        .map(|number| json!({ "name": format!("mac {number}"), "labels": labels, "duration_s": 120 }))
+        .collect();
+    let text = fs::read_to_string(trace).unwrap();
+    let (first, rest) = text.split_once('\n').unwrap();
+    let at = &serde_json::from_str::<Value>(first).unwrap()["t"];
+    let run = json!({ "run_id": 1, "t": at, "repo": "acme/ios", "workflow": "ci", "event": "push", "jobs": jobs });
+    fs::write(trace, format!("{first}\n{run}\n{rest}")).unwrap();
+    MACS_MAX + 1
+}
+
+/// The `max_runners` of the example's pool of Macs.
+const MACS_MAX: u64 = 20;
+
 /// The one ledger that the demo has left behind.
-pub(crate) fn demo_ledger(folder: &std::path::Path) -> PathBuf {
+pub(crate) fn demo_ledger(folder: &Path) -> PathBuf {
     let kept = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path().join("muster.sqlite"));
     let kept: Vec<PathBuf> = kept.filter(|ledger| ledger.exists()).collect();
     assert_eq!(kept.len(), 1, "{kept:?}");
@@ -166,8 +189,63 @@ fn queue_times_agree(lines: &[Line], ledger: &[Value]) {
     assert!(started > 0 && started == by_job.len(), "{started} jobs started, {} have a queue time", by_job.len());
 }
 
-/// A pool is exhausted if jobs of one of its classes wait and nothing is idle, ready or booting for them.
-fn pool_exhausted_agrees(lines: &[Line]) {
+/// A job's stages explain its queue time, but for the fraction of a second that GitHub's instants do not tell.
+fn stages_sum_up(lines: &[Line]) {
+    let stages = [
+        metric::WEBHOOK_DELAY,
+        metric::DECISION_DELAY,
+        metric::LAUNCH_DELAY,
+        metric::BOOT_DELAY,
+        metric::REGISTER_DELAY,
+        metric::PICKUP_DELAY,
+    ];
+    for line in lines {
+        let Some(whole) = line.one(metric::QUEUE_TIME) else { continue };
+        let sum: f64 = stages.iter().filter_map(|stage| line.one(stage)).sum();
+        assert!((sum - whole).abs() < 1e-6, "the stages sum up to {sum} s: {}", line.root);
+    }
+}
+
+/// A pool is exhausted if jobs of one of its classes wait, by the ledger's log, and nothing is here or on its way for them.
+fn pool_exhausted_agrees(lines: &[Line], mut history: History) {
+    let gauges: Vec<&Line> = lines.iter().filter(|line| line.metrics.contains_key(metric::POOL_EXHAUSTED)).collect();
+    let now = |line: &Line| line.root["_aws"]["Timestamp"].as_i64().unwrap();
+    let told = |line: &Line| -> ByClass {
+        let classes = line.root["classes"].as_object().unwrap().iter();
+        let count = |class: &Value, key: &str| class[key].as_u64().unwrap();
+        let waiting = classes.map(|(class, told)| {
+            let oldest_at = told["oldest_at"].as_i64();
+            (class.clone(), Waiting { queued: count(told, "queued"), taken: count(told, "taken"), oldest_at })
+        });
+        waiting.filter(|(_, waiting)| *waiting != Waiting::default()).collect()
+    };
+    let mut seen = BTreeMap::new();
+    for tick in gauges.chunk_by(|one, other| now(one) == now(other)) {
+        let of = |line: &Line, all: &ByClass| -> ByClass {
+            let pool = format!("{}/", line.root["Pool"].as_str().unwrap());
+            all.iter().filter(|(class, _)| class.starts_with(&pool)).map(|(c, w)| (c.clone(), *w)).collect()
+        };
+        let agree = |all: &ByClass| tick.iter().all(|line| of(line, all) == told(line));
+        let Some(moment) = history.at(now(tick[0]), agree) else {
+            panic!("the ledger's log never said so: {:?}", tick.iter().map(|line| &line.root).collect::<Vec<_>>())
+        };
+        for line in tick {
+            let waiting = of(line, &moment.waiting);
+            let exhausted = waiting.iter().any(|(class, waiting)| {
+                let told = &line.root["classes"][class];
+                let here: u64 = ["idle", "booting", "ready"].iter().map(|key| told[key].as_u64().unwrap()).sum();
+                waiting.queued > waiting.taken && here == 0
+            });
+            assert_eq!(line.one(metric::POOL_EXHAUSTED), Some(f64::from(u8::from(exhausted))), "{}", line.root);
+            *seen.entry((exhausted, !waiting.is_empty())).or_insert(0) += 1;
+        }
+    }
+    // Exhausted; not so with jobs that wait; and with none.
+    assert_eq!(seen.keys().copied().collect::<Vec<_>>(), [(false, false), (false, true), (true, true)], "{seen:?}");
+}
+
+/// A line's gauges follow from what it says of its classes.
+fn gauges_follow_from_their_lines(lines: &[Line]) {
     let mut seen = BTreeSet::new();
     for line in lines {
         let Some(told) = line.one(metric::POOL_EXHAUSTED) else { continue };

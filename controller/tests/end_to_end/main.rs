@@ -11,6 +11,7 @@ mod demo;
 mod demo_edges;
 mod explain;
 mod fleet;
+mod gauges;
 mod http;
 mod kill9;
 mod ledger;
