@@ -118,9 +118,9 @@ fn sum(lines: &[Value], name: &str, dimensions: &[&str]) -> Option<f64> {
                 && directive["Dimensions"].as_array().unwrap().iter().any(|set| *set == serde_json::json!(dimensions))
         })
     };
-    let values = |line: &Value| match &line[name] {
-        Value::Array(all) => all.iter().filter_map(Value::as_f64).sum::<f64>(),
-        one => one.as_f64().unwrap(),
+    let values = |line: &Value| match line[name].as_array() {
+        Some(all) => all.iter().filter_map(Value::as_f64).sum::<f64>(),
+        None => line[name].as_f64().unwrap(),
     };
     let lines: Vec<&Value> = lines.iter().filter(has).collect();
     (!lines.is_empty()).then(|| lines.into_iter().map(values).sum())
