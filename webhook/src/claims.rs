@@ -159,12 +159,7 @@ impl<S: Store, I: Identity, C: Clock> Claims<S, I, C> {
         let row = match row {
             Some(row) if row.nonce == request.nonce => same(row, request)?,
             None if machine.session > 0 => return Err(ClaimError::Over(Over::Forgotten)),
-            None => {
-                if matches!(speaker, Speaker::Proven(_)) {
-                    self.use_up(request, now).await?;
-                }
-                self.open(request, &machine, None, now).await?
-            }
+            None => self.open(request, &machine, None, now).await?,
             Some(row) => match &speaker {
                 Speaker::Proven(_) => return Err(ClaimError::Taken),
                 Speaker::Former(_) => {
@@ -190,7 +185,7 @@ impl<S: Store, I: Identity, C: Clock> Claims<S, I, C> {
 
     /// A proof opens one session: whoever has listened in cannot open another with it. A claim that got none keeps its proof
     /// for the next try, and one that is repeated is known by its nonce and key.
-    async fn use_up(&self, request: &ClaimRequest, now: Timestamp) -> Result<(), ClaimError> {
+    async fn use_up(&self, request: &ClaimRequest, now: Timestamp) -> Result<bool, StoreError> {
         let mut hash = Sha256::new();
         for (name, value) in &request.proof {
             for part in [name, value] {
@@ -199,10 +194,7 @@ impl<S: Store, I: Identity, C: Clock> Claims<S, I, C> {
             }
         }
         let key = format!("proof-{}", hex::encode(hash.finalize()));
-        match self.store.use_once(&key, now + PROOF_KEPT).await? {
-            true => Ok(()),
-            false => Err(ClaimError::NotProven("the proof was used before".to_owned())),
-        }
+        self.store.use_once(&key, now + PROOF_KEPT).await
     }
 
     /// Opens the session after `former`, or the first one.
@@ -234,12 +226,14 @@ impl<S: Store, I: Identity, C: Clock> Claims<S, I, C> {
             registration: None,
             sealed_config: None,
         };
-        if self.store.put_claim(&row).await? {
+        let fresh = request.former.is_some() || self.use_up(request, now).await?;
+        if fresh && self.store.put_claim(&row).await? {
             return Ok(row);
         }
         // Somebody was faster: the same claim on another connection, or another claim.
         match self.store.claim(instance).await? {
             Some(row) if row.nonce == request.nonce => same(row, request),
+            None if !fresh => Err(ClaimError::NotProven("the proof was used before".to_owned())),
             Some(_) | None => Err(ClaimError::Taken),
         }
     }
