@@ -5,7 +5,7 @@ use muster_core::ids::{InstanceId, JobKey};
 use muster_core::time::Timestamp;
 
 /// The job that a fact is about.
-pub(crate) fn job_of(body: &FactBody) -> Option<JobKey> {
+pub fn job_of(body: &FactBody) -> Option<JobKey> {
     match body {
         FactBody::Job(event) => Some(event.key),
         FactBody::Machine(_) | FactBody::Cloud(_) => None,
@@ -21,8 +21,11 @@ pub(crate) fn instance_of(body: &FactBody) -> Option<&InstanceId> {
     }
 }
 
-/// The fact that a stored text says, or why it does not read.
-pub(crate) fn read_fact(received_at: Timestamp, body: &str) -> Result<Fact, String> {
+/// The fact that a stored text says.
+///
+/// # Errors
+/// Why it does not read, in the parser's words.
+pub fn read_fact(received_at: Timestamp, body: &str) -> Result<Fact, String> {
     match serde_json::from_str(body) {
         Ok(body) => Ok(Fact { received_at, body }),
         Err(error) => Err(error.to_string()),

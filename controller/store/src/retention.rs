@@ -14,11 +14,11 @@ pub const JOB_RETENTION: Duration = Duration::from_secs(35 * 24 * 3600);
 
 /// Since when a job is over, for retention: its end, or when we first heard of it if that is later (an old delivery that
 /// was sent again). `None` while it is not over.
-pub(crate) fn over_since(record: &JobRecord) -> Option<Timestamp> {
+pub fn over_since(record: &JobRecord) -> Option<Timestamp> {
     record.completed.as_ref().map(|completed| completed.completed_at.max(record.first_heard))
 }
 
-/// What is older than this may go.
-pub(crate) fn cutoff(now: Timestamp) -> Timestamp {
+/// What is older than this may go, [`JOB_RETENTION`] before `now`.
+pub fn cutoff(now: Timestamp) -> Timestamp {
     now - JOB_RETENTION
 }
