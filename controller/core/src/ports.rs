@@ -29,7 +29,8 @@ pub enum StoreError {
         /// What the ledger says.
         found: Generation,
     },
-    /// It could not be read or written; nothing was changed.
+    /// It could not be read or written. A write may have happened all the same (the answer may be what was lost), and a
+    /// commit in part (see [`Store::commit`]): whoever goes on loads again.
     #[error("the ledger is unavailable: {0}")]
     Unavailable(String),
     /// A row does not read. It is named; the rest is served.
@@ -92,7 +93,8 @@ pub struct Snapshot {
     pub unreadable: Vec<String>,
 }
 
-/// One write of the scaler: all of it or nothing.
+/// One write of the scaler. All of it or nothing, as far as one transaction of the ledger reaches; see
+/// [`Store::commit`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     /// Facts that are merged.
@@ -133,6 +135,12 @@ pub trait Store: Send + Sync {
     /// The records of these jobs, finished ones too; unknown ones, and those that do not read, are left out.
     fn jobs(&self, keys: &[JobKey]) -> impl Future<Output = Result<Vec<JobRecord>, StoreError>> + Send;
     /// Writes a batch if the ledger is still at `expected`, and returns the new generation.
+    ///
+    /// A batch that does not fit into one transaction of the ledger is written in several, each under the generation that
+    /// the one before has left: jobs, machines, launches, orders, holds, then the verdicts on facts, then settled
+    /// launches, then what is forgotten. What was written up to any of them is a ledger that a fresh scaler can go on
+    /// from. After an error the caller loads again. With [`StoreError::Conflict`] for its own `expected`, nothing of the
+    /// batch was written.
     fn commit(
         &self,
         batch: &Batch,
