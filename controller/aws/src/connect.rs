@@ -1,0 +1,32 @@
+//! How this process talks to AWS: region and credentials from its surroundings, limits from here.
+
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+
+/// One repetition, for the connection that was closed under our hands. The tick is the retry.
+const ATTEMPTS_MAX: u32 = 2;
+/// The services answer within milliseconds, or something is wrong.
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+const ATTEMPT_WITHIN: Duration = Duration::from_secs(4);
+const ANSWER_WITHIN: Duration = Duration::from_secs(9);
+
+const _: () = assert!(ATTEMPT_WITHIN.as_secs() * ATTEMPTS_MAX as u64 <= ANSWER_WITHIN.as_secs());
+
+/// The configuration of all clients. `endpoint` is for emulators: without it, AWS's own for the region.
+pub async fn aws_config(endpoint: Option<&str>) -> SdkConfig {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_WITHIN)
+        .operation_attempt_timeout(ATTEMPT_WITHIN)
+        .operation_timeout(ANSWER_WITHIN)
+        .build();
+    let loader = aws_config::defaults(BehaviorVersion::latest())
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
+        .timeout_config(timeouts);
+    match endpoint {
+        Some(endpoint) => loader.endpoint_url(endpoint).load().await,
+        None => loader.load().await,
+    }
+}

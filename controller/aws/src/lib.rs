@@ -1,0 +1,12 @@
+//! Muster's adapters for AWS. The only crate that names an AWS SDK.
+//!
+//! What lives here: ports of [`muster_core`] and [`muster_store`] in terms of AWS calls. What may not: decisions, a retry
+//! beyond the SDK's one, and an SDK type in an answer.
+//!
+//! Invariant: every failure is told with what was tried, where, and what to do about it.
+
+mod connect;
+mod ledger;
+
+pub use connect::aws_config;
+pub use ledger::{DynamoLedger, EXPIRES, LIVE, PARTITION, SORT, make_table};

@@ -1,0 +1,10 @@
+//! Tests of the AWS adapters against emulators. `bash .ci/run emulators` starts them and runs these.
+
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod emulator;
+#[cfg(test)]
+mod ledger;
+#[cfg(test)]
+mod trouble;
