@@ -119,7 +119,9 @@ impl DynamoLedger {
         let holds = self.query("loading the holds", HOLDS, Which::All, None).await?;
         let mut holds = holds.iter().map(get_record).collect::<Result<Vec<Hold>, _>>()?;
         holds.sort_by(|a, b| a.offering.cmp(&b.offering));
-        Ok(Snapshot {
+        // What a snapshot may come to tell besides is not kept here.
+        #[allow(clippy::needless_update)]
+        let snapshot = Snapshot {
             ledger,
             generation,
             switch,
@@ -127,7 +129,9 @@ impl DynamoLedger {
             machines: machines.iter().map(get_record).collect::<Result<_, _>>()?,
             launches: launches.iter().map(get_record).collect::<Result<_, _>>()?,
             holds,
-        })
+            ..Snapshot::default()
+        };
+        Ok(snapshot)
     }
 
     /// Records of these jobs, in the order in which they are asked for.
