@@ -83,8 +83,11 @@ impl Cloud for Ready {
         }
         Ok(LaunchReply { instances, error: None })
     }
-    async fn terminate(&self, instances: &[InstanceId]) -> Result<Vec<InstanceId>, CloudError> {
-        Ok(instances.to_vec())
+    async fn terminate(&self, instances: &[(InstanceId, ShapeId)]) -> Result<Vec<InstanceId>, CloudError> {
+        Ok(instances.iter().map(|(instance, _)| instance.clone()).collect())
+    }
+    async fn silence(&self, _instances: &[(InstanceId, ShapeId)]) -> Result<(), CloudError> {
+        Ok(())
     }
     async fn instances(&self) -> Result<Vec<(InstanceId, InstanceState)>, CloudError> {
         Ok(Vec::new())

@@ -208,9 +208,15 @@ pub enum InstanceState {
 pub trait Cloud: Send + Sync {
     /// Launches. A repeat under the same id returns the same instances.
     fn launch(&self, launch: &Launch) -> impl Future<Output = Result<LaunchReply, CloudError>> + Send;
-    /// Ends named instances, lowering desired capacity with each. Idempotent. Returns those that are known to be gone
-    /// already; of the others the cloud tells later.
-    fn terminate(&self, instances: &[InstanceId]) -> impl Future<Output = Result<Vec<InstanceId>, CloudError>> + Send;
+    /// Ends named instances, each with the shape that it was launched as, lowering desired capacity with each. Idempotent.
+    /// Returns those that are known to be gone already; of the others the cloud tells later.
+    fn terminate(
+        &self,
+        instances: &[(InstanceId, ShapeId)],
+    ) -> impl Future<Output = Result<Vec<InstanceId>, CloudError>> + Send;
+    /// Turns the metadata service of named instances off, so that nothing that runs there can ask it for anything.
+    /// Idempotent; an instance that is gone has none.
+    fn silence(&self, instances: &[(InstanceId, ShapeId)]) -> impl Future<Output = Result<(), CloudError>> + Send;
     /// The fleet's instances and their states.
     fn instances(&self) -> impl Future<Output = Result<Vec<(InstanceId, InstanceState)>, CloudError>> + Send;
     /// Brings the standby stock of a shape to `size` machines.

@@ -61,8 +61,17 @@ impl Cloud for SimCloud {
         ready(self.0.lock().launch(launch))
     }
 
-    fn terminate(&self, instances: &[InstanceId]) -> impl Future<Output = Result<Vec<InstanceId>, CloudError>> + Send {
-        ready(Ok(self.0.lock().terminate(instances)))
+    fn terminate(
+        &self,
+        instances: &[(InstanceId, ShapeId)],
+    ) -> impl Future<Output = Result<Vec<InstanceId>, CloudError>> + Send {
+        let instances: Vec<InstanceId> = instances.iter().map(|(instance, _)| instance.clone()).collect();
+        ready(Ok(self.0.lock().terminate(&instances)))
+    }
+
+    fn silence(&self, instances: &[(InstanceId, ShapeId)]) -> impl Future<Output = Result<(), CloudError>> + Send {
+        self.0.lock().silence(instances.len());
+        ready(Ok(()))
     }
 
     fn instances(&self) -> impl Future<Output = Result<Vec<(InstanceId, InstanceState)>, CloudError>> + Send {

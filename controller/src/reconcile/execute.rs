@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use muster_core::fact::{Fact, FactBody};
-use muster_core::ids::{InstanceId, RunnerId};
+use muster_core::ids::{InstanceId, RunnerId, ShapeId};
 use muster_core::launch::{Launch, LaunchError, LaunchErrorKind, LaunchReply};
 use muster_core::machine::{Machine, MachineEvent, MachinePhase, Report};
 use muster_core::plan::{REMOVE_WITHIN, THAWS_AFTER};
@@ -155,7 +155,10 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
     }
 
     async fn end(&mut self, world: &mut World, endings: &[InstanceId], report: &mut TickReport, batch: &mut Batch) {
-        for instances in endings.chunks(TERMINATE_MAX) {
+        let shape_of = |instance: &InstanceId| world.machine(instance).map(|machine| machine.purpose.shape.clone());
+        let named: Vec<(InstanceId, ShapeId)> =
+            endings.iter().filter_map(|instance| Some((instance.clone(), shape_of(instance)?))).collect();
+        for instances in named.chunks(TERMINATE_MAX) {
             match from_cloud(&self.clock, self.cloud.terminate(instances)).await {
                 Ok(gone) => {
                     let now = self.clock.now();

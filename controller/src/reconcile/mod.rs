@@ -9,6 +9,7 @@
 mod execute;
 mod observe;
 mod report;
+mod silence;
 mod step;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -34,6 +35,7 @@ use thiserror::Error;
 
 pub use observe::{GONE_AFTER, GONE_READS, NEWBORN, OBSERVE_EVERY};
 pub use report::{JobNews, TickReport};
+pub use silence::SILENCED_MAX;
 pub use step::{Probe, Step, StopAt};
 
 /// Facts merged in one write.
@@ -74,6 +76,7 @@ pub struct Reconciler<S, C, G, K> {
     world: Option<World>,
     observer: observe::Observer,
     asked: BTreeMap<LaunchId, Timestamp>,
+    silenced: silence::Silenced,
     /// When the first tick began: before it, nobody may have heard the agents.
     watched_from: Option<Timestamp>,
 }
@@ -98,6 +101,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             world: None,
             observer: observe::Observer::default(),
             asked: BTreeMap::new(),
+            silenced: silence::Silenced::new(),
             watched_from: None,
         }
     }
@@ -135,6 +139,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             Some(world) => world,
             None => {
                 self.observer = observe::Observer::default();
+                self.silenced.clear();
                 let snapshot = self.store.load().await?;
                 // At each start and after each failure anew: it is an alarm until somebody mends it.
                 report.set_aside += snapshot.unreadable.len();
@@ -177,6 +182,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             report.orders.extend(batch.orders.iter().map(|(instance, _)| instance.clone()));
             self.execute(&mut world, effects, committed_at, &mut report, probe).await?;
         }
+        self.silence(&world, &mut report).await;
         report.steps = plan.steps;
         Ok((world, report))
     }

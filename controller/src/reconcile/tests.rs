@@ -104,6 +104,8 @@ struct Outside {
     live: Mutex<Vec<InstanceId>>,
     launched: Mutex<Vec<LaunchId>>,
     terminated: Mutex<Vec<InstanceId>>,
+    silenced: Mutex<Vec<InstanceId>>,
+    silence_fails: Mutex<Option<CloudError>>,
     removed: Mutex<Vec<RunnerId>>,
 }
 
@@ -117,9 +119,17 @@ impl Cloud for Outside {
         lock(&self.replies).pop_front().unwrap()
     }
 
-    fn terminate(&self, instances: &[InstanceId]) -> impl Future<Output = Result<Vec<InstanceId>, CloudError>> + Send {
-        lock(&self.terminated).extend_from_slice(instances);
+    fn terminate(
+        &self,
+        instances: &[(InstanceId, ShapeId)],
+    ) -> impl Future<Output = Result<Vec<InstanceId>, CloudError>> + Send {
+        lock(&self.terminated).extend(instances.iter().map(|(instance, _)| instance.clone()));
         ready(Ok(Vec::new()))
+    }
+
+    async fn silence(&self, instances: &[(InstanceId, ShapeId)]) -> Result<(), CloudError> {
+        lock(&self.silenced).extend(instances.iter().map(|(instance, _)| instance.clone()));
+        lock(&self.silence_fails).take().map_or(Ok(()), Err)
     }
 
     async fn instances(&self) -> Result<Vec<(InstanceId, InstanceState)>, CloudError> {
@@ -279,4 +289,33 @@ fn silence_before_the_first_tick_ends_nothing() {
     assert_eq!(lock(&fleet.outside.terminated).len(), 0);
     fleet.tick_at(BOOT_MAX.as_secs() + 1);
     assert_eq!(lock(&fleet.outside.terminated).len(), 1);
+}
+
+#[test]
+fn the_metadata_service_of_a_registered_machine_is_turned_off_until_that_succeeded() {
+    let (mut registered, booting) = (machine(&config(), 0, 1, START), machine(&config(), 0, 2, START));
+    for report in [Report::Claimed, Report::Registered(registration(&registered))] {
+        registered.hear(&MachineEvent { instance: registered.instance.clone(), session: 1, at: START, report });
+    }
+    let mut fleet = Fleet::with(vec![registered.clone(), booting], vec![]);
+    *lock(&fleet.outside.silence_fails) = Some(CloudError::Throttled);
+    let report = fleet.tick_at(1);
+    assert!(report.troubles.iter().any(|trouble| trouble.contains("metadata service")), "{:?}", report.troubles);
+    for seconds in 2..5 {
+        fleet.tick_at(seconds);
+    }
+    let only = registered.instance;
+    assert_eq!(*lock(&fleet.outside.silenced), [only.clone(), only], "once more after the failure, then not again");
+}
+
+#[test]
+fn a_frozen_fleet_keeps_its_metadata_service() {
+    let mut registered = machine(&config(), 0, 1, START);
+    for report in [Report::Claimed, Report::Registered(registration(&registered))] {
+        registered.hear(&MachineEvent { instance: registered.instance.clone(), session: 1, at: START, report });
+    }
+    let mut fleet = Fleet::with(vec![registered], vec![]);
+    at_once(fleet.store.set_switch(Switch::Freeze)).unwrap();
+    fleet.tick_at(1);
+    assert_eq!(lock(&fleet.outside.silenced).len(), 0);
 }

@@ -86,7 +86,7 @@ impl Catalog {
                     let of_pool = if i == pool.default_size { pool.idle } else { Bounds::ANY };
                     class.idle = size.idle.unwrap_or(of_pool);
                     if i == pool.default_size {
-                        let shape = Shape::of(pool.os, pool.arch, size, Market::OnDemand).id;
+                        let shape = Shape::of(pool, size, Market::OnDemand).id;
                         let has_shape = pool.buys(Market::OnDemand);
                         let standby = has_shape.then_some((&shape, pool.standby));
                         self.timetable.add(&class, standby, &pool.schedules);
@@ -121,7 +121,7 @@ fn collect_shapes(pools: &[Pool]) -> BTreeMap<ShapeId, Arc<Shape>> {
     for pool in pools {
         for size in &pool.sizes {
             for market in pool.markets.iter().flat_map(|policy| policy.markets()) {
-                let shape = Shape::of(pool.os, pool.arch, size, *market);
+                let shape = Shape::of(pool, size, *market);
                 match shapes.get_mut(&shape.id) {
                     Some(known) => known.dearer(&shape),
                     None => {
@@ -143,7 +143,7 @@ pub(super) fn class_of(
     known: &BTreeMap<ShapeId, Arc<Shape>>,
 ) -> Class {
     let shapes = market.markets().iter().map(|market| {
-        let shape = Shape::of(pool.os, pool.arch, size, *market);
+        let shape = Shape::of(pool, size, *market);
         known.get(&shape.id).cloned().unwrap_or_else(|| Arc::new(shape))
     });
     let mut labels = pool.labels.clone();

@@ -6,12 +6,13 @@
 
 use std::collections::BTreeMap;
 
+use super::aws::Aws;
 use super::diagnostic::Findings;
 use super::limits::{CLASSES_MAX, POOLS_MAX};
 use super::market::Market;
 use super::pool::Pool;
 use super::shape::Shape;
-use super::wording::{list, quote};
+use super::wording::{did_you_mean, list, quote};
 
 /// A pool and its dotted path in the file.
 pub(super) struct ReadPool {
@@ -19,8 +20,9 @@ pub(super) struct ReadPool {
     pub(super) path: String,
 }
 
-pub(super) fn check(pools: &mut [ReadPool], budget: Option<f64>, findings: &mut Findings) {
+pub(super) fn check(pools: &mut [ReadPool], aws: &Aws, budget: Option<f64>, findings: &mut Findings) {
     check_names(pools, findings);
+    check_accounts(pools, aws, findings);
     check_counts(pools, findings);
     check_standby_states(pools, findings);
     if budget.is_some() {
@@ -34,6 +36,18 @@ fn check_names(pools: &[ReadPool], findings: &mut Findings) {
         if let Some(first) = pools[..i].iter().find(same) {
             let message = format!("the name {} is taken by {}", quote(pool.name.as_str()), first.path);
             findings.error(format!("{path}.name"), message, "give every pool a name of its own");
+        }
+    }
+}
+
+fn check_accounts(pools: &[ReadPool], aws: &Aws, findings: &mut Findings) {
+    for ReadPool { pool, path } in pools {
+        if let Some(name) = pool.account.as_deref().filter(|name| !aws.accounts.contains_key(*name)) {
+            let message = format!("{} is no [[aws.account]]", quote(name));
+            let fallback =
+                "add [[aws.account]] with this name, or leave it out for the controller's own account".to_owned();
+            let remedy = did_you_mean(name, aws.accounts.keys().map(|name| &**name), fallback);
+            findings.error(format!("{path}.account"), message, remedy);
         }
     }
 }
@@ -53,7 +67,7 @@ fn check_counts(pools: &[ReadPool], findings: &mut Findings) {
 fn check_standby_states(pools: &[ReadPool], findings: &mut Findings) {
     let mut states = BTreeMap::new();
     for ReadPool { pool, path } in pools.iter().filter(|read| read.pool.standby.bounds.max > 0) {
-        let shape = Shape::of(pool.os, pool.arch, pool.default_size(), Market::OnDemand).id;
+        let shape = Shape::of(pool, pool.default_size(), Market::OnDemand).id;
         let (state, first) = states.entry(shape).or_insert((pool.standby.state, path));
         if *state != pool.standby.state {
             let message = format!("{first} keeps the same machines {state}, and they share one warm pool");

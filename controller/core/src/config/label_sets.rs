@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
+use super::aws::Aws;
 use super::bounds::{Bounds, Standby};
 use super::fleet::{Fleet, Metrics};
 use super::github::{API_URL_DEFAULT, GitHub, Owner};
@@ -72,6 +73,7 @@ impl FleetConfig {
                 time_zone: "UTC".to_owned(),
             },
             metrics: Metrics::default(),
+            aws: Aws::default(),
             pools,
             catalog,
         }
@@ -125,6 +127,7 @@ fn pool_of(labels: &[&str], names: &mut BTreeSet<String>) -> Pool {
         arch,
         labels: if labels.is_empty() { &[SELF_HOSTED] } else { labels }.iter().map(|l| Arc::from(*l)).collect(),
         adds_labels: false,
+        account: None,
         runner_group: "default".into(),
         repositories: vec![RepositoryPattern::new("*")],
         public_repositories: true,

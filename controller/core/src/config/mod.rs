@@ -6,6 +6,8 @@
 //! Invariant: a [`FleetConfig`] is valid. There is no way to have one with an error in it.
 
 mod advice;
+mod aws;
+mod aws_reader;
 mod bounds;
 mod bounds_reader;
 mod catalog;
@@ -33,6 +35,7 @@ mod wording;
 
 use std::sync::Arc;
 
+pub use aws::{Account, Aws, Place};
 pub use bounds::{Bounds, BoundsAt, Standby};
 pub use class::Class;
 pub use diagnostic::{Diagnostic, Parsed};
@@ -63,6 +66,8 @@ pub struct FleetConfig {
     pub fleet: Fleet,
     /// The `[metrics]` section.
     pub metrics: Metrics,
+    /// The `[aws]` section.
+    pub aws: Aws,
     pools: Vec<Pool>,
     catalog: Catalog,
 }
@@ -130,7 +135,7 @@ impl FleetConfig {
             pool.markets.iter().flat_map(|policy| policy.markets()).find_map(|market| {
                 let start = format!("{}-{}-{market}-", pool.os, pool.arch);
                 let (name, _) = id.as_str().strip_prefix(&start)?.rsplit_once('-')?;
-                let shape = Shape::of(pool.os, pool.arch, &self.raw_size(pool, name)?, *market);
+                let shape = Shape::of(pool, &self.raw_size(pool, name)?, *market);
                 (shape.id == *id).then(|| Arc::new(shape))
             })
         })
@@ -166,6 +171,7 @@ fn read(mut document: Section<'_>, findings: &mut Findings) -> Option<FleetConfi
     let owner = github.as_ref().map(|github| &github.owner);
     let (fleet, zone) = fleet::read(document.table("fleet", findings), owner, findings);
     let metrics = fleet::read_metrics(document.table("metrics", findings), findings);
+    let aws = aws_reader::read(document.table("aws", findings), findings);
     let sections = document.tables("pool", findings);
     if !document.has("pool") || document.is_empty("pool") {
         let remedy = "add [[pool]] with name, os, arch and a [pool.sizes.NAME]";
@@ -177,11 +183,11 @@ fn read(mut document: Section<'_>, findings: &mut Findings) -> Option<FleetConfi
         pools.extend(pool_reader::read(section, owner, findings).map(|pool| ReadPool { pool, path }));
     }
     document.finish(findings);
-    fleet_rules::check(&mut pools, fleet.budget_usd_per_hour, findings);
+    fleet_rules::check(&mut pools, &aws, fleet.budget_usd_per_hour, findings);
     if findings.has_errors() {
         return None;
     }
     let pools: Vec<Pool> = pools.into_iter().map(|read| read.pool).collect();
     let catalog = Catalog::new(&pools, zone);
-    Some(FleetConfig { github: github?, fleet, metrics, pools, catalog })
+    Some(FleetConfig { github: github?, fleet, metrics, aws, pools, catalog })
 }

@@ -27,6 +27,8 @@ pub struct Pool {
     /// Whether its classes add the size's name and the market label to `labels`. False only for classes made from a
     /// trace, whose labels are exactly the trace's.
     pub adds_labels: bool,
+    /// The `[[aws.account]]` that its machines live in. `None`: the controller's own.
+    pub account: Option<Arc<str>>,
     /// Runner group that its runners register in.
     pub runner_group: Arc<str>,
     /// Repositories it is open to.

@@ -47,6 +47,7 @@ pub(super) fn read(mut section: Section<'_>, owner: Option<&Owner>, findings: &m
         arch: arch.unwrap_or(Arch::X64),
         labels: Vec::new(),
         adds_labels: true,
+        account: section.text("account", findings).map(Arc::from),
         runner_group: runner_group.into(),
         repositories: read_repositories(&mut section, owner, findings),
         public_repositories,

@@ -1,16 +1,16 @@
-//! Shapes: hardware, market and image; what groups and launch templates belong to.
+//! Shapes: hardware, market, image and account; what groups and launch templates belong to.
 //!
 //! What lives here: the value and its id. What may not: labels, bounds, pools (classes of several pools share a shape).
 //!
-//! Invariant: shapes with equal hardware, market and image have equal ids, whatever the pool, and on every machine.
+//! Invariant: shapes with equal hardware, market, image and account have equal ids, whatever the pool, and on every machine.
 
 use std::sync::Arc;
 
 use super::market::{Arch, Market, Os};
-use super::pool::Size;
+use super::pool::{Pool, Size};
 use crate::ids::ShapeId;
 
-/// Hardware with its market and image.
+/// Hardware with its market, image and account.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shape {
     /// Readable and deterministic, e.g. `linux-x64-spot-c7i.large+2-1a2b3c4d`.
@@ -31,6 +31,8 @@ pub struct Shape {
     pub gpus: Option<u32>,
     /// Image name, id or parameter. `None`: the stack's image for this system and architecture.
     pub image: Option<Arc<str>>,
+    /// The `[[aws.account]]` that it is launched in. `None`: the controller's own.
+    pub account: Option<Arc<str>>,
     /// US dollars an hour while it runs. `None`: unknown (only without a budget).
     pub usd_per_hour: Option<f64>,
     /// US dollars an hour while it is stopped in a warm pool. `None`: unknown, or a spot shape.
@@ -38,8 +40,8 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// The shape of `size` in `market`, with its id and prices.
-    pub(super) fn of(os: Os, arch: Arch, size: &Size, market: Market) -> Shape {
+    /// The shape of a pool's machines of `size` in `market`, with its id and prices.
+    pub(super) fn of(pool: &Pool, size: &Size, market: Market) -> Shape {
         let (usd_per_hour, standby_usd_per_hour) = match market {
             Market::Spot => (size.usd_per_hour.spot, None),
             Market::OnDemand => (size.usd_per_hour.on_demand, size.usd_per_hour.standby),
@@ -47,14 +49,15 @@ impl Shape {
         let by_attributes = size.instance_types.is_empty();
         let mut shape = Shape {
             id: ShapeId::new(""),
-            os,
-            arch,
+            os: pool.os,
+            arch: pool.arch,
             market,
             instance_types: size.instance_types.clone().into(),
             vcpus: size.vcpus.filter(|_| by_attributes),
             memory_gib: size.memory_gib.filter(|_| by_attributes),
             gpus: size.gpus.filter(|_| by_attributes),
             image: size.image.clone(),
+            account: pool.account.clone(),
             usd_per_hour,
             standby_usd_per_hour,
         };
@@ -78,7 +81,8 @@ impl Shape {
         }
         let beginning = format!("{}-{}-{}-{hardware}", self.os, self.arch, self.market);
         let image = self.image.as_deref().unwrap_or("");
-        let hash = fnv1a(&format!("{beginning}|{}|{image}", self.instance_types.join(",")));
+        let account = self.account.as_ref().map(|account| format!("|{account}")).unwrap_or_default();
+        let hash = fnv1a(&format!("{beginning}|{}|{image}{account}", self.instance_types.join(",")));
         format!("{beginning}-{hash:08x}")
     }
 

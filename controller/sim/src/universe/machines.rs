@@ -147,6 +147,11 @@ impl Universe {
         instances.to_vec()
     }
 
+    /// Turns the metadata service of so many instances off: one request each. Simulated agents do not read it.
+    pub fn silence(&mut self, instances: usize) {
+        self.fleet.requests += instances as u64;
+    }
+
     /// The cloud warns of an interruption, and takes the machine after `notice`.
     pub fn interrupt(&mut self, instance: &InstanceId, notice: Duration) {
         let Some(no) = InstanceNo::of(instance).filter(|no| self.fleet.get(*no).is_some()) else {

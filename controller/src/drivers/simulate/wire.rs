@@ -43,8 +43,15 @@ impl Cloud for Wire {
         if self.loses(&launch.id) { Err(CloudError::Unknown("the answer got lost".to_owned())) } else { reply }
     }
 
-    fn terminate(&self, instances: &[InstanceId]) -> impl Future<Output = Result<Vec<InstanceId>, CloudError>> + Send {
+    fn terminate(
+        &self,
+        instances: &[(InstanceId, ShapeId)],
+    ) -> impl Future<Output = Result<Vec<InstanceId>, CloudError>> + Send {
         self.cloud.terminate(instances)
+    }
+
+    fn silence(&self, instances: &[(InstanceId, ShapeId)]) -> impl Future<Output = Result<(), CloudError>> + Send {
+        self.cloud.silence(instances)
     }
 
     fn instances(&self) -> impl Future<Output = Result<Vec<(InstanceId, InstanceState)>, CloudError>> + Send {
