@@ -14,6 +14,8 @@ pub mod event;
 pub mod registrar;
 pub mod scaler;
 pub mod surroundings;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::time::Duration;
