@@ -5,8 +5,14 @@
 //!
 //! Invariant: every failure is told with what was tried, where, and what to do about it.
 
+mod bell;
+mod config_object;
 mod connect;
 mod ledger;
+mod secrets;
 
+pub use bell::{BellClock, DELAY_MAX, SLOT, SqsBell, SqsWake};
+pub use config_object::{ConfigObject, ConfigObjectError, Found};
 pub use connect::aws_config;
 pub use ledger::{DynamoLedger, EXPIRES, LIVE, PARTITION, SORT, make_table};
+pub use secrets::{AwsSecretError, AwsSecrets, SECRET_AGE_MAX};
