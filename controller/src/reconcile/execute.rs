@@ -6,7 +6,7 @@ use muster_core::ids::{InstanceId, RunnerId, ShapeId};
 use muster_core::launch::{Launch, LaunchError, LaunchErrorKind, LaunchReply};
 use muster_core::machine::{Machine, MachineEvent, MachinePhase, Report};
 use muster_core::plan::{REMOVE_WITHIN, THAWS_AFTER};
-use muster_core::ports::{Batch, Cloud, CloudError, Github, GithubError, Store};
+use muster_core::ports::{Batch, Cloud, CloudError, Ended, Github, GithubError, Store};
 use muster_core::time::Timestamp;
 use muster_core::world::{Effect, World};
 use muster_webhook::clock::Clock;
@@ -99,7 +99,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
                     report.wake(answered_at + super::ASK_AGAIN);
                     continue;
                 }
-                Err(CloudError::Throttled) => refused(LaunchErrorKind::Throttled, "too many requests"),
+                Err(CloudError::Throttled(why)) => refused(LaunchErrorKind::Throttled, &why),
                 Err(CloudError::Rejected(why)) => refused(LaunchErrorKind::Configuration, &why),
             };
             if let Some(error) = &reply.error {
@@ -160,7 +160,9 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             endings.iter().filter_map(|instance| Some((instance.clone(), shape_of(instance)?))).collect();
         for instances in named.chunks(TERMINATE_MAX) {
             match from_cloud(&self.clock, self.cloud.terminate(instances)).await {
-                Ok(gone) => {
+                Ok(Ended { gone, failed }) => {
+                    let told = failed.into_iter().map(|(instance, why)| format!("ending {instance}: {why}"));
+                    report.troubles.extend(told);
                     let now = self.clock.now();
                     if !gone.is_empty() && !report.waits.is_empty() {
                         // There is room under a cap that the plan did not see.

@@ -7,10 +7,10 @@
 //! Invariant: nothing waits for it. It comes last in a tick, is repeated until it succeeds, and repeated once more for
 //! every machine after a start.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use muster_core::ids::{InstanceId, ShapeId};
-use muster_core::ports::{Cloud, Github, Store, Switch};
+use muster_core::ports::{Cloud, CloudError, Github, Store, Switch};
 use muster_core::world::World;
 use muster_webhook::clock::Clock;
 
@@ -43,7 +43,13 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             return;
         }
         match from_cloud(&self.clock, self.cloud.silence(&loud)).await {
-            Ok(()) => self.silenced.extend(loud.into_iter().map(|(instance, _)| instance)),
+            Ok(failed) => {
+                let failed: BTreeMap<InstanceId, CloudError> = failed.into_iter().collect();
+                let loud = loud.into_iter().map(|(instance, _)| instance);
+                self.silenced.extend(loud.filter(|instance| !failed.contains_key(instance)));
+                let told = failed.iter().map(|(instance, why)| format!("turning the metadata service of {instance} off: {why}"));
+                report.troubles.extend(told);
+            }
             Err(error) => {
                 report.troubles.push(format!("turning the metadata service of {} instances off: {error}", loud.len()));
             }

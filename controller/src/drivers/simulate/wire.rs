@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use muster_core::ids::{InstanceId, LaunchId, ShapeId, Zone};
 use muster_core::launch::{Launch, LaunchReply};
-use muster_core::ports::{Cloud, CloudError, InstanceState};
+use muster_core::ports::{Cloud, CloudError, Ended, Sighting};
 use muster_sim::SimCloud;
 
 /// The simulated cloud, some way off.
@@ -46,16 +46,19 @@ impl Cloud for Wire {
     fn terminate(
         &self,
         instances: &[(InstanceId, ShapeId)],
-    ) -> impl Future<Output = Result<Vec<InstanceId>, CloudError>> + Send {
+    ) -> impl Future<Output = Result<Ended, CloudError>> + Send {
         self.cloud.terminate(instances)
     }
 
-    fn silence(&self, instances: &[(InstanceId, ShapeId)]) -> impl Future<Output = Result<(), CloudError>> + Send {
+    fn silence(
+        &self,
+        instances: &[(InstanceId, ShapeId)],
+    ) -> impl Future<Output = Result<Vec<(InstanceId, CloudError)>, CloudError>> + Send {
         self.cloud.silence(instances)
     }
 
-    fn instances(&self) -> impl Future<Output = Result<Vec<(InstanceId, InstanceState)>, CloudError>> + Send {
-        self.cloud.instances()
+    fn instances(&self, known: &[(InstanceId, ShapeId)]) -> impl Future<Output = Result<Sighting, CloudError>> + Send {
+        self.cloud.instances(known)
     }
 
     fn set_standby(&self, shape: &ShapeId, size: u32) -> impl Future<Output = Result<(), CloudError>> + Send {
