@@ -16,10 +16,13 @@ os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 
 from moto.backends import get_backend  # noqa: E402
-from moto.core import DEFAULT_ACCOUNT_ID  # noqa: E402
-from moto.server import DomainDispatcherApplication, create_backend_app  # noqa: E402
-from moto.moto_server.werkzeug_app import MotoRequestHandler  # noqa: E402
-from werkzeug.serving import make_server  # noqa: E402
+from moto.core.models import DEFAULT_ACCOUNT_ID  # noqa: E402
+from moto.moto_server.werkzeug_app import (  # noqa: E402
+    DomainDispatcherApplication,
+    MotoRequestHandler,
+    create_backend_app,
+)
+from werkzeug.serving import ThreadedWSGIServer, make_server  # noqa: E402
 
 from emulated import engine  # noqa: E402
 from emulated.app import Application  # noqa: E402
@@ -52,9 +55,8 @@ def warm_up() -> None:
     """Loads what the first request would wait for."""
     for service in SERVICES:
         service_model(service)
-    for service in ("ec2", "iam", "sts"):
-        backends = get_backend(service)[DEFAULT_ACCOUNT_ID]
-        backends["us-east-1" if service == "ec2" else "aws"]
+    for backend, part in ((get_backend("ec2"), "us-east-1"), (get_backend("iam"), "aws"), (get_backend("sts"), "aws")):
+        backend[DEFAULT_ACCOUNT_ID][part]
 
 
 def wait_for_end_of_input(ended: threading.Event) -> None:
@@ -73,6 +75,7 @@ def main() -> None:
     world = wired()
     app = Application(world, DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", args.port, app, threaded=True, request_handler=Handler)
+    assert isinstance(server, ThreadedWSGIServer)
     server.daemon_threads = True
     os.environ["MOTO_PORT"] = str(server.port)
     warm_up()

@@ -59,7 +59,9 @@ def action(service: str, name: str) -> Callable[[Handler], Handler]:
     return register
 
 
-def page(items: list[Item], params: Params, default: int, most: int, size_name: str = "MaxRecords") -> tuple[list[Item], str | None]:
+def page(
+    items: list[Item], params: Params, default: int, most: int, size_name: str = "MaxRecords"
+) -> tuple[list[Item], str | None]:
     """One page by NextToken, and the token of the next."""
     size = params.get(size_name, default)
     if not 1 <= size <= most:

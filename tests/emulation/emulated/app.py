@@ -12,21 +12,19 @@ import re
 import socket
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import parse_qsl
 
 from . import moto_side, network, reply, request
-from .actions import HANDLERS, Context, not_emulated
+from .actions import Context, not_emulated
 from .calls import Call
 from .control import Control
 from .errors import AwsError
 from .faults import Fault
+from .handlers import HANDLERS
 from .models import SERVICES, operation_model
 from .world import World
-
-# Registers the handlers.
-from . import capacity_actions, ec2_instances, ec2_market, ec2_templates, group_actions, hook_actions, instance_actions, pool_actions, tag_actions  # noqa: F401, E501  # isort: skip
 
 CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d{8}/([^/]+)/([^/]+)/aws4_request")
 QUERY_SERVICES = (*SERVICES, "sts", "iam")
@@ -89,7 +87,9 @@ class Application:
         return _send(start_response, status, body or "", "text/xml")
 
     def _call(self, environ: Environ, service: str, region: str, access_key: str, flat: dict[str, str]) -> Call:
-        action = flat.get("Action") or environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2] or environ["REQUEST_METHOD"]
+        action = (
+            flat.get("Action") or environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2] or environ["REQUEST_METHOD"]
+        )
         account = network.account_of(access_key)
         role = network.role_of(account, access_key)
         with self.world.lock:
@@ -104,7 +104,12 @@ class Application:
         role = flat.get("RoleArn") if call.action == "AssumeRole" else call.role
         with self.world.lock:
             return self.world.faults.take(
-                kind, service=call.service, action=call.action, account=call.account, role=role, group=flat.get("AutoScalingGroupName")
+                kind,
+                service=call.service,
+                action=call.action,
+                account=call.account,
+                role=role,
+                group=flat.get("AutoScalingGroupName"),
             )
 
     def _fault_before(self, call: Call, flat: dict[str, str]) -> AwsError | Fault | None:
@@ -122,7 +127,9 @@ class Application:
             return AwsError(fault.code, message, status)
         return None
 
-    def _answer_error(self, environ: Environ, start_response: StartResponse, call: Call, fault: AwsError | Fault) -> Iterable[bytes]:
+    def _answer_error(
+        self, environ: Environ, start_response: StartResponse, call: Call, fault: AwsError | Fault
+    ) -> Iterable[bytes]:
         if isinstance(fault, Fault):
             self._drop(environ)
         assert isinstance(fault, AwsError)
@@ -173,7 +180,9 @@ class Application:
         again["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read())
         return b"".join(self.moto(again, lambda *_: None))
 
-    def _through_moto(self, environ: Environ, start_response: StartResponse, call: Call, slow: Fault | None) -> Iterable[bytes]:
+    def _through_moto(
+        self, environ: Environ, start_response: StartResponse, call: Call, slow: Fault | None
+    ) -> Iterable[bytes]:
         """Lets moto answer, and notes the status. The body is complete before the first byte leaves."""
         kept: list[Any] = []
         body = b"".join(self.moto(environ, lambda status, headers, *_: kept.extend((status, headers))))
@@ -197,10 +206,10 @@ class _Late:
     """A body whose headers are sent only when somebody iterates over it."""
 
     def __init__(self, start_response: StartResponse, status: str, headers: list[tuple[str, str]], body: bytes) -> None:
-        self.begin = lambda: start_response(status, headers)
+        self.begin: Callable[[], object] = lambda: start_response(status, headers)
         self.body = body
 
-    def __iter__(self) -> Iterable[bytes]:
+    def __iter__(self) -> Iterator[bytes]:
         self.begin()
         yield self.body
 
@@ -229,7 +238,14 @@ def _message(code: str, call: Call, caller: str) -> str:
             return "A fault of the emulation."
 
 
-REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 412: "Precondition Failed", 500: "Internal Server Error"}
+REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    403: "Forbidden",
+    404: "Not Found",
+    412: "Precondition Failed",
+    500: "Internal Server Error",
+}
 
 
 def _send(start_response: StartResponse, status: int, body: str, kind: str) -> Iterable[bytes]:

@@ -40,7 +40,9 @@ def set_desired(context: Context, params: Params) -> Params:
             f"New SetDesiredCapacity value {wanted} is below min value {group.min_size} for the AutoScalingGroup."
         )
     if params.get("HonorCooldown") and (open_one := next((a for a in group.activities if a.end is None), None)):
-        raise AwsError("ScalingActivityInProgress", f"Scaling activity {open_one.id} is in progress and blocks this action")
+        raise AwsError(
+            "ScalingActivityInProgress", f"Scaling activity {open_one.id} is in progress and blocks this action"
+        )
     if wanted != group.desired:
         group.change = (
             f"At {lifecycle.moment(world)} a user request explicitly set group desired capacity changing the desired "
@@ -94,8 +96,8 @@ def _launch(context: Context, group: Group, params: Params) -> Params:
     raised = wanted if params.get("RetryStrategy") == "retry-with-group-configuration" else count
     if raised:
         group.change = (
-            f"At {lifecycle.moment(world)} a user request launched {count} instances changing the desired capacity from "
-            f"{group.desired} to {group.desired + raised}."
+            f"At {lifecycle.moment(world)} a user request launched {count} instances changing the desired capacity "
+            f"from {group.desired} to {group.desired + raised}."
         )
     group.desired += raised
     return {
@@ -152,20 +154,22 @@ def _where(given: Given, place: Place) -> dict[str, Any]:
 
 @action("autoscaling", "TerminateInstanceInAutoScalingGroup")
 def terminate(context: Context, params: Params) -> Params:
-    """One id, or up to a hundred with the group's name. The two forms answer differently (the action's documentation)."""
+    """One id, or up to a hundred with the group's name; the two forms answer differently (botocore's documentation)."""
     one, several, name = params.get("InstanceId"), params.get("InstanceIds"), params.get("AutoScalingGroupName")
     if bool(one) == bool(several):
         raise validation("Either InstanceId or InstanceIds must be specified.")
     if several and not name:
         raise validation("AutoScalingGroupName is required when using InstanceIds.")
-    ids = [one] if one else list(dict.fromkeys(several))
+    ids = [one] if one else list(dict.fromkeys(several or []))
     found = [_member(context, instance_id, name) for instance_id in ids]
     group = found[0][0]
     if group.deleting:
         raise validation(f"AutoScalingGroup '{group.name}' is pending delete, and cannot be updated.")
     for _, member in found:
         if member.warm:
-            raise validation(f"The instance {member.machine.id} is in the warm pool and cannot be terminated by this operation.")
+            raise validation(
+                f"The instance {member.machine.id} is in the warm pool and cannot be terminated by this operation."
+            )
         if member.ending and context.world.settings.second_terminate == "refuse":
             text = f"The instance {member.machine.id} is being terminated by activity {member.activity.id}."
             raise AwsError("ScalingActivityInProgress", text)

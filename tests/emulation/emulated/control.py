@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs
 
-from moto.moto_api._internal import moto_api_backend
+from moto.moto_api._internal.models import moto_api_backend
 
 from . import machines, state
 from .faults import Bucket
@@ -29,7 +29,9 @@ class Control:
     def __init__(self, world: World) -> None:
         self.world = world
         self.routes: dict[tuple[str, str], Callable[[Query, Body], Any]] = {
-            ("GET", ""): lambda query, body: {"paths": sorted(f"{method} /_emulation/{path}" for method, path in self.routes)},
+            ("GET", ""): lambda query, body: {
+                "paths": sorted(f"{method} /_emulation/{path}" for method, path in self.routes)
+            },
             ("POST", "reset"): self.reset,
             ("GET", "settings"): lambda query, body: dataclasses.asdict(world.settings),
             ("POST", "settings"): self.settings,
@@ -37,12 +39,12 @@ class Control:
             ("POST", "faults"): lambda query, body: {"id": world.faults.add(**body)},
             ("DELETE", "faults"): self.clear_faults,
             ("POST", "buckets"): self.bucket,
-            ("DELETE", "buckets"): lambda query, body: world.faults.buckets.clear() or {},
+            ("DELETE", "buckets"): self.clear_buckets,
             ("GET", "calls"): self.calls,
             ("GET", "calls/counts"): lambda query, body: world.calls.counts(),
-            ("DELETE", "calls"): lambda query, body: world.calls.made.clear() or {},
+            ("DELETE", "calls"): self.clear_calls,
             ("GET", "events"): self.events,
-            ("DELETE", "events"): lambda query, body: world.events.sent.clear() or {},
+            ("DELETE", "events"): self.clear_events,
             ("POST", "events/targets"): self.targets,
             ("GET", "events/failures"): lambda query, body: list(world.events.failures),
             ("GET", "clock"): lambda query, body: {"now": world.clock.now()},
@@ -63,7 +65,10 @@ class Control:
         status, answer = 200, None
         route = self.routes.get((environ["REQUEST_METHOD"], path))
         if route is None:
-            status, answer = 404, {"error": f"no {environ['REQUEST_METHOD']} {path}; GET /_emulation/ lists what there is"}
+            status, answer = (
+                404,
+                {"error": f"no {environ['REQUEST_METHOD']} {path}; GET /_emulation/ lists what there is"},
+            )
         else:
             try:
                 body = json.loads(raw)
@@ -99,6 +104,18 @@ class Control:
             self.world.faults.rules.clear()
         elif not self.world.faults.remove(int(query["id"])):
             raise ValueError(f"there is no fault {query['id']}")
+        return {}
+
+    def clear_buckets(self, query: Query, body: Body) -> Body:
+        self.world.faults.buckets.clear()
+        return {}
+
+    def clear_calls(self, query: Query, body: Body) -> Body:
+        self.world.calls.made.clear()
+        return {}
+
+    def clear_events(self, query: Query, body: Body) -> Body:
+        self.world.events.sent.clear()
         return {}
 
     def bucket(self, query: Query, body: Body) -> Body:
@@ -163,9 +180,16 @@ class Control:
         elif wish == "shutdown":
             machines.shut_down_itself(self.world, machine)
         elif wish == "terminate":
-            machines.terminate(self.world, machine, "Server.InternalError", "Server.InternalError: Internal error on launch")
+            machines.terminate(
+                self.world, machine, "Server.InternalError", "Server.InternalError: Internal error on launch"
+            )
         elif wish == "stop":
-            machines.stop(self.world, machine, "Server.ScheduledStop", "Server.ScheduledStop: Stopped due to a scheduled retirement")
+            machines.stop(
+                self.world,
+                machine,
+                "Server.ScheduledStop",
+                "Server.ScheduledStop: Stopped due to a scheduled retirement",
+            )
         else:
             raise ValueError("do must be interrupt, recommend-rebalance, shutdown, terminate or stop")
         return {"state": machine.state}
@@ -187,4 +211,3 @@ class Control:
             raise ValueError(f"unknown limit {', '.join(wrong)}; there are {', '.join(region.limits)}")
         region.limits.update(body)
         return region.limits
-

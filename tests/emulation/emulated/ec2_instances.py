@@ -5,6 +5,7 @@ Invariant: an id is either ours or moto's. Filters that are not understood are r
 
 from __future__ import annotations
 
+import base64
 import fnmatch
 from typing import Any
 
@@ -41,7 +42,9 @@ def view(machine: Machine) -> dict[str, Any]:
         "ClientToken": machine.client_token,
         "StateTransitionReason": machine.reason[1] if machine.reason else "",
         "Tags": [{"Key": key, "Value": value} for key, value in machine.tags.items()],
-        "BlockDeviceMappings": [_device(machine, device) for device in data.get("BlockDeviceMappings", []) if "Ebs" in device],
+        "BlockDeviceMappings": [
+            _device(machine, device) for device in data.get("BlockDeviceMappings", []) if "Ebs" in device
+        ],
     }
     if machine.market == "spot":
         answer["InstanceLifecycle"] = "spot"
@@ -150,16 +153,23 @@ def own(context: Context, params: Params) -> list[Machine]:
 def describe(context: Context, params: Params) -> Params:
     """Unknown ids are an error, and so are ids that are not visible yet: that is EC2's eventual consistency."""
     if params.get("InstanceIds") and "MaxResults" in params:
-        raise AwsError("InvalidParameterCombination", "The parameter instancesSet cannot be used with the parameter maxResults")
+        raise AwsError(
+            "InvalidParameterCombination", "The parameter instancesSet cannot be used with the parameter maxResults"
+        )
     found = own(context, params)
     if ids := params.get("InstanceIds"):
         known = {machine.id for machine in own(context, {"InstanceIds": ids})}
         if unknown := [one for one in ids if one not in known]:
-            text = f"The instance ID{'s' if len(unknown) > 1 else ''} '{', '.join(unknown)}' do{'es' if len(unknown) == 1 else ''} not exist"
+            names = ", ".join(unknown)
+            one = len(unknown) == 1
+            text = f"The instance ID '{names}' does not exist" if one else f"The instance IDs '{names}' do not exist"
             raise AwsError("InvalidInstanceID.NotFound", text)
     size = params.get("MaxResults")
     if size is not None and not 5 <= size <= PAGE_MAX:
-        raise AwsError("InvalidParameterValue", f"Value ( {size} ) for parameter maxResults is invalid. Expecting a value between 5 and {PAGE_MAX}.")
+        raise AwsError(
+            "InvalidParameterValue",
+            f"Value ( {size} ) for parameter maxResults is invalid. Expecting a value between 5 and {PAGE_MAX}.",
+        )
     chosen, token = page(found, params, PAGE_MAX, PAGE_MAX, "MaxResults")
     reservations = [
         {"ReservationId": machine.reservation, "OwnerId": machine.account, "Groups": [], "Instances": [view(machine)]}
@@ -200,22 +210,25 @@ def stop(context: Context, params: Params) -> Params:
     chosen, code = _all(context, params["InstanceIds"]), "Client.UserInitiatedShutdown"
     for machine in chosen:
         if machine.market == "spot":
-            raise AwsError("UnsupportedOperation", f"You can't stop the Spot Instance '{machine.id}' because it is associated with a one-time Spot Instance request.")
+            text = "because it is associated with a one-time Spot Instance request."
+            raise AwsError("UnsupportedOperation", f"You can't stop the Spot Instance '{machine.id}' {text}")
     change = lambda machine: machines.stop(context.world, machine, code, f"{code}: User initiated shutdown")  # noqa: E731
     return {"StoppingInstances": _changes(chosen, change)}
 
 
 @action("ec2", "StartInstances")
 def start(context: Context, params: Params) -> Params:
-    world = context.world
+    world, chosen = context.world, _all(context, params["InstanceIds"])
+    for machine in chosen:
+        if machine.state not in ("stopped", "pending", "running"):
+            text = f"The instance '{machine.id}' is not in a state from which it can be started."
+            raise AwsError("IncorrectInstanceState", text)
 
     def change(machine: Machine) -> None:
-        if machine.state not in ("stopped", "pending", "running"):
-            raise AwsError("IncorrectInstanceState", f"The instance '{machine.id}' is not in a state from which it can be started.")
         machines.start(world, machine)
         world.clock.after_ms(world.settings.boot_ms, lambda: machines.run(world, machine))
 
-    return {"StartingInstances": _changes(_all(context, params["InstanceIds"]), change)}
+    return {"StartingInstances": _changes(chosen, change)}
 
 
 @action("ec2", "ModifyInstanceMetadataOptions")
@@ -223,11 +236,16 @@ def metadata(context: Context, params: Params) -> Params:
     """Takes effect at once, and says `pending` as EC2 does."""
     machine = context.world.machine(context.account, context.region_name, params["InstanceId"])
     if machine.state in ("shutting-down", "terminated"):
-        raise AwsError("IncorrectInstanceState", f"The instance '{machine.id}' is not in a state where its metadata options can be changed.")
+        raise AwsError(
+            "IncorrectInstanceState",
+            f"The instance '{machine.id}' is not in a state where its metadata options can be changed.",
+        )
     changes = {name: value for name, value in params.items() if name not in ("InstanceId", "DryRun")}
     hops = changes.get("HttpPutResponseHopLimit", 1)
     if not 1 <= hops <= 64:
-        raise AwsError("InvalidParameterValue", f"Invalid value '{hops}' for HttpPutResponseHopLimit. It must be between 1 and 64.")
+        raise AwsError(
+            "InvalidParameterValue", f"Invalid value '{hops}' for HttpPutResponseHopLimit. It must be between 1 and 64."
+        )
     machine.metadata = machine.metadata | changes | {"State": "applied"}
     return {"InstanceId": machine.id, "InstanceMetadataOptions": machine.metadata | {"State": "pending"}}
 
@@ -235,8 +253,6 @@ def metadata(context: Context, params: Params) -> Params:
 @action("ec2", "GetConsoleOutput")
 def console(context: Context, params: Params) -> Params:
     """What was put there by `/_emulation/console`, in base64 as on the wire of AWS."""
-    import base64
-
     machine = context.world.machine(context.account, context.region_name, params["InstanceId"])
     output = base64.b64encode(machine.console.encode()).decode()
     return {"InstanceId": machine.id, "Timestamp": context.world.clock.now(), "Output": output}

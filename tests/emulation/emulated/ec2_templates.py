@@ -23,7 +23,10 @@ def create(context: Context, params: Params) -> Params:
     if known := _repeated(context, params):
         return {"LaunchTemplate": _template(known[0])}
     if not NAME_PATTERN.fullmatch(name):
-        raise AwsError("InvalidLaunchTemplateName.MalformedException", "Launch template names have 3 to 128 letters, digits and ()./_-")
+        raise AwsError(
+            "InvalidLaunchTemplateName.MalformedException",
+            "Launch template names have 3 to 128 letters, digits and ()./_-",
+        )
     if any(template.name == name for template in templates.by_id.values()):
         raise AwsError("InvalidLaunchTemplateName.AlreadyExistsException", "Launch template name already in use.")
     template = Template(f"lt-{secrets.token_hex(9)[:17]}", name, context.world.clock.now(), context.caller)
@@ -57,7 +60,9 @@ def _repeated(context: Context, params: Params) -> tuple[Template, Version] | No
     asked, template_id, number = templates.tokens[token]
     template = templates.by_id.get(template_id)
     if asked != params or template is None:
-        raise AwsError("IdempotentParameterMismatch", f"The client token '{token}' has been used with other parameters.")
+        raise AwsError(
+            "IdempotentParameterMismatch", f"The client token '{token}' has been used with other parameters."
+        )
     return template, template.versions[number]
 
 
@@ -70,7 +75,9 @@ def _tags(params: Params) -> dict[str, str]:
     tags: dict[str, str] = {}
     for spec in params.get("TagSpecifications", []):
         if spec.get("ResourceType") != "launch-template":
-            raise AwsError("InvalidParameterValue", "The tags of a launch template need the resource type launch-template.")
+            raise AwsError(
+                "InvalidParameterValue", "The tags of a launch template need the resource type launch-template."
+            )
         tags |= {tag["Key"]: tag.get("Value", "") for tag in spec.get("Tags", [])}
     return tags
 
@@ -99,11 +106,25 @@ def delete_versions(context: Context, params: Params) -> Params:
     done, failed = [], []
     for wanted in params["Versions"]:
         number = int(wanted) if wanted.isdigit() else -1
-        entry: dict[str, Any] = {"LaunchTemplateId": template.id, "LaunchTemplateName": template.name, "VersionNumber": number}
+        entry: dict[str, Any] = {
+            "LaunchTemplateId": template.id,
+            "LaunchTemplateName": template.name,
+            "VersionNumber": number,
+        }
         if number not in template.versions:
-            failed.append(entry | {"ResponseError": {"Code": "launchTemplateVersionDoesNotExist", "Message": "No such version."}})
+            failed.append(
+                entry | {"ResponseError": {"Code": "launchTemplateVersionDoesNotExist", "Message": "No such version."}}
+            )
         elif number == template.default:
-            failed.append(entry | {"ResponseError": {"Code": "operationNotPermitted", "Message": "The default version cannot be deleted."}})
+            failed.append(
+                entry
+                | {
+                    "ResponseError": {
+                        "Code": "operationNotPermitted",
+                        "Message": "The default version cannot be deleted.",
+                    }
+                }
+            )
         else:
             del template.versions[number]
             done.append(entry)

@@ -1,8 +1,8 @@
 """Groups act: towards desired capacity, zone balance, the size of the warm pool, and health.
 
 What lives here: how many members a group should have, and where. What may not: the steps of one member (`lifecycle`).
-Invariant: nothing here runs for a process that is suspended. That a failed launch leaves desired capacity as it is and is
-retried with growing pauses follows the troubleshooting pages; the length of the pauses is inferred.
+Invariant: nothing here runs for a process that is suspended. That a failed launch leaves desired capacity as it is and
+is retried with growing pauses follows the troubleshooting pages; the length of the pauses is inferred.
 """
 
 from __future__ import annotations
@@ -81,7 +81,13 @@ def launch_anywhere(world: World, group: Group, wanted: int, warm: bool) -> int:
                 for given in offers.take(world, region, group, choices, place, share):
                     for _ in range(given.count):
                         have = len(group.serving())
-                        lifecycle.join(world, group, machine_for(world, group, given, place), _cause(world, group, have, have + 1), warm)
+                        lifecycle.join(
+                            world,
+                            group,
+                            machine_for(world, group, given, place),
+                            _cause(world, group, have, have + 1),
+                            warm,
+                        )
                     got += given.count
                     if given.error and got < share:
                         _failed(world, group, given, place)
@@ -132,10 +138,12 @@ def _failed(world: World, group: Group, given: Given, place: Place) -> None:
 
 def _refused(world: World, group: Group, message: str, place: Place | None) -> None:
     have = len(group.serving())
-    opened = lifecycle.activity(world, group, "Launching a new EC2 instance", _cause(world, group, have, have + 1), None)
+    opened = lifecycle.activity(
+        world, group, "Launching a new EC2 instance", _cause(world, group, have, have + 1), None
+    )
     opened.description = f"Launching a new EC2 instance.  Status Reason: {message}"
     if place:
-        opened.details = '{"Subnet ID":"%s","Availability Zone":"%s"}' % (place.subnet_id, place.zone)
+        opened.details = lifecycle.where(place)
     lifecycle.close(world, opened, "Failed", message)
     lifecycle.tell_failure(world, group, opened, place.zone if place else "", place.subnet_id if place else "")
 
@@ -149,12 +157,16 @@ def _cause(world: World, group: Group, before: int, after: int) -> str:
 
 
 def _scale_in(world: World, group: Group, surplus: int) -> None:
+    """That only protected members are left is said once for each desired capacity."""
     if not group.may("Terminate"):
         return
     have = len(group.serving())
     for number in range(surplus):
         victim = _victim(group)
         if victim is None:
+            if group.stuck_at == group.desired:
+                return
+            group.stuck_at = group.desired
             opened = lifecycle.activity(world, group, "Terminating EC2 instances", group.change or "Scale in.", None)
             text = "Could not scale to desired capacity because all remaining instances are protected from scale-in."
             lifecycle.close(world, opened, "Failed", text)
@@ -228,7 +240,7 @@ def machine_left(world: World, machine: Machine) -> None:
     if found is None:
         return
     group, member = found
-    if not (member.warm or member.ending):
+    if not member.ending:
         world.clock.after_ms(world.settings.health_check_ms, lambda: check_health(world, group))
 
 
@@ -236,14 +248,15 @@ def check_health(world: World, group: Group) -> None:
     """Marks members that do not run, and replaces what is unhealthy. A suspended process leaves them as they are."""
     if group.deleting:
         return
-    for member in group.serving():
-        if member.state.startswith("Pending") and member.machine.state == "pending":
-            continue
-        if group.may("HealthCheck") and member.machine.state not in machines.LIVE:
+    members = [member for member in group.members.values() if not member.ending]
+    for member in members:
+        # In the pool an instance may be stopped, but not ended.
+        alive = ("pending", "running", "stopping", "stopped") if member.warm else machines.LIVE
+        if group.may("HealthCheck") and member.machine.state not in alive:
             member.health = "Unhealthy"
     if not (group.may("ReplaceUnhealthy") and group.may("Terminate")):
         return
-    for member in group.serving():
+    for member in members:
         if member.health == "Unhealthy":
             text = "an instance was taken out of service in response to an EC2 health check indicating it has been "
             lifecycle.end(world, group, member, f"At {lifecycle.moment(world)} {text}terminated or stopped.")

@@ -1,7 +1,7 @@
 """The EventBridge events that AWS would have sent, kept to be read and posted to whoever asked for them.
 
-What lives here: the envelope, the log, the posting. What may not: when an event is due. Invariant: an event is kept even
-if its posting fails. Source of the shapes: the event reference of the Auto Scaling and EC2 user guides.
+What lives here: the envelope, the log, the posting. What may not: when an event is due. Invariant: an event is kept
+even if its posting fails. Source of the shapes: the event reference of the Auto Scaling and EC2 user guides.
 """
 
 from __future__ import annotations

@@ -99,6 +99,8 @@ class Faults:
             raise ValueError("an error needs a code, for example Throttling")
         if fields.get("market") not in (None, "spot", "on-demand"):
             raise ValueError("market must be spot or on-demand")
+        if fields["kind"] != "launch" and {"instance_type", "zone", "market", "available"} & set(fields):
+            raise ValueError("instance_type, zone, market and available belong to the kind launch")
         fault = Fault(id=next(self._ids), **fields)  # type: ignore[arg-type]
         self.rules.append(fault)
         return fault.id

@@ -40,7 +40,14 @@ ECHOED = (
 )
 """What is kept as given and described again."""
 
-REFUSED = ("LaunchConfigurationName", "InstanceId", "LoadBalancerNames", "TargetGroupARNs", "TrafficSources", "Operator")
+REFUSED = (
+    "LaunchConfigurationName",
+    "InstanceId",
+    "LoadBalancerNames",
+    "TargetGroupARNs",
+    "TrafficSources",
+    "Operator",
+)
 """Known to the model, but not emulated."""
 
 LIFETIME_MIN_S = 86_400
@@ -61,7 +68,7 @@ def create(context: Context, params: Params) -> Params:
     given = {key: params[key] for key in ECHOED if key in params}
     _check_given(context, given)
     low, high = params["MinSize"], params["MaxSize"]
-    desired = params.get("DesiredCapacity", low)
+    desired: int = params["DesiredCapacity"] if "DesiredCapacity" in params else low
     _check_sizes(low, high, desired)
     group = Group(
         name=name,
@@ -78,9 +85,8 @@ def create(context: Context, params: Params) -> Params:
         group.hooks[hook["LifecycleHookName"]] = hook_from(hook, None)
     set_tags(group, params.get("Tags", []))
     region.groups[name] = group
-    group.change = (
-        f"At {lifecycle.moment(context.world)} a user request created an AutoScalingGroup changing the desired capacity from 0 to {desired}."
-    )
+    text = f"a user request created an AutoScalingGroup changing the desired capacity from 0 to {desired}."
+    group.change = f"At {lifecycle.moment(context.world)} {text}"
     context.world.wake(group)
     return {}
 
@@ -103,11 +109,15 @@ def update(context: Context, params: Params) -> Params:
             _check_sizes(low, high, low)
         desired = min(max(group.desired, low), high)
     _check_sizes(low, high, desired)
-    places = _places(context, params) if {"VPCZoneIdentifier", "AvailabilityZones", "AvailabilityZoneIds"} & set(params) else group.places
+    places = (
+        _places(context, params)
+        if {"VPCZoneIdentifier", "AvailabilityZones", "AvailabilityZoneIds"} & set(params)
+        else group.places
+    )
     if desired != group.desired:
         group.change = (
-            f"At {lifecycle.moment(context.world)} a user request update of AutoScalingGroup constraints to min: {low}, "
-            f"max: {high}, desired: {desired} changing the desired capacity from {group.desired} to {desired}."
+            f"At {lifecycle.moment(context.world)} a user request update of AutoScalingGroup constraints to min: {low}"
+            f", max: {high}, desired: {desired} changing the desired capacity from {group.desired} to {desired}."
         )
         group.blocked_until = 0.0
     group.given, group.min_size, group.max_size, group.desired, group.places = given, low, high, desired, places
@@ -130,14 +140,20 @@ def _specs(given: dict[str, Any]) -> list[dict[str, Any]]:
     """All launch template specifications of a request or group."""
     found = [given["LaunchTemplate"]] if "LaunchTemplate" in given else []
     template = (given.get("MixedInstancesPolicy") or {}).get("LaunchTemplate") or {}
-    found += [one["LaunchTemplateSpecification"] for one in [template, *template.get("Overrides", [])] if "LaunchTemplateSpecification" in one]
+    found += [
+        one["LaunchTemplateSpecification"]
+        for one in [template, *template.get("Overrides", [])]
+        if "LaunchTemplateSpecification" in one
+    ]
     return found
 
 
 def _complete(context: Context, given: dict[str, Any]) -> None:
     """Template specifications get both id and name, as AWS describes them."""
     for spec in _specs(given):
-        template = context.region.templates.find(spec.get("LaunchTemplateId"), None if "LaunchTemplateId" in spec else spec.get("LaunchTemplateName"))
+        template = context.region.templates.find(
+            spec.get("LaunchTemplateId"), None if "LaunchTemplateId" in spec else spec.get("LaunchTemplateName")
+        )
         spec |= {"LaunchTemplateId": template.id, "LaunchTemplateName": template.name}
 
 
@@ -147,7 +163,9 @@ def _refuse_unknown(params: Params) -> None:
             raise validation("Valid requests must contain either LaunchTemplateId or LaunchTemplateName")
     for name in REFUSED:
         if params.get(name):
-            raise AwsError("NotEmulated", f"{name} is not emulated; use a launch template in a VPC without load balancers.")
+            raise AwsError(
+                "NotEmulated", f"{name} is not emulated; use a launch template in a VPC without load balancers."
+            )
 
 
 def _check_given(context: Context, given: dict[str, Any]) -> None:
@@ -214,9 +232,14 @@ def delete(context: Context, params: Params) -> Params:
         raise validation(f"You cannot delete the group because its deletion protection is {protection}.")
     if group.members and not force:
         if all(member.ending for member in group.members.values()):
-            text = "You cannot delete an AutoScalingGroup while there are scaling activities in progress for that group."
+            text = (
+                "You cannot delete an AutoScalingGroup while there are scaling activities in progress for that group."
+            )
             raise AwsError("ScalingActivityInProgress", text)
-        text = "You cannot delete an AutoScalingGroup while there are instances or pending Spot instance request(s) still in the group."
+        text = (
+            "You cannot delete an AutoScalingGroup while there are instances or pending Spot instance request(s) still "
+            "in the group."
+        )
         raise AwsError("ResourceInUse", text)
     group.deleting, group.desired, group.min_size = True, 0, 0
     group.hooks.clear()
@@ -238,7 +261,9 @@ def describe(context: Context, params: Params) -> Params:
         raise validation("You can specify at most MaxRecords group names.")
     chosen, token = page(groups, params, 50, 100)
     with_instances = params.get("IncludeInstances", True)
-    return with_token({"AutoScalingGroups": [views.group(context.world, group, with_instances) for group in chosen]}, token)
+    return with_token(
+        {"AutoScalingGroups": [views.group(context.world, group, with_instances) for group in chosen]}, token
+    )
 
 
 def _matches(group: Group, wanted: Params) -> bool:
@@ -266,7 +291,9 @@ def resume(context: Context, params: Params) -> Params:
     for process in _processes(params):
         group.suspended.pop(process, None)
     group.blocked_until = 0.0
-    context.world.clock.after_ms(context.world.settings.health_check_ms, lambda: engine.check_health(context.world, group))
+    context.world.clock.after_ms(
+        context.world.settings.health_check_ms, lambda: engine.check_health(context.world, group)
+    )
     context.world.wake(group)
     return {}
 

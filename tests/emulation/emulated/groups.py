@@ -142,6 +142,8 @@ class Group:
     failures: int = 0
     blocked_until: float = 0.0
     awake: bool = False
+    stuck_at: int | None = None
+    """The desired capacity that protection keeps the group from."""
     change: str = ""
     """Why desired capacity changed last, for the cause of activities."""
     id: str = field(default_factory=lambda: str(uuid.uuid4()))

@@ -1,4 +1,4 @@
-"""Auto Scaling: lifecycle hooks and their answers. Invariant: a hook that is changed leaves waiting members as they are."""
+"""Auto Scaling: lifecycle hooks and their answers. Invariant: changing a hook leaves waiting members as they are."""
 
 from __future__ import annotations
 

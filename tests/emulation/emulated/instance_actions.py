@@ -17,7 +17,7 @@ ACTIVITY_WEEKS = 6
 
 @action("autoscaling", "DescribeAutoScalingInstances")
 def describe(context: Context, params: Params) -> Params:
-    """Unknown ids are left out without an error. Instances of warm pools are listed too (inferred from users' reports)."""
+    """Unknown ids are left out without an error; instances of warm pools are in (inferred from users' reports)."""
     region, ids = context.region, params.get("InstanceIds")
     if ids and len(ids) > IDS_MAX:
         raise validation(f"InstanceIds can name at most {IDS_MAX} instances.")
@@ -57,9 +57,9 @@ def set_health(context: Context, params: Params) -> Params:
         raise no_instance(params["InstanceId"])
     group, member = found
     grace_s = group.given.get("HealthCheckGracePeriod", 0) if params.get("ShouldRespectGracePeriod", True) else 0
-    if params["HealthStatus"] == "Unhealthy" and member.in_service_at is not None:
-        if world.clock.now() < member.in_service_at + grace_s:
-            return {}
+    in_grace = member.in_service_at is not None and world.clock.now() < member.in_service_at + grace_s
+    if params["HealthStatus"] == "Unhealthy" and in_grace:
+        return {}
     member.health = params["HealthStatus"]
     world.clock.after_ms(world.settings.health_check_ms, lambda: engine.check_health(world, group))
     return {}

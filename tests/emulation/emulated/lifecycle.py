@@ -1,19 +1,20 @@
 """The life of a member: in, out, and through the warm pool, with the hooks that hold it.
 
 What lives here: transitions of one member, their activities and events. What may not: how many members a group should
-have (see `engine`). Invariant: whatever is due for a former state of a member does nothing. States and order are those of
-the user guide's lifecycle pages; that a member waits for its hooks only after it runs is inferred.
+have (see `engine`). Invariant: whatever is due for a former state of a member does nothing. States and order are those
+of the user guide's lifecycle pages; that a member waits for its hooks only after it runs is inferred.
 """
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import TYPE_CHECKING, Any
 
 from . import machines
 from .groups import LAUNCHING, TERMINATING, Action, Activity, Group, Hook, Member
 from .machines import Machine
-from .network import notify
+from .network import Place, notify
 from .reply import timestamp
 
 if TYPE_CHECKING:
@@ -39,12 +40,15 @@ def _enter(member: Member, state: str) -> None:
     member.step += 1
 
 
+def where(place: Place) -> str:
+    """The details of an activity."""
+    return json.dumps({"Subnet ID": place.subnet_id, "Availability Zone": place.zone})
+
+
 def activity(world: World, group: Group, description: str, cause: str, machine: Machine | None) -> Activity:
     """Opens an activity of the group."""
-    details = '{"Availability Zone":"%s","Subnet ID":"%s"}' % (
-        (machine.place.zone, machine.place.subnet_id) if machine else ("", "")
-    )
-    opened = Activity(group.name, group.arn, description, cause, world.clock.now(), details if machine else "{}")
+    details = where(machine.place) if machine else "{}"
+    opened = Activity(group.name, group.arn, description, cause, world.clock.now(), details)
     group.activities.appendleft(opened)
     return opened
 
@@ -165,7 +169,9 @@ def _rest(world: World, group: Group, member: Member) -> None:
     if state == "Running":
         _pooled(world, group, member, "Warmed:Running")
         return
-    machines.stop(world, member.machine, "Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown")
+    machines.stop(
+        world, member.machine, "Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown"
+    )
     # Still Warmed:Pending:Proceed until EC2 has stopped it (inferred).
     _later(world, member, world.settings.stop_ms, lambda: _pooled(world, group, member, f"Warmed:{state}"))
 

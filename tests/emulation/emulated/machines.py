@@ -73,7 +73,14 @@ class Machine:
 
 
 def create(
-    world: World, region: Region, group: str | None, launch: Launch, kind: str, market: str, place: Place, tags: dict[str, str]
+    world: World,
+    region: Region,
+    group: str | None,
+    launch: Launch,
+    kind: str,
+    market: str,
+    place: Place,
+    tags: dict[str, str],
 ) -> Machine:
     """A new instance in `pending`. Whoever asked for it calls `run` when it has booted."""
     number = next(_addresses)

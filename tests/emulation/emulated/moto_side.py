@@ -54,7 +54,9 @@ def with_instances(context: Context, body: str, ask: Callable[[], bytes]) -> str
     assert operation is not None and operation.output_shape is not None
     theirs = _reservations(ask(), operation.output_shape)
     ours = _reservations(body.encode(), operation.output_shape)
-    return reply.result("ec2", operation, ours | {"Reservations": ours.get("Reservations", []) + theirs.get("Reservations", [])})
+    return reply.result(
+        "ec2", operation, ours | {"Reservations": ours.get("Reservations", []) + theirs.get("Reservations", [])}
+    )
 
 
 def _reservations(body: bytes, shape: Any) -> dict[str, Any]:

@@ -70,10 +70,9 @@ def notify(target_arn: str, message: dict[str, Any]) -> None:
     """Puts a hook's notice into an SQS queue or SNS topic of moto. A target that is not there loses it, as in AWS."""
     _, _, service, region, account, name = target_arn.split(":", 5)
     try:
-        backend = get_backend(service)[account][region]
         if service == "sqs":
-            backend.send_message(name, json.dumps(message))
+            get_backend("sqs")[account][region].send_message(name, json.dumps(message))
         else:
-            backend.publish(json.dumps(message), arn=target_arn)
+            get_backend("sns")[account][region].publish(json.dumps(message), arn=target_arn)
     except Exception as problem:  # noqa: BLE001  moto raises its own kinds
         log.warning("the notice for %s is lost: %s", target_arn, problem)

@@ -1,6 +1,6 @@
 """Which instance types a group may launch, in which order, and what of them EC2 gives.
 
-What lives here: mixed instances policies, allocation strategies, attribute-based selection. What may not: groups' sizes.
+What lives here: mixed instances policies, allocation strategies, selection by attributes. What may not: groups' sizes.
 Invariant: the same policy, prices and faults give the same choice. Inferred: AWS does not say how it weighs capacity
 against price; here a made-up depth of each spot pool decides, and the first type in order takes all it can get.
 """
@@ -101,11 +101,13 @@ def offers(world: World, region: Region, group: Group, market: str, zone: str) -
     return _ordered(region, distribution(group), found, market, zone)
 
 
-def _ordered(
-    region: Region, split: dict[str, Any], found: list[Offer], market: str, zone: str
-) -> list[Offer]:
+def _ordered(region: Region, split: dict[str, Any], found: list[Offer], market: str, zone: str) -> list[Offer]:
     if market == ON_DEMAND:
-        return found if split["OnDemandAllocationStrategy"] == "prioritized" else sorted(found, key=lambda offer: on_demand(offer.type))
+        return (
+            found
+            if split["OnDemandAllocationStrategy"] == "prioritized"
+            else sorted(found, key=lambda offer: on_demand(offer.type))
+        )
 
     def price(offer: Offer) -> float:
         return region.prices.spot(offer.type, zone)
@@ -154,7 +156,9 @@ def check(region: Region, given: dict[str, Any]) -> None:
     policy = given.get("MixedInstancesPolicy")
     if policy is None:
         if "LaunchTemplate" not in given:
-            raise validation("Valid requests must contain either LaunchTemplate, MixedInstancesPolicy, or a launch configuration.")
+            raise validation(
+                "Valid requests must contain either LaunchTemplate, MixedInstancesPolicy, or a launch configuration."
+            )
         _check_template(region, given["LaunchTemplate"])
         return
     template = policy.get("LaunchTemplate") or {}
@@ -180,7 +184,9 @@ def _check_distribution(split: dict[str, Any], by_attributes: bool) -> None:
     spot = split.get("SpotAllocationStrategy", "lowest-price")
     if spot not in ("lowest-price", "capacity-optimized", "capacity-optimized-prioritized", "price-capacity-optimized"):
         raise validation("Invalid SpotAllocationStrategy.")
-    if by_attributes and (spot == "capacity-optimized-prioritized" or split.get("OnDemandAllocationStrategy") == "prioritized"):
+    if by_attributes and (
+        spot == "capacity-optimized-prioritized" or split.get("OnDemandAllocationStrategy") == "prioritized"
+    ):
         raise validation("Prioritized strategies cannot be used with InstanceRequirements.")
     if not 0 <= split.get("OnDemandPercentageAboveBaseCapacity", 100) <= 100:
         raise validation("OnDemandPercentageAboveBaseCapacity must be between 0 and 100.")
@@ -196,13 +202,18 @@ def _check_template(region: Region, spec: dict[str, Any]) -> None:
     except AwsError as problem:
         raise validation(f"You must use a valid fully-formed launch template. {problem.message}") from None
     if not launch.image_id:
-        raise validation("You must use a valid fully-formed launch template. The request must contain the parameter ImageId")
+        raise validation(
+            "You must use a valid fully-formed launch template. The request must contain the parameter ImageId"
+        )
 
 
 def matching(needs: dict[str, Any]) -> list[str]:
     """The current types that meet the requirements that are understood here (README lists them)."""
     allowed, excluded = _globs(needs.get("AllowedInstanceTypes")), _globs(needs.get("ExcludedInstanceTypes"))
-    makers = {{"intel": "Intel", "amd": "AMD", "amazon-web-services": "AWS"}.get(m, m) for m in needs.get("CpuManufacturers", [])}
+    makers = {
+        {"intel": "Intel", "amd": "AMD", "amazon-web-services": "AWS"}.get(m, m)
+        for m in needs.get("CpuManufacturers", [])
+    }
     found = []
     for kind, facts in catalogue().items():
         if not _within(needs["VCpuCount"], facts["VCpuInfo"]["DefaultVCpus"]):
@@ -233,4 +244,3 @@ def _globs(patterns: list[str] | None) -> re.Pattern[str] | None:
     if not patterns:
         return None
     return re.compile("|".join(re.escape(pattern).replace(r"\*", ".*") for pattern in patterns))
-

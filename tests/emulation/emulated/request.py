@@ -91,12 +91,13 @@ class _Reader:
                 if name != element:
                     raise self.unknown(f"{path}.{name}")
             children = children[element].children if element in children else {}
+            path = f"{path}.{element}"
         for index in children:
             if not index.isdigit():
                 raise self.unknown(f"{path}.{index}")
         ordered = sorted(children.items(), key=lambda item: int(item[0]))
         read = [self.value(child, shape.member, f"{path}.{index}") for index, child in ordered]
-        self.bounds(len(read), shape, read, path, "length")
+        self.bounds(len(read), shape, read, path.removesuffix(".member"), "length")
         return read
 
     def scalar(self, text: str, shape: Shape, kind: str, path: str) -> Any:

@@ -16,7 +16,10 @@ def set_tags(group: Group, tags: list[Params]) -> None:
     for tag in tags:
         if tag["Key"].startswith("aws:"):
             raise validation("Reserved prefix aws: may not be used for tag keys.")
-        if tag.get("ResourceId", group.name) != group.name or tag.get("ResourceType", "auto-scaling-group") != "auto-scaling-group":
+        if (
+            tag.get("ResourceId", group.name) != group.name
+            or tag.get("ResourceType", "auto-scaling-group") != "auto-scaling-group"
+        ):
             raise validation("The tag names another resource than the group.")
         group.tags[tag["Key"]] = (tag.get("Value", ""), tag.get("PropagateAtLaunch", False))
     if len(group.tags) > TAGS_MAX:
@@ -46,12 +49,19 @@ def delete(context: Context, params: Params) -> Params:
 @action("autoscaling", "DescribeTags")
 def describe(context: Context, params: Params) -> Params:
     tags = [tag for _, group in sorted(context.region.groups.items()) for tag in views.tags(group)]
-    fields = {"auto-scaling-group": "ResourceId", "key": "Key", "value": "Value", "propagate-at-launch": "PropagateAtLaunch"}
+    fields = {
+        "auto-scaling-group": "ResourceId",
+        "key": "Key",
+        "value": "Value",
+        "propagate-at-launch": "PropagateAtLaunch",
+    }
     for wanted in params.get("Filters", []):
         field = fields.get(wanted.get("Name", ""))
         if field is None:
             raise validation(f"Filter type {wanted.get('Name')} is not correct. Allowed: {', '.join(fields)}")
         values = wanted.get("Values", [])
-        tags = [tag for tag in tags if (str(tag[field]).lower() if field == "PropagateAtLaunch" else tag[field]) in values]
+        tags = [
+            tag for tag in tags if (str(tag[field]).lower() if field == "PropagateAtLaunch" else tag[field]) in values
+        ]
     chosen, token = page(tags, params, 50, 100)
     return with_token({"Tags": chosen}, token)

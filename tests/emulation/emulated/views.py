@@ -52,7 +52,13 @@ def group(world: World, described: Group, with_instances: bool) -> dict[str, Any
 def tags(described: Group) -> list[dict[str, Any]]:
     """The group's tags as TagDescriptions."""
     return [
-        {"ResourceId": described.name, "ResourceType": "auto-scaling-group", "Key": key, "Value": value, "PropagateAtLaunch": at_launch}
+        {
+            "ResourceId": described.name,
+            "ResourceType": "auto-scaling-group",
+            "Key": key,
+            "Value": value,
+            "PropagateAtLaunch": at_launch,
+        }
         for key, (value, at_launch) in sorted(described.tags.items())
     ]
 

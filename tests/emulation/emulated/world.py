@@ -70,7 +70,9 @@ class World:
         """The group that has the instance."""
         return self.region(machine.account, machine.region).member(machine.id)
 
-    def emit(self, account: str, region: str, source: str, kind: str, resources: list[str], detail: dict[str, Any]) -> None:
+    def emit(
+        self, account: str, region: str, source: str, kind: str, resources: list[str], detail: dict[str, Any]
+    ) -> None:
         self.events.emit(self.clock.now(), account, region, source, kind, resources, detail)
 
     def machine_left(self, machine: Machine) -> None:
