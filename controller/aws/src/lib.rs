@@ -5,8 +5,10 @@
 //!
 //! Invariant: every failure is told with what was tried, where, and what to do about it.
 
+mod cloud;
 mod connect;
 mod ledger;
 
+pub use cloud::{AwsCloud, Config, FLEET_TAG, Now, SHAPE_TAG, Stack};
 pub use connect::aws_config;
 pub use ledger::{DynamoLedger, EXPIRES, LIVE, PARTITION, SORT, make_table};
