@@ -231,10 +231,7 @@ pub trait Cloud: Send + Sync {
     fn launch(&self, launch: &Launch) -> impl Future<Output = Result<LaunchReply, CloudError>> + Send;
     /// Ends named instances, each with the shape that it was launched as, lowering desired capacity with each. Idempotent.
     /// An instance that is not the fleet's is left alone, and told as failed.
-    fn terminate(
-        &self,
-        instances: &[(InstanceId, ShapeId)],
-    ) -> impl Future<Output = Result<Ended, CloudError>> + Send;
+    fn terminate(&self, instances: &[(InstanceId, ShapeId)]) -> impl Future<Output = Result<Ended, CloudError>> + Send;
     /// Turns the metadata service of named instances off, so that nothing that runs there can ask it for anything.
     /// Idempotent; an instance that is gone has none. Returns those for which it failed.
     fn silence(
@@ -242,10 +239,7 @@ pub trait Cloud: Send + Sync {
         instances: &[(InstanceId, ShapeId)],
     ) -> impl Future<Output = Result<Vec<(InstanceId, CloudError)>, CloudError>> + Send;
     /// Looks for these instances, each with the shape that it was launched as, and for whatever else is the fleet's.
-    fn instances(
-        &self,
-        known: &[(InstanceId, ShapeId)],
-    ) -> impl Future<Output = Result<Sighting, CloudError>> + Send;
+    fn instances(&self, known: &[(InstanceId, ShapeId)]) -> impl Future<Output = Result<Sighting, CloudError>> + Send;
     /// Brings the standby stock of a shape to `size` machines.
     fn set_standby(&self, shape: &ShapeId, size: u32) -> impl Future<Output = Result<(), CloudError>> + Send;
     /// The zones that machines can be launched in, in order of preference.

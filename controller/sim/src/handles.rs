@@ -62,10 +62,7 @@ impl Cloud for SimCloud {
         ready(self.0.lock().launch(launch))
     }
 
-    fn terminate(
-        &self,
-        instances: &[(InstanceId, ShapeId)],
-    ) -> impl Future<Output = Result<Ended, CloudError>> + Send {
+    fn terminate(&self, instances: &[(InstanceId, ShapeId)]) -> impl Future<Output = Result<Ended, CloudError>> + Send {
         let instances: Vec<InstanceId> = instances.iter().map(|(instance, _)| instance.clone()).collect();
         ready(Ok(Ended { gone: self.0.lock().terminate(&instances), failed: Vec::new() }))
     }

@@ -47,7 +47,9 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
                 let failed: BTreeMap<InstanceId, CloudError> = failed.into_iter().collect();
                 let loud = loud.into_iter().map(|(instance, _)| instance);
                 self.silenced.extend(loud.filter(|instance| !failed.contains_key(instance)));
-                let told = failed.iter().map(|(instance, why)| format!("turning the metadata service of {instance} off: {why}"));
+                let told = failed
+                    .iter()
+                    .map(|(instance, why)| format!("turning the metadata service of {instance} off: {why}"));
                 report.troubles.extend(told);
             }
             Err(error) => {

@@ -123,18 +123,12 @@ impl Cloud for Outside {
         lock(&self.replies).pop_front().unwrap()
     }
 
-    fn terminate(
-        &self,
-        instances: &[(InstanceId, ShapeId)],
-    ) -> impl Future<Output = Result<Ended, CloudError>> + Send {
+    fn terminate(&self, instances: &[(InstanceId, ShapeId)]) -> impl Future<Output = Result<Ended, CloudError>> + Send {
         lock(&self.terminated).extend(instances.iter().map(|(instance, _)| instance.clone()));
         ready(Ok(Ended::default()))
     }
 
-    async fn silence(
-        &self,
-        instances: &[(InstanceId, ShapeId)],
-    ) -> Result<Vec<(InstanceId, CloudError)>, CloudError> {
+    async fn silence(&self, instances: &[(InstanceId, ShapeId)]) -> Result<Vec<(InstanceId, CloudError)>, CloudError> {
         lock(&self.silenced).extend(instances.iter().map(|(instance, _)| instance.clone()));
         if let Some(instance) = lock(&self.silence_spares).clone() {
             return Ok(vec![(instance, CloudError::Rejected("a test".to_owned()))]);

@@ -111,7 +111,14 @@ impl Account {
     }
 
     /// Whether it is the same account, reached and furnished the same way.
-    pub(super) fn is_as(&self, name: Option<&str>, place: &Place, role: Option<&Role>, fleet: &str, region: Option<&Region>) -> bool {
+    pub(super) fn is_as(
+        &self,
+        name: Option<&str>,
+        place: &Place,
+        role: Option<&Role>,
+        fleet: &str,
+        region: Option<&Region>,
+    ) -> bool {
         self.name.as_deref() == name
             && self.place == *place
             && self.role.as_ref() == role
@@ -218,9 +225,11 @@ impl Account {
     fn connect(&self, credentials: Option<Credentials>) -> Clients {
         let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX);
         let once = TimeoutConfig::builder().connect_timeout(CONNECT_WITHIN).operation_timeout(CALL_WITHIN).build();
-        let mut ec2 = aws_sdk_ec2::config::Builder::from(&self.sdk).timeout_config(timeouts()).retry_config(retries.clone());
-        let mut scaling =
-            aws_sdk_autoscaling::config::Builder::from(&self.sdk).timeout_config(timeouts()).retry_config(retries.clone());
+        let mut ec2 =
+            aws_sdk_ec2::config::Builder::from(&self.sdk).timeout_config(timeouts()).retry_config(retries.clone());
+        let mut scaling = aws_sdk_autoscaling::config::Builder::from(&self.sdk)
+            .timeout_config(timeouts())
+            .retry_config(retries.clone());
         let mut ssm = aws_sdk_ssm::config::Builder::from(&self.sdk).timeout_config(timeouts()).retry_config(retries);
         if let Some(credentials) = credentials {
             ec2 = ec2.credentials_provider(credentials.clone());

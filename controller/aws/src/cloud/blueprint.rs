@@ -115,12 +115,8 @@ impl Blueprint {
             let (has, id) = (shape.instance_types.len(), &shape.id);
             return Err(wrong(format!("{id} names {has} instance types, and a group takes {TYPES_MAX}: name fewer")));
         }
-        let user_data = UserData {
-            door: &stack.door_url,
-            audience: stack.audience(),
-            fleet: fleet.0,
-            shape: shape.id.as_str(),
-        };
+        let user_data =
+            UserData { door: &stack.door_url, audience: stack.audience(), fleet: fleet.0, shape: shape.id.as_str() };
         let user_data = serde_json::to_string(&user_data).map_err(|error| wrong(error.to_string()))?;
         let hardware = if shape.instance_types.is_empty() {
             Hardware::Attributes(Attributes {

@@ -99,34 +99,31 @@ impl Budgets {
     /// # Errors
     /// There is none, and will be none soon: the call may not be made.
     pub(super) async fn take(&self, api: Api) -> Result<(), Failure> {
-        let started = (self.now)();
-        loop {
-            let now = (self.now)();
-            match self.token(api, now) {
-                Ok(()) => {
-                    counter!(metric::AWS_REQUESTS, "api" => api.name()).increment(1);
-                    return Ok(());
-                }
-                Err(at) if at.since(started) <= WAIT_MAX && now.since(started) <= WAIT_MAX => {
-                    tokio::time::sleep(at.since(now)).await;
-                }
-                Err(at) => {
-                    let text = format!(
-                        "{} is over its budget of {} calls and {} a second; the next one is free at {at}",
-                        api.name(),
-                        api.bucket().0,
-                        api.bucket().1
-                    );
-                    return Err(Failure::ours(LaunchErrorKind::Throttled, text));
-                }
+        let now = (self.now)();
+        let at = match self.token(api, now) {
+            Ok(()) => return Ok(()),
+            Err(at) => at,
+        };
+        // Waited for once: whoever waits longer is too many.
+        if at.since(now) <= WAIT_MAX {
+            tokio::time::sleep(at.since(now)).await;
+            if self.token(api, (self.now)()).is_ok() {
+                return Ok(());
             }
         }
+        let (size, per_second) = api.bucket();
+        let name = api.name();
+        let text =
+            format!("{name} is over its budget of {size} calls and {per_second} a second; the next is free at {at}");
+        Err(Failure::ours(LaunchErrorKind::Throttled, text))
     }
 
     fn token(&self, api: Api, now: Timestamp) -> Result<(), Timestamp> {
         let (size, per_second) = api.bucket();
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        buckets.entry(api).or_insert_with(|| TokenBucket::full(size, per_second, now)).take(now)
+        buckets.entry(api).or_insert_with(|| TokenBucket::full(size, per_second, now)).take(now)?;
+        counter!(metric::AWS_REQUESTS, "api" => api.name()).increment(1);
+        Ok(())
     }
 }
 

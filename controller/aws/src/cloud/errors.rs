@@ -160,7 +160,9 @@ fn remedy(code: &str) -> Option<&'static str> {
             "ask for a higher quota in Service Quotas"
         }
         "InsufficientFreeAddressesInSubnet" => "give the fleet larger subnets, or more of them",
-        "LimitExceeded" | "LimitExceededFault" => "the account has as many groups as it may have: ask for a higher quota",
+        "LimitExceeded" | "LimitExceededFault" => {
+            "the account has as many groups as it may have: ask for a higher quota"
+        }
         "ParameterNotFound" => "the image's parameter is not in this account and region",
         "PendingVerification" => "AWS is verifying the account: it says by mail when it is through",
         _ => return None,
@@ -361,7 +363,8 @@ mod tests {
 
     #[test]
     fn a_failure_says_what_was_tried_and_what_helps() {
-        let failure = Failure::answered("LaunchInstances", "account build", Some("UnauthorizedOperation"), Some("no"), 403);
+        let failure =
+            Failure::answered("LaunchInstances", "account build", Some("UnauthorizedOperation"), Some("no"), 403);
         assert_eq!(
             failure.to_string(),
             "LaunchInstances in account build: UnauthorizedOperation: no; the role may not do that: compare its policy \

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use aws_sdk_autoscaling::types::{
     AcceleratorCountRequest, AcceleratorType, AutoScalingGroup, CpuManufacturer, Filter, InstanceGeneration,
-    InstanceRequirements, InstancesDistribution, LaunchTemplate, LaunchTemplateOverrides,
-    LaunchTemplateSpecification, LifecycleState, MemoryMiBRequest, MixedInstancesPolicy, Tag, VCpuCountRequest,
+    InstanceRequirements, InstancesDistribution, LaunchTemplate, LaunchTemplateOverrides, LaunchTemplateSpecification,
+    LifecycleState, MemoryMiBRequest, MixedInstancesPolicy, Tag, VCpuCountRequest,
 };
 use muster_core::launch::LaunchErrorKind;
 use muster_core::time::Timestamp;
@@ -150,7 +150,12 @@ impl Account {
         .map(|_| ())
     }
 
-    async fn change_group(&self, blueprint: &Blueprint, version: &Version, is: &AutoScalingGroup) -> Result<(), Failure> {
+    async fn change_group(
+        &self,
+        blueprint: &Blueprint,
+        version: &Version,
+        is: &AutoScalingGroup,
+    ) -> Result<(), Failure> {
         let members = i32::try_from(is.instances().len()).unwrap_or(i32::MAX);
         let floor = is.desired_capacity().unwrap_or(0).max(members);
         self.call(Api::UpdateAutoScalingGroup, |clients| {
@@ -227,10 +232,8 @@ fn size(of: u32) -> i32 {
 }
 
 fn policy(blueprint: &Blueprint, version: &Version) -> MixedInstancesPolicy {
-    let specification = LaunchTemplateSpecification::builder()
-        .launch_template_id(&version.template)
-        .version(&version.number)
-        .build();
+    let specification =
+        LaunchTemplateSpecification::builder().launch_template_id(&version.template).version(&version.number).build();
     let overrides = match &blueprint.hardware {
         Hardware::Types(types) => {
             types.iter().map(|name| LaunchTemplateOverrides::builder().instance_type(&**name).build()).collect()
@@ -268,11 +271,8 @@ fn requirements(attributes: &Attributes) -> InstanceRequirements {
         .memory_mib(memory)
         .accelerator_count(accelerators)
         .instance_generations(InstanceGeneration::Current);
-    let requirements = if attributes.gpus > 0 {
-        requirements.accelerator_types(AcceleratorType::Gpu)
-    } else {
-        requirements
-    };
+    let requirements =
+        if attributes.gpus > 0 { requirements.accelerator_types(AcceleratorType::Gpu) } else { requirements };
     let makers: &[CpuManufacturer] = if attributes.arm {
         &[CpuManufacturer::AmazonWebServices]
     } else {

@@ -64,8 +64,7 @@ impl Account {
         {
             return Ok(image.clone());
         }
-        let answer =
-            self.call(Api::GetParameter, |clients| clients.ssm.get_parameter().name(parameter).send()).await?;
+        let answer = self.call(Api::GetParameter, |clients| clients.ssm.get_parameter().name(parameter).send()).await?;
         let value = answer.parameter().and_then(|parameter| parameter.value()).unwrap_or_default().trim().to_owned();
         if !value.starts_with("ami-") {
             let why = format!("the parameter {parameter} in {} holds {value:?}, which is no image's id", self.title());

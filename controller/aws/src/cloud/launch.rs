@@ -94,7 +94,8 @@ fn read(answer: &LaunchInstancesOutput, wanted: u32) -> LaunchReply {
     let mut by_kind: BTreeMap<LaunchErrorKind, Vec<String>> = BTreeMap::new();
     for error in answer.errors() {
         let code = error.error_code().unwrap_or("no code");
-        let (what, zone) = (error.instance_type().unwrap_or("any type"), error.availability_zone().unwrap_or("any zone"));
+        let (what, zone) =
+            (error.instance_type().unwrap_or("any type"), error.availability_zone().unwrap_or("any zone"));
         let words = error.error_message().unwrap_or("no message");
         let text = format!("{code} ({what}, {zone}): {words}");
         let texts = by_kind.entry(meaning(code)).or_default();

@@ -195,9 +195,10 @@ impl Cloud for AwsCloud {
     }
 
     async fn silence(&self, instances: &[(InstanceId, ShapeId)]) -> Result<Vec<(InstanceId, CloudError)>, CloudError> {
-        let calls = self.by_account(instances).into_iter().map(|(account, certain, perhaps)| async move {
-            account.silence(&[certain, perhaps].concat()).await
-        });
+        let calls = self
+            .by_account(instances)
+            .into_iter()
+            .map(|(account, certain, perhaps)| async move { account.silence(&[certain, perhaps].concat()).await });
         Ok(join_all(calls).await.into_iter().flatten().collect())
     }
 

@@ -62,7 +62,12 @@ impl Excess {
 
 impl Account {
     /// Cancels the phantom desired capacity of these groups. `instances`: all of the fleet's that EC2 tells.
-    pub(super) async fn cancel_excess(&self, groups: &[AutoScalingGroup], instances: &AllSeen, troubles: &mut Vec<String>) {
+    pub(super) async fn cancel_excess(
+        &self,
+        groups: &[AutoScalingGroup],
+        instances: &AllSeen,
+        troubles: &mut Vec<String>,
+    ) {
         for group in groups {
             let Some(name) = group.auto_scaling_group_name() else { continue };
             let excess = lowered(group, instances);
@@ -78,7 +83,8 @@ impl Account {
         let _turn = self.turn(name).await;
         // As it is now: whoever had the turn before may have changed it.
         let Some(group) = self.find_group(name).await? else { return Ok(()) };
-        let Some(members) = lowered(&group, instances).filter(|_| lock(&self.excess).is_quiet(name, (self.now)())) else {
+        let Some(members) = lowered(&group, instances).filter(|_| lock(&self.excess).is_quiet(name, (self.now)()))
+        else {
             return Ok(());
         };
         let from = group.desired_capacity().unwrap_or(0);

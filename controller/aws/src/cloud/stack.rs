@@ -166,7 +166,10 @@ mod tests {
         );
         assert_eq!(lacking(&Place::default(), Some("build")).len(), 2);
         let why = no_image(Os::Linux, Arch::Arm64, None);
-        assert_eq!(why, "there is no image for linux arm64: set linux-arm64 in [aws.images], or MUSTER_IMAGE_LINUX_ARM64");
+        assert_eq!(
+            why,
+            "there is no image for linux arm64: set linux-arm64 in [aws.images], or MUSTER_IMAGE_LINUX_ARM64"
+        );
         assert!(no_image(Os::Linux, Arch::Arm64, Some("build")).contains("account build"));
     }
 }

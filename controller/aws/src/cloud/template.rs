@@ -3,8 +3,8 @@
 //! Invariant: a version's description is the hash of what it was made from, and a version is never changed.
 
 use aws_sdk_ec2::types::{
-    Filter, LaunchTemplateBlockDeviceMappingRequest,
-    LaunchTemplateEbsBlockDeviceRequest, LaunchTemplateHttpTokensState, LaunchTemplateIamInstanceProfileSpecificationRequest,
+    Filter, LaunchTemplateBlockDeviceMappingRequest, LaunchTemplateEbsBlockDeviceRequest,
+    LaunchTemplateHttpTokensState, LaunchTemplateIamInstanceProfileSpecificationRequest,
     LaunchTemplateInstanceMetadataEndpointState, LaunchTemplateInstanceMetadataOptionsRequest,
     LaunchTemplateInstanceMetadataTagsState, LaunchTemplateTagSpecificationRequest, RequestLaunchTemplateData,
     ResourceType, ShutdownBehavior, Tag, TagSpecification, VolumeType,
@@ -72,7 +72,8 @@ impl Account {
                 clients.ec2.describe_launch_templates().filters(by_name).send()
             })
             .await?;
-        let Some(found) = found.launch_templates().iter().find(|found| found.launch_template_name() == Some(name)) else {
+        let Some(found) = found.launch_templates().iter().find(|found| found.launch_template_name() == Some(name))
+        else {
             return Ok(None);
         };
         let ours = found.tags().iter().any(|tag| tag.key() == Some(FLEET_TAG) && tag.value() == Some(&self.fleet));

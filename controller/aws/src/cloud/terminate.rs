@@ -98,7 +98,9 @@ impl Account {
                 })
                 .await?;
             for member in found.auto_scaling_instances() {
-                let (Some(id), Some(group)) = (member.instance_id(), member.auto_scaling_group_name()) else { continue };
+                let (Some(id), Some(group)) = (member.instance_id(), member.auto_scaling_group_name()) else {
+                    continue;
+                };
                 let state = member.lifecycle_state().unwrap_or_default();
                 let membership = Membership {
                     group: group.to_owned(),
@@ -131,9 +133,7 @@ impl Account {
                 let end = end.should_decrement_desired_capacity(true);
                 match members {
                     [only] => end.instance_id(only.as_str()).send(),
-                    several => {
-                        end.auto_scaling_group_name(group).set_instance_ids(Some(texts(several))).send()
-                    }
+                    several => end.auto_scaling_group_name(group).set_instance_ids(Some(texts(several))).send(),
                 }
             })
             .await;

@@ -43,10 +43,7 @@ impl Cloud for Wire {
         if self.loses(&launch.id) { Err(CloudError::Unknown("the answer got lost".to_owned())) } else { reply }
     }
 
-    fn terminate(
-        &self,
-        instances: &[(InstanceId, ShapeId)],
-    ) -> impl Future<Output = Result<Ended, CloudError>> + Send {
+    fn terminate(&self, instances: &[(InstanceId, ShapeId)]) -> impl Future<Output = Result<Ended, CloudError>> + Send {
         self.cloud.terminate(instances)
     }
 
