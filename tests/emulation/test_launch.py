@@ -94,8 +94,13 @@ class Launch(EmulationTest):
         self.group(MixedInstancesPolicy=policy)
         for kind, price in (("c6i.large", 0.05), ("m6i.large", 0.01)):
             self.control(
-                "POST", "spot-prices", account="123456789012", region="us-east-1",
-                instance_type=kind, zone="us-east-1a", price=price,
+                "POST",
+                "spot-prices",
+                account="123456789012",
+                region="us-east-1",
+                instance_type=kind,
+                zone="us-east-1a",
+                price=price,
             )
         answer = self.launch(count=2)
         (entry,) = answer["Instances"]
@@ -142,7 +147,10 @@ class Launch(EmulationTest):
             InstanceInitiatedShutdownBehavior="terminate",
             SecurityGroupIds=["sg-0123456789abcdef0"],
             BlockDeviceMappings=[
-                {"DeviceName": "/dev/xvda", "Ebs": {"Encrypted": True, "VolumeType": "gp3", "VolumeInitializationRate": 200}}
+                {
+                    "DeviceName": "/dev/xvda",
+                    "Ebs": {"Encrypted": True, "VolumeType": "gp3", "VolumeInitializationRate": 200},
+                }
             ],
             TagSpecifications=[
                 {"ResourceType": "instance", "Tags": [{"Key": "a", "Value": "template"}, {"Key": "b", "Value": "b"}]}
@@ -163,6 +171,18 @@ class Launch(EmulationTest):
         seen = {tag["Key"]: tag["Value"] for tag in instance["Tags"]}
         self.assertEqual((seen["a"], seen["b"], seen["aws:autoscaling:groupName"]), ("group", "b", "cold"))
         self.assertNotIn("c", seen)
+        attached = [{"Name": "attachment.instance-id", "Values": [instance_id]}]
+        (volume,) = self.ec2.describe_volumes(Filters=attached)["Volumes"]
+        self.assertEqual((volume["Encrypted"], volume["VolumeType"]), (True, "gp3"))
+        self.assertEqual(volume["VolumeId"], instance["BlockDeviceMappings"][0]["Ebs"]["VolumeId"])
+        behaviour = self.ec2.describe_instance_attribute(
+            InstanceId=instance_id, Attribute="instanceInitiatedShutdownBehavior"
+        )
+        self.assertEqual(behaviour["InstanceInitiatedShutdownBehavior"]["Value"], "terminate")
+        self.assertEqual(self.ec2.describe_instance_status(InstanceIds=[instance_id])["InstanceStatuses"], [])
+        self.advance(1)
+        (status,) = self.ec2.describe_instance_status(InstanceIds=[instance_id])["InstanceStatuses"]
+        self.assertEqual(status["InstanceStatus"]["Status"], "ok")
         (world,) = self.control("GET", "state")
         data = world["instances"][0]["launch_template"]["data"]
         self.assertEqual(data["BlockDeviceMappings"][0]["Ebs"]["VolumeInitializationRate"], 200)

@@ -1,16 +1,18 @@
 """Members leave: terminated by name, detached, dead behind the group's back, unhealthy."""
 
+from typing import Any
+
 from fixture import EmulationTest
 
 
 class Leaving(EmulationTest):
-    def running(self, count: int, **params: object) -> list[str]:
+    def running(self, count: int, **params: Any) -> list[str]:
         self.group(**params)
         ids = self.ids(self.launch(count=count))
         self.advance(1)
         return ids
 
-    def end(self, decrement: bool, **which: object) -> object:
+    def end(self, decrement: bool, **which: Any) -> Any:
         return self.asg.terminate_instance_in_auto_scaling_group(ShouldDecrementDesiredCapacity=decrement, **which)
 
     def test_with_decrement_it_is_gone_and_desired_is_lower(self) -> None:
@@ -18,7 +20,9 @@ class Leaving(EmulationTest):
         answer = self.end(True, InstanceId=ids[0])
         self.assertNotIn("Activities", answer)
         self.assertEqual(answer["Activity"]["StatusCode"], "InProgress")
-        self.assertEqual((self.described()["DesiredCapacity"], self.states()), (2, ["InService", "InService", "Terminating"]))
+        self.assertEqual(
+            (self.described()["DesiredCapacity"], self.states()), (2, ["InService", "InService", "Terminating"])
+        )
         self.assertEqual(self.instance(ids[0])["State"]["Name"], "shutting-down")
         self.advance(30)
         self.assertEqual((self.described()["DesiredCapacity"], self.states()), (2, ["InService"] * 2))
@@ -147,5 +151,7 @@ class Leaving(EmulationTest):
         some = self.asg.describe_auto_scaling_instances(InstanceIds=[*ids[:2], "i-unknown"])["AutoScalingInstances"]
         self.assertEqual([one["InstanceId"] for one in some], ids[:2])
         self.assertEqual((some[0]["AutoScalingGroupName"], some[0]["HealthStatus"]), ("cold", "HEALTHY"))
-        self.refused("ValidationError", self.asg.describe_auto_scaling_instances, InstanceIds=[f"i-{n}" for n in range(51)])
+        self.refused(
+            "ValidationError", self.asg.describe_auto_scaling_instances, InstanceIds=[f"i-{n}" for n in range(51)]
+        )
         self.refused("ValidationError", self.asg.describe_auto_scaling_instances, MaxRecords=51)
