@@ -80,6 +80,9 @@ class EmulationTest(unittest.TestCase):
         self.control("POST", "reset")
         self.control("POST", "clock", mode="stopped")
 
+    def tearDown(self) -> None:
+        self.assertEqual(self.control("GET", "bugs"), [], "bugs of the emulation")
+
     @classmethod
     def client(cls, service: str, credentials: dict[str, str] | None = None) -> Any:
         """A boto3 client that tries once."""

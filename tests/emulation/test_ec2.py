@@ -59,6 +59,7 @@ class Instances(EmulationTest):
         self.assertEqual(self.instance(instance_id)["State"]["Name"], "terminated")
         self.advance(700)
         self.refused("InvalidInstanceID.NotFound", self.ec2.describe_instances, InstanceIds=[instance_id])
+        self.assertEqual(self.control("GET", "state")[0]["instances"], [])
 
     def test_what_moto_launched_is_described_and_ended_beside(self) -> None:
         # In an account of its own, because moto keeps what it has ended.

@@ -69,6 +69,7 @@ class Events(EmulationTest):
         class Target(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                got[-1]["key"] = self.headers["X-Key"]
                 self.send_response(204)
                 self.end_headers()
 
@@ -81,10 +82,10 @@ class Events(EmulationTest):
         self.addCleanup(server.shutdown)
         dead = "http://127.0.0.1:9/"
         url = f"http://127.0.0.1:{server.server_port}/aws/events"
-        self.control("POST", "events/targets", urls=[dead, url], duplicates=2)
+        self.control("POST", "events/targets", urls=[dead, url], duplicates=2, headers={"X-Key": "k"})
         self.group()
         (instance_id,) = self.ids(self.launch())
         self.eventually(lambda: len(got) >= 2, "two posts")
-        self.assertEqual(got[0], got[1])
+        self.assertEqual((got[0], got[0]["key"]), (got[1], "k"))
         self.assertEqual(got[0]["detail"], {"instance-id": instance_id, "state": "pending"})
         self.eventually(lambda: len(self.control("GET", "events/failures")) >= 2, "two failures")

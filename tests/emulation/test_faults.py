@@ -103,6 +103,8 @@ class Faults(EmulationTest):
         self.assertEqual(self.asg.describe_auto_scaling_instances()["AutoScalingInstances"], [])
         self.assertEqual(self.ec2.describe_instances()["Reservations"], [])
         self.refused("InvalidInstanceID.NotFound", self.ec2.describe_instances, InstanceIds=[instance_id])
+        modify = self.ec2.modify_instance_metadata_options
+        self.refused("InvalidInstanceID.NotFound", modify, InstanceId=instance_id, HttpEndpoint="disabled")
         self.advance(4)
         self.assertEqual(self.states(), ["InService"])
         self.assertEqual(self.instance(instance_id)["State"]["Name"], "running")

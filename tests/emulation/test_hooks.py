@@ -112,6 +112,15 @@ class Hooks(EmulationTest):
         self.complete("ABANDON", "two", InstanceId=instance_id)
         self.assertEqual(self.instance(instance_id)["State"]["Name"], "shutting-down")
 
+    def test_abandon_does_not_wait_for_the_other_hooks(self) -> None:
+        self.group()
+        self.hook("one")
+        self.hook("two")
+        instance_id = self.waiting()
+        self.complete("ABANDON", "one", InstanceId=instance_id)
+        self.assertEqual(self.instance(instance_id)["State"]["Name"], "shutting-down")
+        self.refused("ValidationError", self.complete, "CONTINUE", "two", InstanceId=instance_id)
+
     def test_terminations_wait_too_and_end_either_way(self) -> None:
         self.group()
         self.hook("leave", TERMINATING)

@@ -1,5 +1,7 @@
 """LaunchInstances: ids or errors at once."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 from fixture import EmulationTest
 
 
@@ -31,6 +33,13 @@ class Launch(EmulationTest):
         self.assertNotEqual(self.ids(self.launch(count=2, token="two")), self.ids(first))
         self.group("other")
         self.assertEqual(len(self.ids(self.launch("other", token="one", count=1))), 1)
+
+    def test_a_client_token_launches_once_also_at_the_same_time(self) -> None:
+        self.group()
+        with ThreadPoolExecutor(8) as threads:
+            answers = list(threads.map(lambda _: self.launch(count=3, token="same"), range(16)))
+        self.assertEqual(len({tuple(self.ids(answer)) for answer in answers}), 1)
+        self.assertEqual(self.described()["DesiredCapacity"], 3)
 
     def test_one_zone_of_the_group_must_be_named(self) -> None:
         self.group()

@@ -35,6 +35,19 @@ class Leaving(EmulationTest):
         now = {one["InstanceId"] for one in self.described()["Instances"]}
         self.assertEqual((len(now), ids[0] in now, ids[1] in now), (2, False, True))
 
+    def test_one_that_still_boots_never_gets_into_service(self) -> None:
+        self.group()
+        self.control("POST", "settings", boot_ms=40_000, terminate_ms=60_000)
+        (instance_id,) = self.ids(self.launch())
+        self.advance(10)
+        self.end(True, InstanceId=instance_id)
+        for _ in range(6):
+            self.advance(10)
+            self.assertNotIn("InService", self.states())
+        self.assertEqual((self.states(), self.events("EC2 Instance Launch Successful")), ([], []))
+        activity = self.asg.describe_scaling_activities(AutoScalingGroupName="cold")["Activities"][-1]
+        self.assertEqual(activity["StatusCode"], "Cancelled")
+
     def test_several_at_once(self) -> None:
         ids = self.running(4)
         answer = self.end(True, InstanceIds=ids[:3], AutoScalingGroupName="cold")
@@ -90,6 +103,7 @@ class Leaving(EmulationTest):
         described = {one["InstanceId"]: one["HealthStatus"] for one in self.described()["Instances"]}
         self.assertEqual(described, {ids[0]: "Unhealthy", ids[1]: "Healthy"})
         self.assertEqual(self.instance(ids[0])["State"]["Name"], "stopped")
+        self.advance(8000)
         self.end(True, InstanceId=ids[0])
         self.advance(5)
         self.assertEqual((self.described()["DesiredCapacity"], self.states()), (1, ["InService"]))

@@ -72,6 +72,17 @@ class Scaling(EmulationTest):
         self.assertEqual(len(self.described()["Instances"]), 4)
         self.assertEqual(len(self.activities("Failed")), 1)
 
+    def test_zones_that_a_group_has_left_get_nothing_more(self) -> None:
+        self.group(zones=2)
+        self.launch(count=2)
+        self.advance(1)
+        subnet = self.subnets["us-east-1c"]
+        self.asg.update_auto_scaling_group(AutoScalingGroupName="cold", VPCZoneIdentifier=subnet)
+        self.desire(4)
+        self.advance(1)
+        zones = [one["AvailabilityZone"] for one in self.described()["Instances"]]
+        self.assertEqual(sorted(zones), ["us-east-1a"] * 2 + ["us-east-1c"] * 2)
+
     def test_spot_failures_are_worded_as_for_spot(self) -> None:
         self.group(zones=1, MixedInstancesPolicy=self.mixed(["c6i.large"], spot=True))
         self.control("POST", "faults", kind="launch", code="MaxSpotInstanceCountExceeded", market="spot")

@@ -165,6 +165,7 @@ class Application:
             return problem.status, reply.error(call.service, problem.code, problem.message)[0]
         except Exception:  # noqa: BLE001  a bug here must be seen by the caller, and by name
             traceback.print_exc()
+            self.world.clock.bugs.append(traceback.format_exc())
             call.code = "EmulationBug"
             return 500, reply.error(call.service, "EmulationBug", traceback.format_exc(limit=-3))[0]
 
