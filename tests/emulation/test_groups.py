@@ -75,6 +75,9 @@ class Groups(EmulationTest):
         self.refused("ValidationError", self.group, MixedInstancesPolicy=policy)
         policy["InstancesDistribution"] = {"OnDemandPercentageAboveBaseCapacity": 101}
         self.refused("ValidationError", self.group, MixedInstancesPolicy=policy)
+        spot = self.mixed(["m6i.large"], spot=True, InstanceMarketOptions={"MarketType": "spot"})
+        message = self.refused("ValidationError", self.group, MixedInstancesPolicy=spot)
+        self.assertIn("InstanceMarketOptions", message)
         policy["InstancesDistribution"] = {}
         policy["LaunchTemplate"]["Overrides"] = [{"InstanceType": f"m{n}.large"} for n in range(41)]
         self.refused("ValidationError", self.group, MixedInstancesPolicy=policy)

@@ -41,6 +41,24 @@ class Launch(EmulationTest):
         self.assertEqual(len({tuple(self.ids(answer)) for answer in answers}), 1)
         self.assertEqual(self.described()["DesiredCapacity"], 3)
 
+    def test_a_token_whose_reply_is_on_its_way_is_in_use(self) -> None:
+        self.group()
+        self.control("POST", "faults", kind="delay", action="LaunchInstances", ms=2000, count=1)
+        with ThreadPoolExecutor(1) as threads:
+            slow = threads.submit(self.launch, count=2, token="slow")
+            self.eventually(lambda: self.described()["DesiredCapacity"] == 2, "the effect of the slow launch")
+            self.refused("IdempotentCallInProgress", self.launch, count=2, token="slow")
+            first = self.ids(slow.result())
+        self.assertEqual(self.ids(self.launch(count=2, token="slow")), first)
+        self.assertEqual(self.described()["DesiredCapacity"], 2)
+
+    def test_types_that_a_zone_does_not_offer(self) -> None:
+        self.group(zones=6, MixedInstancesPolicy=self.mixed(["m6i.large", "m6i.lrage", "t2.micro"], spot=False))
+        answer = self.launch(zone="us-east-1e")
+        self.assertEqual(answer["Instances"][0]["InstanceType"], "t2.micro")
+        codes = [(error["InstanceType"], error["ErrorCode"]) for error in answer["Errors"]]
+        self.assertEqual(codes, [("m6i.large", "Unsupported"), ("m6i.lrage", "InvalidParameterValue")])
+
     def test_one_zone_of_the_group_must_be_named(self) -> None:
         self.group()
         call = {"AutoScalingGroupName": "cold", "RequestedCapacity": 1}

@@ -141,7 +141,7 @@ class Control:
         ]
 
     def targets(self, query: Query, body: Body) -> Body:
-        """`urls` that get each event from now on, `duplicates` times, with `headers` as an API destination adds them."""
+        """`urls` that get each event from now on, `duplicates` times, with `headers` as API destinations do."""
         urls = body["urls"]
         if not all(isinstance(url, str) and url.startswith("http://") for url in urls):
             raise ValueError("urls must be a list of http:// addresses")

@@ -53,6 +53,8 @@ class World:
         self.faults = Faults()
         self.events = Events()
         self.calls = Calls()
+        self.answering: set[tuple[str, str, str]] = set()
+        """Launches (account, group, token) whose reply is still on its way."""
         self.regions: dict[tuple[str, str], Region] = {}
         self.on_wake: Callable[[Group], None] = lambda group: None
         self.on_machine_left: Callable[[Machine], None] = lambda machine: None
@@ -101,6 +103,7 @@ class World:
         """Back to an empty world with the settings of the start."""
         self.clock.forget()
         self.regions.clear()
+        self.answering.clear()
         self.events.forget()
         self.settings = Settings()
         self.faults = Faults()
