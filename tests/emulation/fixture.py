@@ -63,6 +63,9 @@ def address() -> str:
 class EmulationTest(unittest.TestCase):
     """Clients, shortcuts, and the control endpoint."""
 
+    url: str
+    asg: Any
+    ec2: Any
     subnets: dict[str, str]
 
     @classmethod
@@ -76,6 +79,9 @@ class EmulationTest(unittest.TestCase):
     def setUp(self) -> None:
         self.control("POST", "reset")
         self.control("POST", "clock", mode="stopped")
+
+    def tearDown(self) -> None:
+        self.assertEqual(self.control("GET", "bugs"), [], "bugs of the emulation")
 
     @classmethod
     def client(cls, service: str, credentials: dict[str, str] | None = None) -> Any:
@@ -147,7 +153,9 @@ class EmulationTest(unittest.TestCase):
             "InstancesDistribution": split,
         }
 
-    def launch(self, name: str = "cold", count: int = 1, token: str = "token", zone: str = "us-east-1a", **params: Any) -> Any:
+    def launch(
+        self, name: str = "cold", count: int = 1, token: str = "token", zone: str = "us-east-1a", **params: Any
+    ) -> Any:
         """LaunchInstances into a zone."""
         return self.asg.launch_instances(
             AutoScalingGroupName=name, RequestedCapacity=count, ClientToken=token, AvailabilityZones=[zone], **params

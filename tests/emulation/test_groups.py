@@ -29,23 +29,27 @@ class Groups(EmulationTest):
     def test_names_are_unique_and_unknown_names_are_errors(self) -> None:
         self.group()
         self.refused("AlreadyExists", self.group, LaunchTemplate={"LaunchTemplateName": "template-of-cold"})
-        message = self.refused("ValidationError", self.asg.set_desired_capacity, AutoScalingGroupName="no", DesiredCapacity=1)
+        message = self.refused(
+            "ValidationError", self.asg.set_desired_capacity, AutoScalingGroupName="no", DesiredCapacity=1
+        )
         self.assertIn("not found", message)
         for call in (self.asg.suspend_processes, self.asg.delete_auto_scaling_group, self.asg.describe_warm_pool):
             self.refused("ValidationError", call, AutoScalingGroupName="no")
-        self.assertEqual(
-            self.asg.describe_auto_scaling_groups(AutoScalingGroupNames=["no"])["AutoScalingGroups"], []
-        )
+        self.assertEqual(self.asg.describe_auto_scaling_groups(AutoScalingGroupNames=["no"])["AutoScalingGroups"], [])
 
     def test_sizes_are_checked(self) -> None:
         self.refused("ValidationError", self.group, "a", MinSize=3, MaxSize=2)
         self.refused("ValidationError", self.group, "b", MaxSize=2, DesiredCapacity=3)
         self.group("c", MinSize=1, MaxSize=2)
         self.assertEqual(self.described("c")["DesiredCapacity"], 1)
-        message = self.refused("ValidationError", self.asg.set_desired_capacity, AutoScalingGroupName="c", DesiredCapacity=3)
+        message = self.refused(
+            "ValidationError", self.asg.set_desired_capacity, AutoScalingGroupName="c", DesiredCapacity=3
+        )
         self.assertIn("above max value 2", message)
         self.refused("ValidationError", self.asg.set_desired_capacity, AutoScalingGroupName="c", DesiredCapacity=0)
-        self.refused("ValidationError", self.asg.update_auto_scaling_group, AutoScalingGroupName="c", MinSize=5, MaxSize=4)
+        self.refused(
+            "ValidationError", self.asg.update_auto_scaling_group, AutoScalingGroupName="c", MinSize=5, MaxSize=4
+        )
         self.asg.update_auto_scaling_group(AutoScalingGroupName="c", MinSize=2, MaxSize=4)
         self.assertEqual(self.described("c")["DesiredCapacity"], 2)
 
@@ -55,7 +59,9 @@ class Groups(EmulationTest):
         template = {"LaunchTemplateId": self.template("one"), "Version": "7"}
         self.refused("ValidationError", self.group, LaunchTemplate=template)
         self.refused("ValidationError", self.group, VPCZoneIdentifier="subnet-00000000")
-        bare = self.ec2.create_launch_template(LaunchTemplateName="bare", LaunchTemplateData={"InstanceType": "m6i.large"})
+        bare = self.ec2.create_launch_template(
+            LaunchTemplateName="bare", LaunchTemplateData={"InstanceType": "m6i.large"}
+        )
         message = self.refused(
             "ValidationError",
             self.group,
@@ -69,6 +75,9 @@ class Groups(EmulationTest):
         self.refused("ValidationError", self.group, MixedInstancesPolicy=policy)
         policy["InstancesDistribution"] = {"OnDemandPercentageAboveBaseCapacity": 101}
         self.refused("ValidationError", self.group, MixedInstancesPolicy=policy)
+        spot = self.mixed(["m6i.large"], spot=True, InstanceMarketOptions={"MarketType": "spot"})
+        message = self.refused("ValidationError", self.group, MixedInstancesPolicy=spot)
+        self.assertIn("InstanceMarketOptions", message)
         policy["InstancesDistribution"] = {}
         policy["LaunchTemplate"]["Overrides"] = [{"InstanceType": f"m{n}.large"} for n in range(41)]
         self.refused("ValidationError", self.group, MixedInstancesPolicy=policy)
@@ -101,7 +110,9 @@ class Groups(EmulationTest):
         self.assertEqual([group["AutoScalingGroupName"] for group in found["AutoScalingGroups"]], ["one"])
         found = self.asg.describe_auto_scaling_groups(Filters=[{"Name": "tag-key", "Values": ["muster:fleet"]}])
         self.assertEqual(len(found["AutoScalingGroups"]), 2)
-        self.refused("ValidationError", self.asg.describe_auto_scaling_groups, Filters=[{"Name": "tags", "Values": ["x"]}])
+        self.refused(
+            "ValidationError", self.asg.describe_auto_scaling_groups, Filters=[{"Name": "tags", "Values": ["x"]}]
+        )
         target = {"ResourceId": "one", "ResourceType": "auto-scaling-group"}
         self.asg.create_or_update_tags(Tags=[target | {"Key": "note", "Value": "y", "PropagateAtLaunch": True}])
         tags = self.asg.describe_tags(Filters=[{"Name": "auto-scaling-group", "Values": ["one"]}])["Tags"]
@@ -124,7 +135,9 @@ class Groups(EmulationTest):
 
     def test_deletion_protection(self) -> None:
         self.group(DeletionProtection="prevent-force-deletion")
-        self.refused("ValidationError", self.asg.delete_auto_scaling_group, AutoScalingGroupName="cold", ForceDelete=True)
+        self.refused(
+            "ValidationError", self.asg.delete_auto_scaling_group, AutoScalingGroupName="cold", ForceDelete=True
+        )
         self.asg.delete_auto_scaling_group(AutoScalingGroupName="cold")
         self.assertEqual(self.asg.describe_auto_scaling_groups()["AutoScalingGroups"], [])
 

@@ -45,7 +45,10 @@ class Hooks(EmulationTest):
         detail = event["detail"]
         self.assertEqual((event["source"], event["account"]), ("aws.autoscaling", ACCOUNT))
         self.assertEqual(
-            {name: detail[name] for name in ("EC2InstanceId", "LifecycleHookName", "Origin", "Destination", "NotificationMetadata")},
+            {
+                name: detail[name]
+                for name in ("EC2InstanceId", "LifecycleHookName", "Origin", "Destination", "NotificationMetadata")
+            },
             {
                 "EC2InstanceId": instance_id,
                 "LifecycleHookName": "ready",
@@ -109,13 +112,24 @@ class Hooks(EmulationTest):
         self.complete("ABANDON", "two", InstanceId=instance_id)
         self.assertEqual(self.instance(instance_id)["State"]["Name"], "shutting-down")
 
+    def test_abandon_does_not_wait_for_the_other_hooks(self) -> None:
+        self.group()
+        self.hook("one")
+        self.hook("two")
+        instance_id = self.waiting()
+        self.complete("ABANDON", "one", InstanceId=instance_id)
+        self.assertEqual(self.instance(instance_id)["State"]["Name"], "shutting-down")
+        self.refused("ValidationError", self.complete, "CONTINUE", "two", InstanceId=instance_id)
+
     def test_terminations_wait_too_and_end_either_way(self) -> None:
         self.group()
         self.hook("leave", TERMINATING)
         ids = self.ids(self.launch(count=2))
         self.advance(1)
         for instance_id in ids:
-            self.asg.terminate_instance_in_auto_scaling_group(InstanceId=instance_id, ShouldDecrementDesiredCapacity=True)
+            self.asg.terminate_instance_in_auto_scaling_group(
+                InstanceId=instance_id, ShouldDecrementDesiredCapacity=True
+            )
         self.advance(1)
         self.assertEqual(self.states(), ["Terminating:Wait"] * 2)
         self.assertEqual(self.instance(ids[0])["State"]["Name"], "running")
@@ -146,8 +160,12 @@ class Hooks(EmulationTest):
         self.hook("second", TERMINATING, HeartbeatTimeout=120, DefaultResult="CONTINUE", NotificationMetadata="x")
         self.asg.put_lifecycle_hook(AutoScalingGroupName="cold", LifecycleHookName="second", HeartbeatTimeout=60)
         first, second = self.asg.describe_lifecycle_hooks(AutoScalingGroupName="cold")["LifecycleHooks"]
-        self.assertEqual((first["HeartbeatTimeout"], first["DefaultResult"], first["GlobalTimeout"]), (3600, "ABANDON", 172800))
-        self.assertEqual((second["HeartbeatTimeout"], second["DefaultResult"], second["GlobalTimeout"]), (60, "CONTINUE", 6000))
+        self.assertEqual(
+            (first["HeartbeatTimeout"], first["DefaultResult"], first["GlobalTimeout"]), (3600, "ABANDON", 172800)
+        )
+        self.assertEqual(
+            (second["HeartbeatTimeout"], second["DefaultResult"], second["GlobalTimeout"]), (60, "CONTINUE", 6000)
+        )
         self.assertEqual(second["NotificationMetadata"], "x")
         self.refused("ValidationError", self.hook, "third", HeartbeatTimeout=29)
         self.refused("ValidationError", self.hook, "third", DefaultResult="MAYBE")
@@ -159,11 +177,16 @@ class Hooks(EmulationTest):
     def test_notices_go_to_the_queue(self) -> None:
         sqs = self.client("sqs")
         url = sqs.create_queue(QueueName="hooks")["QueueUrl"]
-        target = {"NotificationTargetARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:hooks", "RoleARN": f"arn:aws:iam::{ACCOUNT}:role/x"}
+        target = {
+            "NotificationTargetARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:hooks",
+            "RoleARN": f"arn:aws:iam::{ACCOUNT}:role/x",
+        }
         self.group()
         self.hook(**target)
         instance_id = self.waiting()
-        messages = [json.loads(one["Body"]) for one in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]]
+        messages = [
+            json.loads(one["Body"]) for one in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
+        ]
         self.assertEqual(messages[0]["Event"], "autoscaling:TEST_NOTIFICATION")
         self.assertEqual((messages[1]["EC2InstanceId"], messages[1]["LifecycleTransition"]), (instance_id, LAUNCHING))
         fifo = target | {"NotificationTargetARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:hooks.fifo"}

@@ -1,5 +1,7 @@
 """LaunchInstances: ids or errors at once."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 from fixture import EmulationTest
 
 
@@ -31,6 +33,31 @@ class Launch(EmulationTest):
         self.assertNotEqual(self.ids(self.launch(count=2, token="two")), self.ids(first))
         self.group("other")
         self.assertEqual(len(self.ids(self.launch("other", token="one", count=1))), 1)
+
+    def test_a_client_token_launches_once_also_at_the_same_time(self) -> None:
+        self.group()
+        with ThreadPoolExecutor(8) as threads:
+            answers = list(threads.map(lambda _: self.launch(count=3, token="same"), range(16)))
+        self.assertEqual(len({tuple(self.ids(answer)) for answer in answers}), 1)
+        self.assertEqual(self.described()["DesiredCapacity"], 3)
+
+    def test_a_token_whose_reply_is_on_its_way_is_in_use(self) -> None:
+        self.group()
+        self.control("POST", "faults", kind="delay", action="LaunchInstances", ms=2000, count=1)
+        with ThreadPoolExecutor(1) as threads:
+            slow = threads.submit(self.launch, count=2, token="slow")
+            self.eventually(lambda: self.described()["DesiredCapacity"] == 2, "the effect of the slow launch")
+            self.refused("IdempotentCallInProgress", self.launch, count=2, token="slow")
+            first = self.ids(slow.result())
+        self.assertEqual(self.ids(self.launch(count=2, token="slow")), first)
+        self.assertEqual(self.described()["DesiredCapacity"], 2)
+
+    def test_types_that_a_zone_does_not_offer(self) -> None:
+        self.group(zones=6, MixedInstancesPolicy=self.mixed(["m6i.large", "m6i.lrage", "t2.micro"], spot=False))
+        answer = self.launch(zone="us-east-1e")
+        self.assertEqual(answer["Instances"][0]["InstanceType"], "t2.micro")
+        codes = [(error["InstanceType"], error["ErrorCode"]) for error in answer["Errors"]]
+        self.assertEqual(codes, [("m6i.large", "Unsupported"), ("m6i.lrage", "InvalidParameterValue")])
 
     def test_one_zone_of_the_group_must_be_named(self) -> None:
         self.group()
@@ -94,8 +121,13 @@ class Launch(EmulationTest):
         self.group(MixedInstancesPolicy=policy)
         for kind, price in (("c6i.large", 0.05), ("m6i.large", 0.01)):
             self.control(
-                "POST", "spot-prices", account="123456789012", region="us-east-1",
-                instance_type=kind, zone="us-east-1a", price=price,
+                "POST",
+                "spot-prices",
+                account="123456789012",
+                region="us-east-1",
+                instance_type=kind,
+                zone="us-east-1a",
+                price=price,
             )
         answer = self.launch(count=2)
         (entry,) = answer["Instances"]
@@ -142,7 +174,10 @@ class Launch(EmulationTest):
             InstanceInitiatedShutdownBehavior="terminate",
             SecurityGroupIds=["sg-0123456789abcdef0"],
             BlockDeviceMappings=[
-                {"DeviceName": "/dev/xvda", "Ebs": {"Encrypted": True, "VolumeType": "gp3", "VolumeInitializationRate": 200}}
+                {
+                    "DeviceName": "/dev/xvda",
+                    "Ebs": {"Encrypted": True, "VolumeType": "gp3", "VolumeInitializationRate": 200},
+                }
             ],
             TagSpecifications=[
                 {"ResourceType": "instance", "Tags": [{"Key": "a", "Value": "template"}, {"Key": "b", "Value": "b"}]}
@@ -163,6 +198,18 @@ class Launch(EmulationTest):
         seen = {tag["Key"]: tag["Value"] for tag in instance["Tags"]}
         self.assertEqual((seen["a"], seen["b"], seen["aws:autoscaling:groupName"]), ("group", "b", "cold"))
         self.assertNotIn("c", seen)
+        attached = [{"Name": "attachment.instance-id", "Values": [instance_id]}]
+        (volume,) = self.ec2.describe_volumes(Filters=attached)["Volumes"]
+        self.assertEqual((volume["Encrypted"], volume["VolumeType"]), (True, "gp3"))
+        self.assertEqual(volume["VolumeId"], instance["BlockDeviceMappings"][0]["Ebs"]["VolumeId"])
+        behaviour = self.ec2.describe_instance_attribute(
+            InstanceId=instance_id, Attribute="instanceInitiatedShutdownBehavior"
+        )
+        self.assertEqual(behaviour["InstanceInitiatedShutdownBehavior"]["Value"], "terminate")
+        self.assertEqual(self.ec2.describe_instance_status(InstanceIds=[instance_id])["InstanceStatuses"], [])
+        self.advance(1)
+        (status,) = self.ec2.describe_instance_status(InstanceIds=[instance_id])["InstanceStatuses"]
+        self.assertEqual(status["InstanceStatus"]["Status"], "ok")
         (world,) = self.control("GET", "state")
         data = world["instances"][0]["launch_template"]["data"]
         self.assertEqual(data["BlockDeviceMappings"][0]["Ebs"]["VolumeInitializationRate"], 200)

@@ -1,16 +1,18 @@
 """Members leave: terminated by name, detached, dead behind the group's back, unhealthy."""
 
+from typing import Any
+
 from fixture import EmulationTest
 
 
 class Leaving(EmulationTest):
-    def running(self, count: int, **params: object) -> list[str]:
+    def running(self, count: int, **params: Any) -> list[str]:
         self.group(**params)
         ids = self.ids(self.launch(count=count))
         self.advance(1)
         return ids
 
-    def end(self, decrement: bool, **which: object) -> object:
+    def end(self, decrement: bool, **which: Any) -> Any:
         return self.asg.terminate_instance_in_auto_scaling_group(ShouldDecrementDesiredCapacity=decrement, **which)
 
     def test_with_decrement_it_is_gone_and_desired_is_lower(self) -> None:
@@ -18,7 +20,9 @@ class Leaving(EmulationTest):
         answer = self.end(True, InstanceId=ids[0])
         self.assertNotIn("Activities", answer)
         self.assertEqual(answer["Activity"]["StatusCode"], "InProgress")
-        self.assertEqual((self.described()["DesiredCapacity"], self.states()), (2, ["InService", "InService", "Terminating"]))
+        self.assertEqual(
+            (self.described()["DesiredCapacity"], self.states()), (2, ["InService", "InService", "Terminating"])
+        )
         self.assertEqual(self.instance(ids[0])["State"]["Name"], "shutting-down")
         self.advance(30)
         self.assertEqual((self.described()["DesiredCapacity"], self.states()), (2, ["InService"] * 2))
@@ -30,6 +34,19 @@ class Leaving(EmulationTest):
         self.advance(30)
         now = {one["InstanceId"] for one in self.described()["Instances"]}
         self.assertEqual((len(now), ids[0] in now, ids[1] in now), (2, False, True))
+
+    def test_one_that_still_boots_never_gets_into_service(self) -> None:
+        self.group()
+        self.control("POST", "settings", boot_ms=40_000, terminate_ms=60_000)
+        (instance_id,) = self.ids(self.launch())
+        self.advance(10)
+        self.end(True, InstanceId=instance_id)
+        for _ in range(6):
+            self.advance(10)
+            self.assertNotIn("InService", self.states())
+        self.assertEqual((self.states(), self.events("EC2 Instance Launch Successful")), ([], []))
+        activity = self.asg.describe_scaling_activities(AutoScalingGroupName="cold")["Activities"][-1]
+        self.assertEqual(activity["StatusCode"], "Cancelled")
 
     def test_several_at_once(self) -> None:
         ids = self.running(4)
@@ -86,6 +103,7 @@ class Leaving(EmulationTest):
         described = {one["InstanceId"]: one["HealthStatus"] for one in self.described()["Instances"]}
         self.assertEqual(described, {ids[0]: "Unhealthy", ids[1]: "Healthy"})
         self.assertEqual(self.instance(ids[0])["State"]["Name"], "stopped")
+        self.advance(8000)
         self.end(True, InstanceId=ids[0])
         self.advance(5)
         self.assertEqual((self.described()["DesiredCapacity"], self.states()), (1, ["InService"]))
@@ -147,5 +165,7 @@ class Leaving(EmulationTest):
         some = self.asg.describe_auto_scaling_instances(InstanceIds=[*ids[:2], "i-unknown"])["AutoScalingInstances"]
         self.assertEqual([one["InstanceId"] for one in some], ids[:2])
         self.assertEqual((some[0]["AutoScalingGroupName"], some[0]["HealthStatus"]), ("cold", "HEALTHY"))
-        self.refused("ValidationError", self.asg.describe_auto_scaling_instances, InstanceIds=[f"i-{n}" for n in range(51)])
+        self.refused(
+            "ValidationError", self.asg.describe_auto_scaling_instances, InstanceIds=[f"i-{n}" for n in range(51)]
+        )
         self.refused("ValidationError", self.asg.describe_auto_scaling_instances, MaxRecords=51)

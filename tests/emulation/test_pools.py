@@ -66,7 +66,9 @@ class Pools(EmulationTest):
 
     def test_hooks_fire_on_the_way_in_and_out(self) -> None:
         self.group()
-        self.asg.put_lifecycle_hook(AutoScalingGroupName="cold", LifecycleHookName="ready", LifecycleTransition=LAUNCHING)
+        self.asg.put_lifecycle_hook(
+            AutoScalingGroupName="cold", LifecycleHookName="ready", LifecycleTransition=LAUNCHING
+        )
         self.pool(MinSize=0, MaxGroupPreparedCapacity=1)
         self.advance(1)
         self.assertEqual(self.pool_states(), ["Warmed:Pending:Wait"])
@@ -152,7 +154,9 @@ class Pools(EmulationTest):
         self.refused("ValidationError", self.pool, PoolState="Hibernated")
         template = {"LaunchTemplateId": self.template("sleeps", HibernationOptions={"Configured": True})}
         self.group("sleepy", LaunchTemplate=template)
-        self.asg.put_warm_pool(AutoScalingGroupName="sleepy", MinSize=0, MaxGroupPreparedCapacity=1, PoolState="Hibernated")
+        self.asg.put_warm_pool(
+            AutoScalingGroupName="sleepy", MinSize=0, MaxGroupPreparedCapacity=1, PoolState="Hibernated"
+        )
         self.advance(1)
         (one,) = self.asg.describe_warm_pool(AutoScalingGroupName="sleepy")["Instances"]
         self.assertEqual(one["LifecycleState"], "Warmed:Hibernated")

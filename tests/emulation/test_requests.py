@@ -70,9 +70,7 @@ class Requests(EmulationTest):
         two = {"AvailabilityZones.member.1": "us-east-1a", "AvailabilityZones.member.2": "us-east-1b"}
         status, body = self.raw("autoscaling", **launch, **two)
         self.assertIn("less than or equal to 1", body)
-        status, body = self.raw(
-            "ec2", Action="ModifyInstanceMetadataOptions", InstanceId="i-1", HttpEndpoint="off"
-        )
+        status, body = self.raw("ec2", Action="ModifyInstanceMetadataOptions", InstanceId="i-1", HttpEndpoint="off")
         self.assertIn("<Code>InvalidParameterValue</Code>", body)
 
     def test_unknown_actions_and_versions_are_refused(self) -> None:
@@ -83,10 +81,16 @@ class Requests(EmulationTest):
 
     def test_what_is_missing_here_is_said_plainly(self) -> None:
         self.refused("NotEmulated", self.asg.describe_policies)
-        self.refused("NotEmulated", self.ec2.create_fleet, **{
-            "LaunchTemplateConfigs": [{"LaunchTemplateSpecification": {"LaunchTemplateName": "abc", "Version": "1"}}],
-            "TargetCapacitySpecification": {"TotalTargetCapacity": 1},
-        })
+        self.refused(
+            "NotEmulated",
+            self.ec2.create_fleet,
+            **{
+                "LaunchTemplateConfigs": [
+                    {"LaunchTemplateSpecification": {"LaunchTemplateName": "abc", "Version": "1"}}
+                ],
+                "TargetCapacitySpecification": {"TotalTargetCapacity": 1},
+            },
+        )
 
     def test_the_log_has_parameters_as_the_model_reads_them(self) -> None:
         self.group("logged", Tags=[{"Key": "fleet", "Value": "acme", "PropagateAtLaunch": True}])
@@ -102,9 +106,13 @@ class Requests(EmulationTest):
 
 class Shapes(EmulationTest):
     def test_a_dry_run_has_no_effect(self) -> None:
-        self.refused("DryRunOperation", self.ec2.create_launch_template, **{
-            "DryRun": True,
-            "LaunchTemplateName": "dry",
-            "LaunchTemplateData": {"ImageId": "ami-12345678"},
-        })
+        self.refused(
+            "DryRunOperation",
+            self.ec2.create_launch_template,
+            **{
+                "DryRun": True,
+                "LaunchTemplateName": "dry",
+                "LaunchTemplateData": {"ImageId": "ami-12345678"},
+            },
+        )
         self.assertEqual(self.ec2.describe_launch_templates()["LaunchTemplates"], [])

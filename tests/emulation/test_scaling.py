@@ -25,7 +25,9 @@ class Scaling(EmulationTest):
         done = self.activities("Successful")
         self.assertEqual(len(done), 6)
         self.assertIn("changing the desired capacity from 0 to 6", done[0]["Cause"])
-        self.assertIn("an instance was started in response to a difference between desired and actual", done[0]["Cause"])
+        self.assertIn(
+            "an instance was started in response to a difference between desired and actual", done[0]["Cause"]
+        )
         self.assertTrue(done[0]["Description"].startswith("Launching a new EC2 instance: i-"))
 
     def test_a_failure_leaves_phantom_desired_and_is_retried_with_growing_pauses(self) -> None:
@@ -70,13 +72,26 @@ class Scaling(EmulationTest):
         self.assertEqual(len(self.described()["Instances"]), 4)
         self.assertEqual(len(self.activities("Failed")), 1)
 
+    def test_zones_that_a_group_has_left_get_nothing_more(self) -> None:
+        self.group(zones=2)
+        self.launch(count=2)
+        self.advance(1)
+        subnet = self.subnets["us-east-1c"]
+        self.asg.update_auto_scaling_group(AutoScalingGroupName="cold", VPCZoneIdentifier=subnet)
+        self.desire(4)
+        self.advance(1)
+        zones = [one["AvailabilityZone"] for one in self.described()["Instances"]]
+        self.assertEqual(sorted(zones), ["us-east-1a"] * 2 + ["us-east-1c"] * 2)
+
     def test_spot_failures_are_worded_as_for_spot(self) -> None:
         self.group(zones=1, MixedInstancesPolicy=self.mixed(["c6i.large"], spot=True))
         self.control("POST", "faults", kind="launch", code="MaxSpotInstanceCountExceeded", market="spot")
         self.desire(1)
         self.advance(0.1)
         (failed,) = self.activities("Failed")
-        self.assertTrue(failed["StatusMessage"].startswith("Could not launch Spot Instances. MaxSpotInstanceCountExceeded"))
+        self.assertTrue(
+            failed["StatusMessage"].startswith("Could not launch Spot Instances. MaxSpotInstanceCountExceeded")
+        )
 
     def test_scale_in_respects_protection(self) -> None:
         self.group()
@@ -130,10 +145,15 @@ class Scaling(EmulationTest):
         self.asg.resume_processes(AutoScalingGroupName="cold")
         self.advance(1)
         self.assertEqual(self.states(), [])
-        self.refused("ValidationError", self.asg.suspend_processes, AutoScalingGroupName="cold", ScalingProcesses=["Lunch"])
+        self.refused(
+            "ValidationError", self.asg.suspend_processes, AutoScalingGroupName="cold", ScalingProcesses=["Lunch"]
+        )
 
     def test_rebalancing_moves_instances_unless_suspended(self) -> None:
-        for name, balance, expected in (("still", False, {"us-east-1a": 4}), ("moved", True, {"us-east-1a": 2, "us-east-1b": 2})):
+        for name, balance, expected in (
+            ("still", False, {"us-east-1a": 4}),
+            ("moved", True, {"us-east-1a": 2, "us-east-1b": 2}),
+        ):
             self.group(name, balance=balance)
             self.launch(name, count=4)
             self.advance(10)

@@ -72,12 +72,12 @@ class Application:
             return self._answer_error(environ, start_response, call, fault)
         slow = self._take(call, flat, "delay")
         if service in SERVICES:
-            status, body = self._emulate(environ, call, flat)
+            status, body = self._emulate(environ, call, flat, slow is not None)
         else:
             status, body = 0, None
         parts = self._through_moto(environ, start_response, call, slow) if body is None else None
         if parts is None and slow:
-            time.sleep(slow.ms / 1000)
+            self._wait(call, flat, slow)
         if self._take(call, flat, "lose_reply"):
             call.status = 0
             self._drop(environ)
@@ -85,6 +85,12 @@ class Application:
             return parts
         call.status = status
         return _send(start_response, status, body or "", "text/xml")
+
+    def _wait(self, call: Call, flat: dict[str, str], slow: Fault) -> None:
+        """Holds a reply back. Meanwhile the client token of a launch is in use."""
+        time.sleep(slow.ms / 1000)
+        with self.world.lock:
+            self.world.answering.discard(_launch_of(call, flat))
 
     def _call(self, environ: Environ, service: str, region: str, access_key: str, flat: dict[str, str]) -> Call:
         action = (
@@ -137,7 +143,7 @@ class Application:
         body, kind = reply.error(call.service, fault.code, fault.message)
         return _send(start_response, fault.status, body, kind)
 
-    def _emulate(self, environ: Environ, call: Call, flat: dict[str, str]) -> tuple[int, str | None]:
+    def _emulate(self, environ: Environ, call: Call, flat: dict[str, str], slow: bool) -> tuple[int, str | None]:
         """Status and body, or no body if moto is to answer."""
         try:
             operation = operation_model(call.service, call.action)
@@ -157,6 +163,8 @@ class Application:
                 self.world.clock.run_due()
                 answer = handler(context, params)
                 body = reply.result(call.service, operation, answer)
+                if slow and call.action == "LaunchInstances":
+                    self.world.answering.add(_launch_of(call, flat))
             if call.action == "DescribeInstances" and "InstanceIds" not in params and "NextToken" not in params:
                 body = moto_side.with_instances(context, body, lambda: self._ask_moto(environ))
             return 200, body
@@ -165,6 +173,7 @@ class Application:
             return problem.status, reply.error(call.service, problem.code, problem.message)[0]
         except Exception:  # noqa: BLE001  a bug here must be seen by the caller, and by name
             traceback.print_exc()
+            self.world.clock.bugs.append(traceback.format_exc())
             call.code = "EmulationBug"
             return 500, reply.error(call.service, "EmulationBug", traceback.format_exc(limit=-3))[0]
 
@@ -212,6 +221,10 @@ class _Late:
     def __iter__(self) -> Iterator[bytes]:
         self.begin()
         yield self.body
+
+
+def _launch_of(call: Call, flat: dict[str, str]) -> tuple[str, str, str]:
+    return call.account, flat.get("AutoScalingGroupName", ""), flat.get("ClientToken", "")
 
 
 def _form(environ: Environ) -> dict[str, str]:

@@ -60,6 +60,9 @@ def launch_instances(context: Context, params: Params) -> Params:
     group = context.group(params["AutoScalingGroupName"])
     token = params["ClientToken"]
     asked = {name: value for name, value in params.items() if name != "ClientToken"}
+    if (context.account, group.name, token) in world.answering:
+        text = "The service is currently processing another request with the same client token."
+        raise AwsError("IdempotentCallInProgress", text, 500)
     if known := region.launch_tokens.get((group.id, token)):
         if known[0] != asked:
             text = "The request uses the same client token as a previous, but non-identical request."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
+import traceback
 from collections.abc import Callable
 
 
@@ -17,6 +18,8 @@ class Clock:
         self._within: float | None = None
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
+        self.bugs: list[str] = []
+        """What went wrong within due actions: bugs of the emulation, read at `/_emulation/bugs`."""
 
     def now(self) -> float:
         """Seconds since the epoch."""
@@ -40,6 +43,9 @@ class Clock:
             self._within = due
             try:
                 action()
+            except Exception:  # noqa: BLE001  nobody waits for a due action, so its failure is kept
+                self.bugs.append(traceback.format_exc())
+                traceback.print_exc()
             finally:
                 self._within = None
 
@@ -64,4 +70,5 @@ class Clock:
     def forget(self) -> None:
         """Drops what is due and returns to the wall clock."""
         self._queue.clear()
+        self.bugs.clear()
         self._offset, self._stopped_at = 0.0, None

@@ -47,6 +47,7 @@ class Control:
             ("DELETE", "events"): self.clear_events,
             ("POST", "events/targets"): self.targets,
             ("GET", "events/failures"): lambda query, body: list(world.events.failures),
+            ("GET", "bugs"): lambda query, body: world.clock.bugs,
             ("GET", "clock"): lambda query, body: {"now": world.clock.now()},
             ("POST", "clock"): self.clock,
             ("POST", "advance"): self.advance,
@@ -140,11 +141,12 @@ class Control:
         ]
 
     def targets(self, query: Query, body: Body) -> Body:
-        """`urls` that get each event from now on, each one `duplicates` times."""
+        """`urls` that get each event from now on, `duplicates` times, with `headers` as API destinations do."""
         urls = body["urls"]
         if not all(isinstance(url, str) and url.startswith("http://") for url in urls):
             raise ValueError("urls must be a list of http:// addresses")
         self.world.events.targets = list(urls)
+        self.world.events.headers = {str(name): str(value) for name, value in body.get("headers", {}).items()}
         self.world.events.duplicates = int(body.get("duplicates", 1))
         return {}
 

@@ -43,7 +43,9 @@ def view(machine: Machine) -> dict[str, Any]:
         "StateTransitionReason": machine.reason[1] if machine.reason else "",
         "Tags": [{"Key": key, "Value": value} for key, value in machine.tags.items()],
         "BlockDeviceMappings": [
-            _device(machine, device) for device in data.get("BlockDeviceMappings", []) if "Ebs" in device
+            _device(machine, number, device)
+            for number, device in enumerate(data.get("BlockDeviceMappings", []))
+            if "Ebs" in device
         ],
     }
     if machine.market == "spot":
@@ -80,9 +82,14 @@ def _security_groups(data: dict[str, Any]) -> list[str]:
     return data.get("SecurityGroupIds", [])
 
 
-def _device(machine: Machine, device: dict[str, Any]) -> dict[str, Any]:
+def volume_id(machine: Machine, number: int) -> str:
+    """An id that depends on instance and device only."""
+    return f"vol-{number:x}{machine.id[3:]}"
+
+
+def _device(machine: Machine, number: int, device: dict[str, Any]) -> dict[str, Any]:
     ebs = {
-        "VolumeId": "vol-" + machine.id[2:],
+        "VolumeId": volume_id(machine, number),
         "Status": "attached",
         "AttachTime": machine.launched_at,
         "DeleteOnTermination": device["Ebs"].get("DeleteOnTermination", True),

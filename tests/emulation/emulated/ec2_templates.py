@@ -101,7 +101,7 @@ def delete(context: Context, params: Params) -> Params:
 
 @action("ec2", "DeleteLaunchTemplateVersions")
 def delete_versions(context: Context, params: Params) -> Params:
-    """The default version cannot be deleted."""
+    """The default version cannot be deleted; the model has no code of its own for that (inferred)."""
     template = context.region.templates.find(params.get("LaunchTemplateId"), params.get("LaunchTemplateName"))
     done, failed = [], []
     for wanted in params["Versions"]:
@@ -120,7 +120,7 @@ def delete_versions(context: Context, params: Params) -> Params:
                 entry
                 | {
                     "ResponseError": {
-                        "Code": "operationNotPermitted",
+                        "Code": "unexpectedError",
                         "Message": "The default version cannot be deleted.",
                     }
                 }

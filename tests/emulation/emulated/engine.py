@@ -66,8 +66,7 @@ def launch_anywhere(world: World, group: Group, wanted: int, warm: bool) -> int:
     """Launches asynchronously, balanced over the zones; a zone that gives nothing is left for the next one."""
     region = world.of(group)
     members = group.pooled() if warm else group.serving()
-    load = Counter({zone: 0 for zone in group.zones})
-    load.update(member.machine.place.zone for member in members)
+    load = _load(group, members)
     launched = 0
     try:
         shares = offers.next_markets(region, group, wanted)
@@ -99,6 +98,13 @@ def launch_anywhere(world: World, group: Group, wanted: int, warm: bool) -> int:
     except AwsError as problem:
         _refused(world, group, f"{problem.message} Launching EC2 instance failed.", None)
     return launched
+
+
+def _load(group: Group, members: list[Member]) -> Counter[str]:
+    """Members in each of the group's zones; those in zones that it has left count nowhere."""
+    load = Counter({zone: 0 for zone in group.zones})
+    load.update(member.machine.place.zone for member in members if member.machine.place.zone in load)
+    return load
 
 
 def _emptiest(load: Counter[str], closed: set[str]) -> str | None:
@@ -195,8 +201,7 @@ def _balance(world: World, group: Group) -> None:
     settled = all(member.state == "InService" for member in serving)
     if not (group.may("AZRebalance") and group.may("Launch") and group.may("Terminate") and settled and serving):
         return
-    load = Counter({zone: 0 for zone in group.zones})
-    load.update(member.machine.place.zone for member in serving)
+    load = _load(group, serving)
     fullest = max(load, key=lambda zone: (load[zone], zone))
     if load[fullest] - min(load.values()) > 1 and _victim(group, fullest) is not None:
         # The next look finds one too many and takes it from the fullest zone.

@@ -28,6 +28,7 @@ class Events:
         self.sent: deque[dict[str, Any]] = deque(maxlen=EVENTS_MAX)
         self.targets: list[str] = []
         self.duplicates = 1
+        self.headers: dict[str, str] = {}
         self._queue: queue.Queue[tuple[str, bytes]] = queue.Queue()
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         self.failures: deque[str] = deque(maxlen=100)
@@ -65,12 +66,13 @@ class Events:
         self.sent.clear()
         self.targets.clear()
         self.failures.clear()
+        self.headers = {}
         self.duplicates = 1
 
     def _post_all(self) -> None:
         while True:
             target, body = self._queue.get()
-            request = urllib.request.Request(target, body, {"Content-Type": "application/json"})
+            request = urllib.request.Request(target, body, {"Content-Type": "application/json"} | self.headers)
             try:
                 self._opener.open(request, timeout=POST_SECONDS_MAX).close()
             except (OSError, urllib.error.URLError, ValueError) as problem:

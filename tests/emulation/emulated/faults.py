@@ -30,7 +30,7 @@ LAUNCH_MESSAGES = {
 
 @dataclass
 class Fault:
-    """One rule. A field of the match that is None matches everything."""
+    """One rule. A field of the match that is None matches everything. A role is given by its ARN or its name."""
 
     kind: str
     id: int = 0
@@ -50,6 +50,8 @@ class Fault:
     count: int | None = None
 
     def matches(self, **facts: str | None) -> bool:
+        if role := facts.get("role"):
+            facts["role"] = role if self.role and ":" in self.role else role.split("/")[-1]
         return all(getattr(self, name) in (None, fact) for name, fact in facts.items())
 
     def used(self) -> None:

@@ -81,10 +81,12 @@ def create(context: Context, params: Params) -> Params:
         desired=desired,
         places=_places(context, params),
     )
-    for hook in params.get("LifecycleHookSpecificationList", []):
-        group.hooks[hook["LifecycleHookName"]] = hook_from(hook, None)
+    for given_hook in params.get("LifecycleHookSpecificationList", []):
+        group.hooks[given_hook["LifecycleHookName"]] = hook_from(given_hook, None)
     set_tags(group, params.get("Tags", []))
     region.groups[name] = group
+    for hook in group.hooks.values():
+        lifecycle.test_notice(context.world, group, hook)
     text = f"a user request created an AutoScalingGroup changing the desired capacity from 0 to {desired}."
     group.change = f"At {lifecycle.moment(context.world)} {text}"
     context.world.wake(group)

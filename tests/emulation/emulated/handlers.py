@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import (
     capacity_actions,
+    ec2_details,
     ec2_instances,
     ec2_market,
     ec2_templates,
@@ -17,6 +18,7 @@ from .actions import HANDLERS
 
 MODULES = (
     capacity_actions,
+    ec2_details,
     ec2_instances,
     ec2_market,
     ec2_templates,

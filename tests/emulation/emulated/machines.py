@@ -141,8 +141,21 @@ def terminate(world: World, machine: Machine, code: str, text: str) -> None:
         if machine.step == step:
             machine.ended_at = world.clock.now()
             _change(world, machine, "terminated", machine.reason)
+            _forget_later(world, machine)
 
     world.clock.after_ms(world.settings.terminate_ms, done)
+
+
+def _forget_later(world: World, machine: Machine) -> None:
+    """Once nobody can describe it any more, unless a group still lists it as dead."""
+
+    def forget() -> None:
+        if world.of_machine(machine) is None:
+            world.region(machine.account, machine.region).machines.pop(machine.id, None)
+        else:
+            _forget_later(world, machine)
+
+    world.clock.after_ms(world.settings.terminated_visible_ms + 1, forget)
 
 
 def shut_down_itself(world: World, machine: Machine) -> None:

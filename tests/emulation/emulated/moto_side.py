@@ -26,6 +26,8 @@ BY_INSTANCE = (
     "ModifyInstanceMetadataOptions",
     "GetConsoleOutput",
     "DescribeInstances",
+    "DescribeInstanceAttribute",
+    "DescribeInstanceStatus",
 )
 
 
@@ -40,6 +42,10 @@ def owns(context: Context, service: str, action: str, params: Params) -> bool:
         return False
     if action in ("CreateTags", "DeleteTags"):
         return not owns_all(context, params["Resources"])
+    if action == "DescribeVolumes":
+        return bool(
+            set(params.get("VolumeIds", [])) & set(get_backend("ec2")[context.account][context.region_name].volumes)
+        )
     if action in BY_INSTANCE:
         ids = params.get("InstanceIds") or [params.get("InstanceId")]
         return bool(_moto_instances(context) & set(ids))

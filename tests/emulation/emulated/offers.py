@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import AwsError, validation
 from .network import Place
-from .prices import catalogue, on_demand, share
+from .prices import catalogue, offered, on_demand, share
 from .templates import Launch
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def offers(world: World, region: Region, group: Group, market: str, zone: str) -
         spec = override.get("LaunchTemplateSpecification") or base
         launch = region.templates.choose(spec, override.get("ImageId"))
         if needs := override.get("InstanceRequirements"):
-            found += [Offer(kind, market, launch) for kind in matching(needs)]
+            found += [Offer(kind, market, launch) for kind in matching(needs) if zone in offered(region.name, kind)]
         else:
             kind = override.get("InstanceType") or launch.data.get("InstanceType", "m1.small")
             found.append(Offer(kind, market, launch))
@@ -130,20 +130,34 @@ def take(world: World, region: Region, group: Group, choices: list[Offer], place
     for offer in choices:
         if wanted == 0:
             break
-        granted, error = world.faults.grant(
-            wanted,
-            account=region.account,
-            group=group.name,
-            instance_type=offer.type,
-            zone=place.zone,
-            market=offer.market,
-        )
-        if error is None and (limit := distribution(group).get("SpotMaxPrice")) and offer.market == SPOT:
-            if float(limit) < region.prices.spot(offer.type, place.zone):
-                granted, error = 0, AwsError("SpotMaxPriceTooLow", "Your Spot request price is too low.")
+        granted, error = 0, _refusal(region, group, offer, place)
+        if error is None:
+            granted, error = world.faults.grant(
+                wanted,
+                account=region.account,
+                group=group.name,
+                instance_type=offer.type,
+                zone=place.zone,
+                market=offer.market,
+            )
         given.append(Given(offer, granted, error))
         wanted -= granted
     return given
+
+
+def _refusal(region: Region, group: Group, offer: Offer, place: Place) -> AwsError | None:
+    """Why EC2 cannot give this at all: no such type, not in this zone, or a price limit below the price."""
+    if offer.type not in catalogue():
+        return AwsError("InvalidParameterValue", f"Invalid value '{offer.type}' for InstanceType.")
+    where = offered(region.name, offer.type)
+    if place.zone not in where:
+        text = f"Your requested instance type ({offer.type}) is not supported in your requested Availability Zone "
+        hint = f"({place.zone}). Please retry your request by choosing {', '.join(where)}." if where else "."
+        return AwsError("Unsupported", text + hint)
+    limit = distribution(group).get("SpotMaxPrice")
+    if limit and offer.market == SPOT and float(limit) < region.prices.spot(offer.type, place.zone):
+        return AwsError("SpotMaxPriceTooLow", "Your Spot request price is lower than the minimum required price.")
+    return None
 
 
 def _template_market(launch: Launch) -> str:
@@ -165,6 +179,9 @@ def check(region: Region, given: dict[str, Any]) -> None:
     if "LaunchTemplateSpecification" not in template:
         raise validation("Valid requests must contain a LaunchTemplateSpecification in the MixedInstancesPolicy.")
     _check_template(region, template["LaunchTemplateSpecification"])
+    if _template_market(region.templates.choose(template["LaunchTemplateSpecification"])) == SPOT:
+        text = "You can't use a launch template that requests Spot Instances (InstanceMarketOptions) "
+        raise validation(f"{text}when you configure an Auto Scaling group with a mixed instances policy.")
     overrides = template.get("Overrides") or []
     if len(overrides) > 40:
         raise validation("The number of launch template overrides cannot exceed 40.")

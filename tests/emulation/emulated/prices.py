@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import moto.ec2
+from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS
 
 VCPU_DOLLARS, GIB_DOLLARS = 0.0336, 0.0045
 """Per hour. Roughly what general-purpose types cost in us-east-1; plausible, not AWS's price list."""
@@ -27,6 +28,13 @@ def catalogue() -> dict[str, dict[str, Any]]:
     path = Path(moto.ec2.__file__).parent / "resources" / "instance_types.json.gz"
     with gzip.open(path, "rt") as file:
         return json.load(file)
+
+
+@functools.cache
+def offered(region: str, kind: str) -> list[str]:
+    """The zones where a type is offered, as moto's copy of DescribeInstanceTypeOfferings says."""
+    rows = INSTANCE_TYPE_OFFERINGS["availability-zone"].get(region, [])
+    return sorted(row["Location"] for row in rows if row["InstanceType"] == kind)
 
 
 def on_demand(kind: str) -> float:

@@ -53,15 +53,16 @@ class World:
         self.faults = Faults()
         self.events = Events()
         self.calls = Calls()
+        self.answering: set[tuple[str, str, str]] = set()
+        """Launches (account, group, token) whose reply is still on its way."""
         self.regions: dict[tuple[str, str], Region] = {}
         self.on_wake: Callable[[Group], None] = lambda group: None
         self.on_machine_left: Callable[[Machine], None] = lambda machine: None
 
     def region(self, account: str, name: str) -> Region:
+        """May be called without the lock: `setdefault` never replaces what another thread has made."""
         key = (account, name)
-        if key not in self.regions:
-            self.regions[key] = Region(account, name)
-        return self.regions[key]
+        return self.regions.get(key) or self.regions.setdefault(key, Region(account, name))
 
     def of(self, group: Group) -> Region:
         return self.region(group.account, group.region)
@@ -92,9 +93,9 @@ class World:
         return self.clock.now() >= machine.launched_at + self.settings.visibility_ms / 1000
 
     def machine(self, account: str, region: str, instance_id: str) -> Machine:
-        """Raises EC2's error for an unknown one."""
+        """Raises EC2's error for an unknown one, or one that is too new to be seen."""
         machine = self.region(account, region).machines.get(instance_id)
-        if machine is None:
+        if machine is None or not self.visible(machine):
             raise AwsError("InvalidInstanceID.NotFound", f"The instance ID '{instance_id}' does not exist")
         return machine
 
@@ -102,6 +103,7 @@ class World:
         """Back to an empty world with the settings of the start."""
         self.clock.forget()
         self.regions.clear()
+        self.answering.clear()
         self.events.forget()
         self.settings = Settings()
         self.faults = Faults()
