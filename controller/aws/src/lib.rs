@@ -9,6 +9,6 @@ mod cloud;
 mod connect;
 mod ledger;
 
-pub use cloud::{AwsCloud, Config, FLEET_TAG, Now, SHAPE_TAG, Stack};
+pub use cloud::{AwsCloud, Config, FLEET_TAG, Now, SHAPE_TAG, SpotPrice, Stack};
 pub use connect::aws_config;
 pub use ledger::{DynamoLedger, EXPIRES, LIVE, PARTITION, SORT, make_table};

@@ -72,6 +72,8 @@ pub(super) struct Account {
     pub(super) subnets: Subnets,
     pub(super) realised: Mutex<BTreeMap<String, Realised>>,
     pub(super) excess: Mutex<Excess>,
+    /// When the groups were last looked through for unused ones.
+    pub(super) retired_at: Mutex<Option<Timestamp>>,
     /// One effect without a token at a time, for each group.
     turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
     sdk: SdkConfig,
@@ -102,6 +104,7 @@ impl Account {
             subnets: Subnets::default(),
             realised: Mutex::default(),
             excess: Mutex::new(Excess::from(started)),
+            retired_at: Mutex::new(None),
             turns: Mutex::default(),
             sdk: sdk.clone(),
             budgets: Budgets::new(now.clone()),

@@ -140,7 +140,7 @@ mod tests {
         let clock = Arc::new(AtomicI64::new(1_000_000));
         let hand = clock.clone();
         let budgets = Budgets::new(Arc::new(move || Timestamp::from_unix_ms(hand.load(Ordering::Relaxed))));
-        let mut take = || budgets.take(Api::DescribeAccountLimits).now_or_never().expect("nothing is waited for");
+        let take = || budgets.take(Api::DescribeAccountLimits).now_or_never().expect("nothing is waited for");
         for _ in 0..5 {
             take().unwrap();
         }

@@ -57,7 +57,10 @@ impl Account {
                 let version = self.template_version(&blueprint.name, &blueprint.template).await?;
                 match found {
                     Some(group) => self.change_group(blueprint, &version, &group).await?,
-                    None => self.make_group(blueprint, &version).await?,
+                    None => match self.make_group(blueprint, &version).await {
+                        Ok(()) => {}
+                        Err(failure) => return Err(self.explained(failure).await),
+                    },
                 }
                 self.suspend(blueprint).await?;
                 self.mark(blueprint, &made_from).await?;

@@ -4,11 +4,14 @@
 
 use std::collections::BTreeSet;
 
-use muster_core::ids::InstanceId;
+use muster_core::config::FleetConfig;
+use muster_core::ids::{InstanceId, ShapeId};
 use muster_core::ports::Sighting;
 
 use super::account::Account;
 use super::errors::Failure;
+use super::group::tag_of;
+use super::names::SHAPE_TAG;
 use super::phantom::dead_members;
 
 /// Dead members buried in one look at a group (`TerminateInstanceInAutoScalingGroup`, `InstanceIds`).
@@ -16,14 +19,14 @@ const BURIED_MAX: usize = 100;
 
 impl Account {
     /// Looks for `known` instances of this account, and for whatever else is the fleet's here.
-    pub(super) async fn look(&self, known: &[InstanceId]) -> Sighting {
-        match self.try_look(known).await {
+    pub(super) async fn look(&self, known: &[InstanceId], config: &FleetConfig) -> Sighting {
+        match self.try_look(known, config).await {
             Ok(sighting) => sighting,
             Err(failure) => Sighting { troubles: vec![failure.to_string()], ..Sighting::default() },
         }
     }
 
-    async fn try_look(&self, known: &[InstanceId]) -> Result<Sighting, Failure> {
+    async fn try_look(&self, known: &[InstanceId], config: &FleetConfig) -> Result<Sighting, Failure> {
         let mut instances = self.fleet_instances().await?;
         let unlisted: Vec<&InstanceId> = known.iter().filter(|instance| !instances.contains_key(*instance)).collect();
         if !unlisted.is_empty() {
@@ -45,6 +48,9 @@ impl Account {
                     }
                 }
                 self.cancel_excess(&groups, &instances, &mut troubles).await;
+                let shapes = groups.iter().filter_map(|group| tag_of(group, SHAPE_TAG));
+                let wanted = shapes.filter(|shape| config.shape(&ShapeId::new(*shape)).is_some()).map(str::to_owned);
+                self.retire(&groups, &wanted.collect(), &mut troubles).await;
             }
             Err(failure) => troubles.push(format!("reading groups: {failure}")),
         }

@@ -20,6 +20,8 @@ mod launch;
 mod look;
 mod names;
 mod phantom;
+mod prices;
+mod retire;
 mod silence;
 mod stack;
 mod subnets;
@@ -40,6 +42,7 @@ use muster_core::ports::{Cloud, CloudError, Ended, Sighting};
 
 pub use self::budget::Now;
 pub use self::names::{FLEET_TAG, SHAPE_TAG};
+pub use self::prices::SpotPrice;
 pub use self::stack::Stack;
 
 use self::account::{Account, Role, lock};
@@ -66,6 +69,17 @@ impl AwsCloud {
     /// controller's own credentials and region.
     pub fn new(sdk: SdkConfig, stack: Stack, config: Config, now: Now) -> AwsCloud {
         AwsCloud { sdk, stack, config, now, accounts: Mutex::default(), homes: Mutex::default() }
+    }
+
+    /// What spot machines of a shape cost now, by type and zone.
+    ///
+    /// # Errors
+    /// [`CloudError`]; the shape is unknown, or the prices could not be read.
+    pub async fn spot_prices(&self, shape: &ShapeId) -> Result<Vec<SpotPrice>, CloudError> {
+        let config = (self.config)();
+        let unknown = || CloudError::Rejected(format!("there is no shape {shape} in the configuration"));
+        let (shape, account) = config.shape(shape).zip(self.account_of(&config, shape)).ok_or_else(unknown)?;
+        account.spot_prices(&shape).await.map_err(Failure::on_the_way)
     }
 
     /// The accounts of the configuration, the home account first. What is known of one is kept as long as the
@@ -147,7 +161,7 @@ impl AwsCloud {
         let Some(shape) = config.shape(&purpose.shape) else {
             return Err(wrong(format!("there is no shape {} in the configuration", purpose.shape)));
         };
-        if muster_core::machine::Market::from(shape.market) != purpose.market {
+        if shape.market != purpose.market {
             return Err(wrong(format!("shape {} is {}, not {}", shape.id, shape.market, purpose.market.as_str())));
         }
         let Some(account) = self.account_of(&config, &shape.id) else {
@@ -203,9 +217,13 @@ impl Cloud for AwsCloud {
     }
 
     async fn instances(&self, known: &[(InstanceId, ShapeId)]) -> Result<Sighting, CloudError> {
-        let looks = self.by_account(known).into_iter().map(|(account, certain, perhaps)| async move {
-            let sighting = account.look(&[certain, perhaps.clone()].concat()).await;
-            (perhaps, sighting)
+        let config = (self.config)();
+        let looks = self.by_account(known).into_iter().map(|(account, certain, perhaps)| {
+            let config = config.clone();
+            async move {
+                let sighting = account.look(&[certain, perhaps.clone()].concat(), &config).await;
+                (perhaps, sighting)
+            }
         });
         let looks = join_all(looks).await;
         let mut all = Sighting::default();

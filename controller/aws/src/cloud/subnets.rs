@@ -16,14 +16,17 @@ const FRESH: Duration = Duration::from_secs(3_600);
 
 /// What was read, and when.
 #[derive(Debug, Default)]
-pub(super) struct Subnets(Mutex<Option<(Timestamp, Vec<(String, Zone)>)>>);
+pub(super) struct Subnets(Mutex<Option<(Timestamp, Zoned)>>);
+
+/// Subnets, each with its zone.
+type Zoned = Vec<(String, Zone)>;
 
 impl Account {
     /// The subnets that exist, each with its zone, in the order of the configuration.
     ///
     /// # Errors
     /// They could not be read, and never were.
-    pub(super) async fn subnets(&self) -> Result<Vec<(String, Zone)>, Failure> {
+    pub(super) async fn subnets(&self) -> Result<Zoned, Failure> {
         let now = (self.now)();
         let known = lock(&self.subnets.0).clone();
         if let Some((at, subnets)) = &known
@@ -51,7 +54,7 @@ impl Account {
         Ok(zones)
     }
 
-    async fn read_subnets(&self) -> Result<Vec<(String, Zone)>, Failure> {
+    async fn read_subnets(&self) -> Result<Zoned, Failure> {
         let wanted = &self.place.subnets;
         if wanted.is_empty() {
             let lacking = super::stack::lacking(&self.place, self.name.as_deref());

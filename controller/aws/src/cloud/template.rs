@@ -64,7 +64,7 @@ impl Account {
     ///
     /// # Errors
     /// It could not be read, or it is not this fleet's.
-    async fn find_template(&self, name: &str) -> Result<Option<String>, Failure> {
+    pub(super) async fn find_template(&self, name: &str) -> Result<Option<String>, Failure> {
         let found = self
             .call(Api::DescribeLaunchTemplates, |clients| {
                 // By filter and not by name: an unknown name is an error, and a filter finds nothing.

@@ -246,3 +246,67 @@ fn what_is_missing_is_named() {
         assert!(matches!(&refused, Err(CloudError::Rejected(why)) if why.contains("MUSTER_SUBNETS")), "{refused:?}");
     });
 }
+
+#[test]
+fn a_group_that_nobody_asks_for_is_removed_after_a_week() {
+    let stage = stage(Ground::Emulation, &Wish::default());
+    block_on(async {
+        let instances = stage.started(1).await;
+        let before = stage.group().await.auto_scaling_group_name.unwrap();
+        let other = Wish { size: r#"instance_types = ["r6i.large"]"#, ..Wish::default() };
+        stage.reconfigure(&other);
+        let hours = |hours: u64| stage.advance(hours * 3_600);
+        stage.look(&[]).await;
+        hours(200).await;
+        stage.look(&[]).await;
+        assert_eq!(stage.groups().await.len(), 1, "it has a member");
+        let forgotten: Vec<_> =
+            instances.iter().map(|i| (i.clone(), muster_core::ids::ShapeId::new("linux-x64-spot-lost-0"))).collect();
+        assert!(good(stage.cloud.terminate(&forgotten).await).failed.is_empty());
+        for wanted in [1, 1, 0] {
+            hours(100).await;
+            assert_eq!(stage.look(&[]).await.troubles, Vec::<String>::new());
+            stage.advance(5).await;
+            assert_eq!(stage.groups().await.len(), wanted);
+        }
+        let templates = stage.ec2.describe_launch_templates().launch_template_names(&before).send().await;
+        assert!(templates.is_err(), "the template is gone too: {templates:?}");
+        // What comes back is made anew.
+        stage.reconfigure(&Wish::default());
+        stage.started(1).await;
+        assert_eq!(stage.group().await.auto_scaling_group_name.as_deref(), Some(before.as_str()));
+    });
+}
+
+#[test]
+fn a_full_account_says_so_and_gives_up_what_is_unused() {
+    let stage = stage(Ground::Emulation, &Wish::default());
+    block_on(async {
+        let instances = stage.started(1).await;
+        assert!(stage.end(&instances).await.failed.is_empty());
+        stage.advance(60).await;
+        let limits =
+            json!({"account": "123456789012", "region": super::stage::REGION, "MaxNumberOfAutoScalingGroups": 1});
+        stage.control("POST", "limits", limits).await;
+        stage.reconfigure(&Wish { size: r#"instance_types = ["r6i.large"]"#, ..Wish::default() });
+        let full = stage.cloud.launch(&stage.launch_of("spot", 1)).await;
+        assert!(matches!(&full, Err(CloudError::Rejected(why)) if why.contains("1 of 1 groups")), "{full:?}");
+        assert_eq!(stage.look(&[]).await.troubles, Vec::<String>::new());
+        stage.advance(5).await;
+        stage.started(1).await;
+    });
+}
+
+#[test]
+fn spot_prices_are_read_by_type_and_zone() {
+    let stage = stage(Ground::Emulation, &Wish::default());
+    block_on(async {
+        let zone = stage.subnets[0].1.as_str();
+        let price = json!({"account": "123456789012", "region": super::stage::REGION, "instance_type": "m6i.large", "zone": zone, "price": 0.0321});
+        stage.control("POST", "spot-prices", price).await;
+        let prices = good(stage.cloud.spot_prices(&stage.shape("spot").id).await);
+        let told = prices.iter().find(|price| &*price.instance_type == "m6i.large" && price.zone.as_str() == zone);
+        assert_eq!(told.unwrap().price, muster_core::money::HourlyPrice::from_usd(0.0321));
+        assert!(prices.iter().all(|price| ["c6i.large", "m6i.large"].contains(&&*price.instance_type)), "{prices:?}");
+    });
+}
