@@ -72,7 +72,7 @@ fn named(launch: &Launch, instances: &[InstanceId]) -> Vec<(InstanceId, ShapeId)
 /// Launches, and lets the machines start.
 async fn started(stage: &impl Stage, count: u32) -> (Launch, Vec<InstanceId>) {
     let launch = stage.launch(count);
-    let reply = good(stage.cloud().launch(&launch).await);
+    let reply = good(stage.cloud().launch(&launch, &[]).await);
     assert_eq!((reply.instances.len(), reply.error), (count as usize, None));
     stage.pass(A_WHILE).await;
     (launch, reply.instances)
@@ -85,7 +85,7 @@ fn state_of(sighting: &Sighting, instance: &InstanceId) -> Option<InstanceState>
 /// A repeat under the same id, at once or later, launches nothing.
 pub async fn a_launch_under_the_same_id_is_the_same_launch(stage: &impl Stage) {
     let (launch, first) = started(stage, 3).await;
-    let again = good(stage.cloud().launch(&launch).await);
+    let again = good(stage.cloud().launch(&launch, &[]).await);
     assert_eq!(again.instances.iter().collect::<BTreeSet<_>>(), first.iter().collect::<BTreeSet<_>>());
     assert_eq!(again.error, None);
     let sighting = good(stage.cloud().instances(&[]).await);
@@ -98,7 +98,7 @@ pub async fn a_launch_under_the_same_id_is_the_same_launch(stage: &impl Stage) {
 pub async fn an_id_stands_for_one_launch(stage: &impl Stage) {
     let (launch, _) = started(stage, 2).await;
     let other = Launch { count: 3, ..launch };
-    let refused = stage.cloud().launch(&other).await;
+    let refused = stage.cloud().launch(&other, &[]).await;
     assert!(matches!(refused, Err(CloudError::Rejected(_))), "{refused:?}");
     assert_eq!(good(stage.cloud().instances(&[]).await).seen.len(), 2);
 }
@@ -122,7 +122,7 @@ pub async fn a_launch_that_cannot_be_is_rejected(stage: &impl Stage) {
         (with(&|launch| launch.purpose.zone = Zone::new("nowhere-1a")), "nowhere-1a"),
         (with(&|launch| launch.purpose.market = other), "not "),
     ] {
-        match stage.cloud().launch(&wrong).await {
+        match stage.cloud().launch(&wrong, &[]).await {
             Err(CloudError::Rejected(why)) => assert!(why.contains(word), "{word}: {why}"),
             answer => panic!("{word}: {answer:?}"),
         }
@@ -137,11 +137,11 @@ pub async fn no_capacity_is_an_answer_and_stays_one(stage: &impl Stage) {
     let (_, _) = started(stage, 1).await;
     stage.set_capacity(false).await;
     let launch = stage.launch(2);
-    let reply = good(stage.cloud().launch(&launch).await);
+    let reply = good(stage.cloud().launch(&launch, &[]).await);
     assert_eq!(reply.instances, []);
     assert_eq!(reply.error.map(|error| error.kind), Some(LaunchErrorKind::Capacity));
     stage.set_capacity(true).await;
-    let again = good(stage.cloud().launch(&launch).await);
+    let again = good(stage.cloud().launch(&launch, &[]).await);
     assert_eq!((again.instances, again.error.map(|error| error.kind)), (vec![], Some(LaunchErrorKind::Capacity)));
     started(stage, 2).await;
 }
@@ -208,6 +208,6 @@ pub async fn zones_are_told_once_each(stage: &impl Stage) {
         let mut launch = stage.launch(1);
         launch.id = LaunchId::new(format!("{}-in-{number}", launch.id));
         launch.purpose.zone = zone;
-        assert_eq!(good(stage.cloud().launch(&launch).await).instances.len(), 1);
+        assert_eq!(good(stage.cloud().launch(&launch, &[]).await).instances.len(), 1);
     }
 }

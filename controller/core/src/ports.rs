@@ -227,8 +227,19 @@ pub struct Ended {
 
 /// EC2 and Auto Scaling.
 pub trait Cloud: Send + Sync {
-    /// Launches. A repeat under the same id returns the same instances.
-    fn launch(&self, launch: &Launch) -> impl Future<Output = Result<LaunchReply, CloudError>> + Send;
+    /// Launches. A repeat under the same id returns the same instances. `known` are the instances of its shape that the
+    /// ledger has: what is taken from standby is told from the rest by them.
+    fn launch(
+        &self,
+        launch: &Launch,
+        known: &[InstanceId],
+    ) -> impl Future<Output = Result<LaunchReply, CloudError>> + Send;
+    /// Lets machines go on that wait for our word on their way into or out of the standby stock. Idempotent; one that
+    /// does not wait is let be. Returns those for which it failed.
+    fn release(
+        &self,
+        instances: &[(InstanceId, ShapeId)],
+    ) -> impl Future<Output = Result<Vec<(InstanceId, CloudError)>, CloudError>> + Send;
     /// Ends named instances, each with the shape that it was launched as, lowering desired capacity with each. Idempotent.
     /// An instance that is not the fleet's is left alone, and told as failed.
     fn terminate(&self, instances: &[(InstanceId, ShapeId)]) -> impl Future<Output = Result<Ended, CloudError>> + Send;

@@ -58,8 +58,20 @@ impl SharedUniverse {
 pub struct SimCloud(SharedUniverse);
 
 impl Cloud for SimCloud {
-    fn launch(&self, launch: &Launch) -> impl Future<Output = Result<LaunchReply, CloudError>> + Send {
+    fn launch(
+        &self,
+        launch: &Launch,
+        _known: &[InstanceId],
+    ) -> impl Future<Output = Result<LaunchReply, CloudError>> + Send {
         ready(self.0.lock().launch(launch))
+    }
+
+    /// Nothing waits: simulated machines come out of their stock by themselves.
+    fn release(
+        &self,
+        _instances: &[(InstanceId, ShapeId)],
+    ) -> impl Future<Output = Result<Vec<(InstanceId, CloudError)>, CloudError>> + Send {
+        ready(Ok(Vec::new()))
     }
 
     fn terminate(&self, instances: &[(InstanceId, ShapeId)]) -> impl Future<Output = Result<Ended, CloudError>> + Send {

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use muster_core::fact::{Fact, FactBody};
 use muster_core::ids::{InstanceId, RunnerId, ShapeId};
 use muster_core::launch::{Launch, LaunchError, LaunchErrorKind, LaunchReply};
-use muster_core::machine::{Machine, MachineEvent, MachinePhase, Report};
+use muster_core::machine::{Machine, MachineEvent, MachinePhase, Origin, Report};
 use muster_core::plan::{REMOVE_WITHIN, THAWS_AFTER};
 use muster_core::ports::{Batch, Cloud, CloudError, Ended, Github, GithubError, Store};
 use muster_core::time::Timestamp;
@@ -79,7 +79,10 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
     }
 
     async fn launch(&mut self, world: &mut World, launches: Vec<Launch>, report: &mut TickReport, batch: &mut Batch) {
-        let replies = join_all(launches.iter().map(|launch| from_cloud(&self.clock, self.cloud.launch(launch)))).await;
+        let known: Vec<Vec<InstanceId>> = launches.iter().map(|launch| known_to(world, launch)).collect();
+        let calls = launches.iter().zip(&known);
+        let calls = calls.map(|(launch, known)| from_cloud(&self.clock, self.cloud.launch(launch, known)));
+        let replies = join_all(calls).await;
         let answered_at = self.clock.now();
         for (launch, reply) in launches.into_iter().zip(replies) {
             let reply = match reply {
@@ -209,6 +212,18 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
                 }
                 Err(error) => report.troubles.push(format!("removing registration {runner}: {error}")),
             }
+        }
+    }
+}
+
+/// The instances of a launch's shape that the ledger has. A cold launch is answered with its own, and needs none.
+fn known_to(world: &World, launch: &Launch) -> Vec<InstanceId> {
+    let shape = &launch.purpose.shape;
+    match launch.purpose.origin {
+        Origin::Cold => Vec::new(),
+        Origin::Standby => {
+            let machines = world.machines().filter(|machine| machine.purpose.shape == *shape);
+            machines.map(|machine| machine.instance.clone()).collect()
         }
     }
 }

@@ -105,6 +105,8 @@ struct Outside {
     launched: Mutex<Vec<LaunchId>>,
     terminated: Mutex<Vec<InstanceId>>,
     silenced: Mutex<Vec<InstanceId>>,
+    released: Mutex<Vec<InstanceId>>,
+    known: Mutex<Vec<InstanceId>>,
     silence_fails: Mutex<Option<CloudError>>,
     /// The one whose metadata service stays on.
     silence_spares: Mutex<Option<InstanceId>>,
@@ -118,7 +120,13 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Cloud for Outside {
-    async fn launch(&self, launch: &Launch) -> Result<LaunchReply, CloudError> {
+    async fn release(&self, instances: &[(InstanceId, ShapeId)]) -> Result<Vec<(InstanceId, CloudError)>, CloudError> {
+        lock(&self.released).extend(instances.iter().map(|(instance, _)| instance.clone()));
+        Ok(Vec::new())
+    }
+
+    async fn launch(&self, launch: &Launch, known: &[InstanceId]) -> Result<LaunchReply, CloudError> {
+        lock(&self.known).extend(known.iter().cloned());
         lock(&self.launched).push(launch.id.clone());
         lock(&self.replies).pop_front().unwrap()
     }
@@ -367,4 +375,31 @@ fn one_machine_whose_metadata_service_stays_on_does_not_keep_others_from_being_d
     fleet.tick_at(1);
     fleet.tick_at(2);
     assert_eq!(*lock(&fleet.outside.silenced), [stubborn.clone(), other, stubborn], "only the one is tried again");
+}
+
+#[test]
+fn a_machine_from_standby_is_let_go_on_when_it_claims() {
+    let mut standby = machine(&config(), 0, 1, START);
+    standby.purpose.origin = Origin::Standby;
+    let mut fleet = Fleet::with(vec![standby.clone(), machine(&config(), 0, 2, START)], vec![]);
+    fleet.tick_at(1);
+    assert_eq!(*lock(&fleet.outside.released), []);
+    let event = MachineEvent { instance: standby.instance.clone(), session: 1, at: START, report: Report::Claimed };
+    let fact = muster_core::fact::Fact { received_at: START, body: muster_core::fact::FactBody::Machine(event) };
+    at_once(fleet.store.put_fact(&fact)).unwrap();
+    for seconds in 2..5 {
+        fleet.tick_at(seconds);
+    }
+    assert_eq!(*lock(&fleet.outside.released), [standby.instance], "once");
+}
+
+#[test]
+fn a_launch_from_standby_names_what_the_ledger_knows_of_its_shape() {
+    let mut from_standby = launch(&config(), 0, "standby", START);
+    from_standby.purpose.origin = Origin::Standby;
+    let (same, other) = (machine(&config(), 0, 1, START), machine(&config(), 1, 2, START));
+    let mut fleet = Fleet::with(vec![same.clone(), other], vec![from_standby]);
+    fleet.answer(Err(CloudError::Unknown("a test".to_owned())));
+    fleet.tick_at(1);
+    assert_eq!(*lock(&fleet.outside.known), [same.instance]);
 }

@@ -55,6 +55,8 @@ pub(super) struct Template {
     /// The first of the shape's types, for tools that look at the template alone.
     pub(super) instance_type: Option<Arc<str>>,
     pub(super) user_data: String,
+    /// Machines of a standby group that are hibernated rather than stopped.
+    pub(super) hibernates: bool,
     pub(super) fleet: String,
     pub(super) shape: String,
 }
@@ -142,6 +144,7 @@ impl Blueprint {
                 security_groups: place.security_groups.clone(),
                 instance_type: shape.instance_types.first().cloned(),
                 user_data,
+                hibernates: false,
                 fleet: fleet.0.to_owned(),
                 shape: shape.id.to_string(),
             },

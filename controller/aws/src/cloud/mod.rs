@@ -24,6 +24,7 @@ mod prices;
 mod retire;
 mod silence;
 mod stack;
+mod standby;
 mod subnets;
 mod template;
 mod terminate;
@@ -34,7 +35,7 @@ use std::sync::{Arc, Mutex};
 use aws_config::SdkConfig;
 use aws_sdk_sts::config::Region;
 use futures_util::future::join_all;
-use muster_core::config::{FleetConfig, Shape};
+use muster_core::config::{FleetConfig, Market, Shape, StandbyState};
 use muster_core::ids::{InstanceId, ShapeId, Zone};
 use muster_core::launch::{LAUNCH_MAX, Launch, LaunchErrorKind, LaunchReply};
 use muster_core::machine::Origin;
@@ -48,7 +49,7 @@ pub use self::stack::Stack;
 use self::account::{Account, Role, lock};
 use self::blueprint::Blueprint;
 use self::errors::Failure;
-use self::names::GroupKind;
+use self::names::{GroupKind, group_name};
 
 /// The configuration in force.
 pub type Config = Arc<dyn Fn() -> Arc<FleetConfig> + Send + Sync>;
@@ -148,7 +149,12 @@ impl AwsCloud {
     ) -> Result<Blueprint, Failure> {
         let image = account.image(shape).await?;
         let fleet = (config.fleet.name.as_str(), config.fleet.max_runners);
-        Blueprint::new(fleet, &self.stack, (&account.place, account.name.as_deref()), shape, image, kind)
+        let hibernates = kind == GroupKind::Standby
+            && config.standby_bounds(&shape.id, (self.now)()).state == StandbyState::Hibernated;
+        let place = (&account.place, account.name.as_deref());
+        let mut blueprint = Blueprint::new(fleet, &self.stack, place, shape, image, kind)?;
+        blueprint.template.hibernates = hibernates;
+        Ok(blueprint)
     }
 
     async fn prepare(&self, launch: &Launch) -> Result<(Arc<Account>, Blueprint), Failure> {
@@ -182,13 +188,27 @@ impl AwsCloud {
 }
 
 impl Cloud for AwsCloud {
-    async fn launch(&self, launch: &Launch) -> Result<LaunchReply, CloudError> {
-        if launch.purpose.origin == Origin::Standby {
-            return Err(CloudError::Rejected("standby stock is not there yet".to_owned()));
-        }
+    async fn launch(&self, launch: &Launch, known: &[InstanceId]) -> Result<LaunchReply, CloudError> {
         // Nothing was launched by getting ready, but an earlier request may have been: these are no answers to it.
         let (account, blueprint) = self.prepare(launch).await.map_err(Failure::on_the_way)?;
-        account.launch_cold(&blueprint, launch).await
+        match launch.purpose.origin {
+            Origin::Cold => account.launch_cold(&blueprint, launch).await,
+            Origin::Standby => account.launch_standby(&blueprint, launch, known).await,
+        }
+    }
+
+    async fn release(&self, instances: &[(InstanceId, ShapeId)]) -> Result<Vec<(InstanceId, CloudError)>, CloudError> {
+        let config = (self.config)();
+        let mut failed = Vec::new();
+        for (instance, shape) in instances {
+            let group = group_name(&config.fleet.name, shape, GroupKind::Standby);
+            for account in self.accounts(&config) {
+                if self.account_of(&config, shape).is_none_or(|home| Arc::ptr_eq(&home, &account)) {
+                    failed.extend(account.release(&group, std::slice::from_ref(instance)).await);
+                }
+            }
+        }
+        Ok(failed)
     }
 
     async fn terminate(&self, instances: &[(InstanceId, ShapeId)]) -> Result<Ended, CloudError> {
@@ -245,8 +265,22 @@ impl Cloud for AwsCloud {
         Ok(all)
     }
 
-    async fn set_standby(&self, _shape: &ShapeId, _size: u32) -> Result<(), CloudError> {
-        Err(CloudError::Rejected("standby stock is not there yet".to_owned()))
+    async fn set_standby(&self, shape: &ShapeId, size: u32) -> Result<(), CloudError> {
+        let config = (self.config)();
+        let Some((shape, account)) = config.shape(shape).zip(self.account_of(&config, shape)) else {
+            return Err(CloudError::Rejected(format!("there is no shape {shape} in the configuration")));
+        };
+        if shape.market == Market::Spot {
+            return Err(CloudError::Rejected(format!(
+                "{} is a spot shape: only on-demand machines stand by",
+                shape.id
+            )));
+        }
+        let state = config.standby_bounds(&shape.id, (self.now)()).state;
+        let blueprint =
+            self.blueprint(&config, &account, &shape, GroupKind::Standby).await.map_err(Failure::on_the_way)?;
+        account.realise(&blueprint).await.map_err(Failure::on_the_way)?;
+        Ok(account.set_pool(&blueprint, size, state == StandbyState::Hibernated).await?)
     }
 
     async fn zones(&self) -> Result<Vec<Zone>, CloudError> {
@@ -274,6 +308,14 @@ impl Cloud for AwsCloud {
     }
 
     async fn standby(&self) -> Result<Vec<(ShapeId, u32)>, CloudError> {
-        Ok(Vec::new())
+        let accounts = self.accounts(&(self.config)());
+        let told = join_all(accounts.iter().map(|account| account.stock())).await;
+        // Of an account that cannot be read no stock is known, which is to say none: nothing is launched from it.
+        let failed = told.iter().filter_map(|told| told.as_ref().err()).next().cloned();
+        let stock: Vec<_> = told.into_iter().flatten().flatten().collect();
+        match failed {
+            Some(failure) if stock.is_empty() => Err(failure.into()),
+            Some(_) | None => Ok(stock),
+        }
     }
 }

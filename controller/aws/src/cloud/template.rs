@@ -4,10 +4,11 @@
 
 use aws_sdk_ec2::types::{
     Filter, LaunchTemplateBlockDeviceMappingRequest, LaunchTemplateEbsBlockDeviceRequest,
-    LaunchTemplateHttpTokensState, LaunchTemplateIamInstanceProfileSpecificationRequest,
-    LaunchTemplateInstanceMetadataEndpointState, LaunchTemplateInstanceMetadataOptionsRequest,
-    LaunchTemplateInstanceMetadataTagsState, LaunchTemplateTagSpecificationRequest, RequestLaunchTemplateData,
-    ResourceType, ShutdownBehavior, Tag, TagSpecification, VolumeType,
+    LaunchTemplateHibernationOptionsRequest, LaunchTemplateHttpTokensState,
+    LaunchTemplateIamInstanceProfileSpecificationRequest, LaunchTemplateInstanceMetadataEndpointState,
+    LaunchTemplateInstanceMetadataOptionsRequest, LaunchTemplateInstanceMetadataTagsState,
+    LaunchTemplateTagSpecificationRequest, RequestLaunchTemplateData, ResourceType, ShutdownBehavior, Tag,
+    TagSpecification, VolumeType,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -143,6 +144,8 @@ fn data(template: &Template) -> RequestLaunchTemplateData {
     let tagged = |kind: ResourceType| {
         LaunchTemplateTagSpecificationRequest::builder().resource_type(kind).set_tags(Some(tags(template))).build()
     };
+    let hibernation =
+        template.hibernates.then(|| LaunchTemplateHibernationOptionsRequest::builder().configured(true).build());
     RequestLaunchTemplateData::builder()
         .image_id(&template.image)
         .set_instance_type(template.instance_type.as_deref().map(Into::into))
@@ -153,6 +156,7 @@ fn data(template: &Template) -> RequestLaunchTemplateData {
         .set_security_group_ids(Some(template.security_groups.clone()).filter(|groups| !groups.is_empty()))
         .metadata_options(metadata)
         .instance_initiated_shutdown_behavior(ShutdownBehavior::Terminate)
+        .set_hibernation_options(hibernation)
         .user_data(STANDARD.encode(&template.user_data))
         .tag_specifications(tagged(ResourceType::Instance))
         .tag_specifications(tagged(ResourceType::Volume))

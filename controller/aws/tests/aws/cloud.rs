@@ -7,3 +7,4 @@ mod groups;
 mod launches;
 mod moto;
 mod stage;
+mod standby;

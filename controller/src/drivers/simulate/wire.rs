@@ -38,13 +38,20 @@ impl Wire {
 }
 
 impl Cloud for Wire {
-    async fn launch(&self, launch: &Launch) -> Result<LaunchReply, CloudError> {
-        let reply = self.cloud.launch(launch).await;
+    async fn launch(&self, launch: &Launch, known: &[InstanceId]) -> Result<LaunchReply, CloudError> {
+        let reply = self.cloud.launch(launch, known).await;
         if self.loses(&launch.id) { Err(CloudError::Unknown("the answer got lost".to_owned())) } else { reply }
     }
 
     fn terminate(&self, instances: &[(InstanceId, ShapeId)]) -> impl Future<Output = Result<Ended, CloudError>> + Send {
         self.cloud.terminate(instances)
+    }
+
+    fn release(
+        &self,
+        instances: &[(InstanceId, ShapeId)],
+    ) -> impl Future<Output = Result<Vec<(InstanceId, CloudError)>, CloudError>> + Send {
+        self.cloud.release(instances)
     }
 
     fn silence(

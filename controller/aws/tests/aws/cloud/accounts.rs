@@ -69,8 +69,8 @@ fn a_role_is_taken_on_once_and_its_account_stands_alone() {
         furnish(&stage).await;
         stage.writes().await;
         let (home, far) = (launch(&stage, false, 1), launch(&stage, true, 2));
-        let at_home = good(stage.cloud.launch(&home).await).instances;
-        let away = good(stage.cloud.launch(&far).await).instances;
+        let at_home = good(stage.cloud.launch(&home, &[]).await).instances;
+        let away = good(stage.cloud.launch(&far, &[]).await).instances;
         assert_eq!((at_home.len(), away.len()), (1, 2));
         stage.advance(5).await;
         let calls = stage.control("GET", "calls?action=AssumeRole", json!({})).await;
@@ -100,9 +100,9 @@ fn a_role_is_taken_on_once_and_its_account_stands_alone() {
         assert_eq!(seen, at_home.iter().collect::<Vec<_>>());
         assert_eq!(sighting.absent, [], "nobody could look there");
         assert!(sighting.troubles.iter().any(|why| why.contains("account build") && why.contains("trust policy")));
-        let refused = stage.cloud.launch(&launch(&stage, true, 1)).await;
+        let refused = stage.cloud.launch(&launch(&stage, true, 1), &[]).await;
         assert!(matches!(&refused, Err(CloudError::Rejected(why)) if why.contains("AccessDenied")), "{refused:?}");
-        assert_eq!(good(stage.cloud.launch(&launch(&stage, false, 1)).await).instances.len(), 1);
+        assert_eq!(good(stage.cloud.launch(&launch(&stage, false, 1), &[]).await).instances.len(), 1);
         let ended = good(stage.cloud.terminate(&known).await);
         let failed: Vec<_> = ended.failed.iter().map(|(instance, _)| instance.clone()).collect();
         assert_eq!(failed, away, "{ended:?}");
@@ -123,7 +123,7 @@ fn an_instance_whose_shape_is_forgotten_is_looked_for_everywhere() {
     block_on(async {
         furnish(&stage).await;
         let far = launch(&stage, true, 1);
-        let away = good(stage.cloud.launch(&far).await).instances;
+        let away = good(stage.cloud.launch(&far, &[]).await).instances;
         stage.advance(5).await;
         let lost = muster_core::ids::ShapeId::new("linux-x64-spot-lost-00000000");
         let nobody = InstanceId::new("i-00000000000000bad");

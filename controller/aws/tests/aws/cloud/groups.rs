@@ -91,14 +91,14 @@ fn base64_decoded(text: &str) -> String {
 fn on_demand_takes_types_in_order_and_attributes_by_price() {
     let stage = stage(Ground::Emulation, &Wish::default());
     block_on(async {
-        let reply = good(stage.cloud.launch(&stage.launch_of("on-demand", 1)).await);
+        let reply = good(stage.cloud.launch(&stage.launch_of("on-demand", 1), &[]).await);
         assert_eq!((reply.instances.len(), reply.error), (1, None));
         let group = stage.group().await;
         let split = group.mixed_instances_policy().unwrap().instances_distribution().unwrap();
         assert_eq!(split.on_demand_percentage_above_base_capacity(), Some(100));
         assert_eq!(split.on_demand_allocation_strategy(), Some("prioritized"));
         stage.reconfigure(&Wish { size: "vcpus = 4\nmemory_gib = 16", ..Wish::default() });
-        let reply = good(stage.cloud.launch(&stage.launch_of("on-demand", 1)).await);
+        let reply = good(stage.cloud.launch(&stage.launch_of("on-demand", 1), &[]).await);
         assert_eq!((reply.instances.len(), reply.error), (1, None));
         let groups = stage.groups().await;
         let by_attributes = groups.iter().find(|group| {
@@ -150,7 +150,7 @@ fn a_change_that_was_cut_off_is_made_again() {
     let stage = stage(Ground::Emulation, &Wish::default());
     block_on(async {
         stage.fault(json!({"kind": "error", "action": "SuspendProcesses", "code": "Throttling"})).await;
-        let refused = stage.cloud.launch(&stage.launch_of("spot", 1)).await;
+        let refused = stage.cloud.launch(&stage.launch_of("spot", 1), &[]).await;
         assert!(matches!(refused, Err(CloudError::Throttled(_))), "{refused:?}");
         assert_eq!(stage.group().await.suspended_processes().len(), 0);
         stage.heal().await;
@@ -171,7 +171,7 @@ fn a_smaller_cap_ends_nothing() {
             stage.started(90).await;
         }
         stage.reconfigure(&Wish { fleet: "max_runners = 1", ..Wish::default() });
-        let full = stage.cloud.launch(&stage.launch_of("spot", 1)).await;
+        let full = stage.cloud.launch(&stage.launch_of("spot", 1), &[]).await;
         assert!(matches!(full, Err(CloudError::Rejected(_))), "{full:?}");
         assert_eq!(stage.group().await.max_size(), Some(270));
         assert_eq!(stage.sizes().await, (270, 270));
@@ -196,7 +196,7 @@ fn what_is_not_ours_is_not_taken_over() {
         stage.scaling.create_or_update_tags().tags(tag).send().await.unwrap();
         stage.advance(3_600).await;
         stage.writes().await;
-        let refused = stage.cloud.launch(&stage.launch_of("spot", 1)).await;
+        let refused = stage.cloud.launch(&stage.launch_of("spot", 1), &[]).await;
         assert!(matches!(&refused, Err(CloudError::Rejected(why)) if why.contains("has no tag")), "{refused:?}");
         assert_eq!(stage.writes().await, Vec::<String>::new());
     });
@@ -222,7 +222,7 @@ fn an_image_behind_a_parameter_is_followed() {
             put.r#type(aws_sdk_ssm::types::ParameterType::String).send()
         };
         put("something else").await.unwrap();
-        let refused = stage.cloud.launch(&stage.launch_of("spot", 1)).await;
+        let refused = stage.cloud.launch(&stage.launch_of("spot", 1), &[]).await;
         assert!(matches!(&refused, Err(CloudError::Rejected(why)) if why.contains("no image's id")), "{refused:?}");
         put(&stage.image).await.unwrap();
         stage.started(1).await;
@@ -242,7 +242,7 @@ fn what_is_missing_is_named() {
     let mut stage = stage(Ground::Emulation, &Wish::default());
     stage.restart(muster_aws::Stack::default());
     block_on(async {
-        let refused = stage.cloud.launch(&stage.launch_of("spot", 1)).await;
+        let refused = stage.cloud.launch(&stage.launch_of("spot", 1), &[]).await;
         assert!(matches!(&refused, Err(CloudError::Rejected(why)) if why.contains("MUSTER_SUBNETS")), "{refused:?}");
     });
 }
@@ -289,7 +289,7 @@ fn a_full_account_says_so_and_gives_up_what_is_unused() {
             json!({"account": "123456789012", "region": super::stage::REGION, "MaxNumberOfAutoScalingGroups": 1});
         stage.control("POST", "limits", limits).await;
         stage.reconfigure(&Wish { size: r#"instance_types = ["r6i.large"]"#, ..Wish::default() });
-        let full = stage.cloud.launch(&stage.launch_of("spot", 1)).await;
+        let full = stage.cloud.launch(&stage.launch_of("spot", 1), &[]).await;
         assert!(matches!(&full, Err(CloudError::Rejected(why)) if why.contains("1 of 1 groups")), "{full:?}");
         assert_eq!(stage.look(&[]).await.troubles, Vec::<String>::new());
         stage.advance(5).await;

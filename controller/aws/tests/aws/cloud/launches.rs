@@ -24,7 +24,7 @@ fn what_ec2_lacks_or_forbids_is_told_by_its_kind() {
             ("Gremlins", LaunchErrorKind::Unknown),
         ] {
             stage.fault(json!({"kind": "launch", "code": code, "market": "spot"})).await;
-            let (told, words) = refused(good(stage.cloud.launch(&stage.launch_of("spot", 2)).await));
+            let (told, words) = refused(good(stage.cloud.launch(&stage.launch_of("spot", 2), &[]).await));
             assert!(told == kind && words.contains(code), "{code}: {told:?} {words}");
             stage.heal().await;
         }
@@ -39,11 +39,11 @@ fn some_of_a_launch_may_come() {
         stage.fault(json!({"kind": "launch", "instance_type": "c6i.large", "available": 2})).await;
         stage.fault(json!({"kind": "launch", "instance_type": "m6i.large", "available": 1})).await;
         let launch = stage.launch_of("spot", 5);
-        let reply = good(stage.cloud.launch(&launch).await);
+        let reply = good(stage.cloud.launch(&launch, &[]).await);
         assert_eq!(reply.instances.len(), 3);
         assert_eq!(reply.error.as_ref().map(|error| error.kind), Some(LaunchErrorKind::Capacity));
         stage.heal().await;
-        assert_eq!(good(stage.cloud.launch(&launch).await), reply, "the repeat is the same launch");
+        assert_eq!(good(stage.cloud.launch(&launch, &[]).await), reply, "the repeat is the same launch");
         stage.advance(5).await;
         assert_eq!(stage.sizes().await, (3, 3));
     });
@@ -57,9 +57,9 @@ fn an_answer_that_got_lost_is_had_by_asking_again() {
         // The SDK's one repetition is lost too.
         stage.fault(json!({"kind": "lose_reply", "action": "LaunchInstances", "count": 2})).await;
         let launch = stage.launch_of("spot", 2);
-        let lost = stage.cloud.launch(&launch).await;
+        let lost = stage.cloud.launch(&launch, &[]).await;
         assert!(matches!(lost, Err(CloudError::Unknown(_))), "{lost:?}");
-        let found = good(stage.cloud.launch(&launch).await);
+        let found = good(stage.cloud.launch(&launch, &[]).await);
         assert_eq!((found.instances.len(), found.error), (2, None));
         stage.advance(5).await;
         assert_eq!(stage.sizes().await, (3, 3));
@@ -80,7 +80,7 @@ fn errors_of_the_call_say_whether_something_may_have_happened() {
             ("IdempotentCallInProgress", 400, "unknown"),
         ] {
             stage.fault(json!({"kind": "error", "action": "LaunchInstances", "code": code, "status": status})).await;
-            let told = match stage.cloud.launch(&stage.launch_of("spot", 1)).await {
+            let told = match stage.cloud.launch(&stage.launch_of("spot", 1), &[]).await {
                 Err(CloudError::Throttled(_)) => "throttled",
                 Err(CloudError::Rejected(_)) => "rejected",
                 Err(CloudError::Unknown(_)) => "unknown",
@@ -94,11 +94,11 @@ fn errors_of_the_call_say_whether_something_may_have_happened() {
         stage
             .fault(json!({"kind": "error", "action": "DescribeSubnets", "code": "InternalError", "status": 500}))
             .await;
-        good(stage.cloud.launch(&stage.launch_of("spot", 1)).await);
+        good(stage.cloud.launch(&stage.launch_of("spot", 1), &[]).await);
         stage.fault(json!({"kind": "error", "action": "DescribeAutoScalingGroups", "code": "InternalFailure", "status": 500}))
             .await;
         stage.advance(3_600).await;
-        let told = stage.cloud.launch(&stage.launch_of("spot", 1)).await;
+        let told = stage.cloud.launch(&stage.launch_of("spot", 1), &[]).await;
         assert!(matches!(told, Err(CloudError::Throttled(_))), "{told:?}");
     });
 }
@@ -108,7 +108,7 @@ fn where_there_is_no_launch_instances_it_is_said() {
     let stage = on_emulation();
     block_on(async {
         stage.fault(json!({"kind": "error", "action": "LaunchInstances", "code": "InvalidAction"})).await;
-        let told = stage.cloud.launch(&stage.launch_of("spot", 1)).await.unwrap_err().to_string();
+        let told = stage.cloud.launch(&stage.launch_of("spot", 1), &[]).await.unwrap_err().to_string();
         assert!(told.contains("no LaunchInstances"), "{told}");
     });
 }
@@ -122,7 +122,7 @@ fn the_maximum_size_is_a_fuse() {
             stage.started(100).await;
         }
         stage.started(10).await;
-        let blown = stage.cloud.launch(&stage.launch_of("spot", 1)).await;
+        let blown = stage.cloud.launch(&stage.launch_of("spot", 1), &[]).await;
         assert!(matches!(&blown, Err(CloudError::Rejected(why)) if why.contains("max size")), "{blown:?}");
         assert_eq!(stage.sizes().await, (210, 210));
     });
@@ -133,7 +133,7 @@ fn a_new_instance_may_be_invisible_for_a_while() {
     let stage = on_emulation();
     block_on(async {
         stage.control("POST", "settings", json!({"visibility_ms": 30_000})).await;
-        let instances = good(stage.cloud.launch(&stage.launch_of("spot", 2)).await).instances;
+        let instances = good(stage.cloud.launch(&stage.launch_of("spot", 2), &[]).await).instances;
         stage.advance(5).await;
         let early = stage.look(&instances).await;
         assert_eq!((early.seen, early.absent), (vec![], instances.clone()));
@@ -167,7 +167,7 @@ fn a_burst_over_the_budget_is_throttled_and_not_sent() {
         stage.writes().await;
         let mut sent = 0;
         let throttled = loop {
-            match stage.cloud.launch(&stage.launch_of("spot", 1)).await {
+            match stage.cloud.launch(&stage.launch_of("spot", 1), &[]).await {
                 Ok(_) => sent += 1,
                 Err(error) => break error,
             }
@@ -177,6 +177,6 @@ fn a_burst_over_the_budget_is_throttled_and_not_sent() {
         assert_eq!(stage.writes().await.len(), sent);
         // Our clock stands still; a second later there is room again.
         stage.advance(1).await;
-        good(stage.cloud.launch(&stage.launch_of("spot", 1)).await);
+        good(stage.cloud.launch(&stage.launch_of("spot", 1), &[]).await);
     });
 }

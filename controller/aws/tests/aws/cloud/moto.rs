@@ -8,7 +8,7 @@ use super::stage::{AwsStage, Ground, Wish, good, live, stage};
 
 /// A group of ours with members. Moto knows no `LaunchInstances`; the group is there all the same when it is asked for.
 async fn members(stage: &AwsStage, count: i32) -> Vec<InstanceId> {
-    let unknown = stage.cloud.launch(&stage.launch_of("spot", 1)).await;
+    let unknown = stage.cloud.launch(&stage.launch_of("spot", 1), &[]).await;
     assert!(matches!(unknown, Err(CloudError::Unknown(_))), "moto answers what it does not know with 500: {unknown:?}");
     let name = stage.group().await.auto_scaling_group_name.unwrap();
     stage.scaling.set_desired_capacity().auto_scaling_group_name(name).desired_capacity(count).send().await.unwrap();

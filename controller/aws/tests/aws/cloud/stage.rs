@@ -299,7 +299,7 @@ impl AwsStage {
 
     /// Launches spot machines that are in service afterwards.
     pub(crate) async fn started(&self, count: u32) -> Vec<InstanceId> {
-        let reply = good(self.cloud.launch(&self.launch_of("spot", count)).await);
+        let reply = good(self.cloud.launch(&self.launch_of("spot", count), &[]).await);
         assert_eq!((reply.instances.len(), &reply.error), (count as usize, &None));
         self.advance(5).await;
         reply.instances
