@@ -228,7 +228,7 @@ pub struct Ended {
 /// EC2 and Auto Scaling.
 pub trait Cloud: Send + Sync {
     /// Launches. A repeat under the same id returns the same instances. `known` are the instances of its shape that the
-    /// ledger has: what is taken from standby is told from the rest by them.
+    /// ledger has: where the cloud does not say who came, newcomers are told from the rest by them.
     fn launch(
         &self,
         launch: &Launch,

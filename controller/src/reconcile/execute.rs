@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use muster_core::fact::{Fact, FactBody};
 use muster_core::ids::{InstanceId, RunnerId, ShapeId};
 use muster_core::launch::{Launch, LaunchError, LaunchErrorKind, LaunchReply};
-use muster_core::machine::{Machine, MachineEvent, MachinePhase, Origin, Report};
+use muster_core::machine::{Machine, MachineEvent, MachinePhase, Report};
 use muster_core::plan::{REMOVE_WITHIN, THAWS_AFTER};
 use muster_core::ports::{Batch, Cloud, CloudError, Ended, Github, GithubError, Store};
 use muster_core::time::Timestamp;
@@ -216,16 +216,10 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
     }
 }
 
-/// The instances of a launch's shape that the ledger has. A cold launch is answered with its own, and needs none.
+/// The instances of a launch's shape that the ledger has.
 fn known_to(world: &World, launch: &Launch) -> Vec<InstanceId> {
-    let shape = &launch.purpose.shape;
-    match launch.purpose.origin {
-        Origin::Cold => Vec::new(),
-        Origin::Standby => {
-            let machines = world.machines().filter(|machine| machine.purpose.shape == *shape);
-            machines.map(|machine| machine.instance.clone()).collect()
-        }
-    }
+    let machines = world.machines().filter(|machine| machine.purpose.shape == launch.purpose.shape);
+    machines.map(|machine| machine.instance.clone()).collect()
 }
 
 fn refused(kind: LaunchErrorKind, message: &str) -> LaunchReply {

@@ -394,11 +394,10 @@ fn a_machine_from_standby_is_let_go_on_when_it_claims() {
 }
 
 #[test]
-fn a_launch_from_standby_names_what_the_ledger_knows_of_its_shape() {
-    let mut from_standby = launch(&config(), 0, "standby", START);
-    from_standby.purpose.origin = Origin::Standby;
+fn a_launch_names_what_the_ledger_knows_of_its_shape() {
+    let open = launch(&config(), 0, "open", START);
     let (same, other) = (machine(&config(), 0, 1, START), machine(&config(), 1, 2, START));
-    let mut fleet = Fleet::with(vec![same.clone(), other], vec![from_standby]);
+    let mut fleet = Fleet::with(vec![same.clone(), other], vec![open]);
     fleet.answer(Err(CloudError::Unknown("a test".to_owned())));
     fleet.tick_at(1);
     assert_eq!(*lock(&fleet.outside.known), [same.instance]);

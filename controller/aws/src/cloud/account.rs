@@ -74,6 +74,8 @@ pub(super) struct Account {
     pub(super) excess: Mutex<Excess>,
     /// When the groups were last looked through for unused ones.
     pub(super) retired_at: Mutex<Option<Timestamp>>,
+    /// When it was last found that there is no `LaunchInstances` here.
+    pub(super) no_launches: Mutex<Option<Timestamp>>,
     /// One effect without a token at a time, for each group.
     turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
     sdk: SdkConfig,
@@ -105,6 +107,7 @@ impl Account {
             realised: Mutex::default(),
             excess: Mutex::new(Excess::from(started)),
             retired_at: Mutex::new(None),
+            no_launches: Mutex::new(None),
             turns: Mutex::default(),
             sdk: sdk.clone(),
             budgets: Budgets::new(now.clone()),

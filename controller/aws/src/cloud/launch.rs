@@ -6,6 +6,7 @@
 //! Invariant: a launch is asked for under the token made from its id, with parameters that follow from the launch alone.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use aws_sdk_autoscaling::operation::launch_instances::LaunchInstancesOutput;
 use aws_sdk_autoscaling::types::RetryStrategy;
@@ -19,6 +20,9 @@ use super::budget::Api;
 use super::errors::{Failure, meaning};
 use super::names::client_token;
 
+/// When a region without `LaunchInstances` is tried again.
+const PROBE_AGAIN: Duration = Duration::from_secs(24 * 3_600);
+
 /// Which kind a mixture of refusals is told as. What some types lack elsewhere is no fault of the configuration; a quota
 /// is told before a want of capacity, for somebody has to act.
 const PRECEDENCE: [LaunchErrorKind; 5] = [
@@ -30,10 +34,24 @@ const PRECEDENCE: [LaunchErrorKind; 5] = [
 ];
 
 impl Account {
-    /// Launches into a group that is as it should be.
-    pub(super) async fn launch_cold(&self, blueprint: &Blueprint, launch: &Launch) -> Result<LaunchReply, CloudError> {
+    /// Launches into a group that is as it should be. Where there is no `LaunchInstances`, which is found out once and
+    /// tried again after a day, desired capacity is raised as for standby, in a zone of the group's choice.
+    pub(super) async fn launch_cold(
+        &self,
+        blueprint: &Blueprint,
+        launch: &Launch,
+        known: &[InstanceId],
+    ) -> Result<LaunchReply, CloudError> {
+        if lock(&self.no_launches).is_some_and(|at| (self.now)().since(at) < PROBE_AGAIN) {
+            return self.launch_by_raise(blueprint, launch, known).await;
+        }
         match self.try_launch(blueprint, launch).await {
             Ok(reply) => Ok(reply),
+            Err(failure) if failure.is_unknown_action() => {
+                tracing::warn!("{failure}: desired capacity is raised instead, one launch of a group at a time");
+                *lock(&self.no_launches) = Some((self.now)());
+                self.launch_by_raise(blueprint, launch, known).await
+            }
             Err(failure) if failure.is_not_found() => {
                 // Somebody has deleted the group that we took for sound. Nothing was launched.
                 self.doubt(&blueprint.name);
@@ -67,11 +85,6 @@ impl Account {
 
 /// What a failed call means for the launch.
 fn answer(failure: Failure) -> Result<LaunchReply, CloudError> {
-    if failure.is_unknown_action() {
-        return Err(CloudError::Rejected(format!(
-            "{failure}; this region has no LaunchInstances, and Muster does not launch without it: use another region"
-        )));
-    }
     match failure.refusal() {
         // The service's own word that it has no room, given for the whole request.
         Some(kind @ (LaunchErrorKind::Capacity | LaunchErrorKind::Quota)) => {

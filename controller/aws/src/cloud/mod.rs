@@ -192,8 +192,8 @@ impl Cloud for AwsCloud {
         // Nothing was launched by getting ready, but an earlier request may have been: these are no answers to it.
         let (account, blueprint) = self.prepare(launch).await.map_err(Failure::on_the_way)?;
         match launch.purpose.origin {
-            Origin::Cold => account.launch_cold(&blueprint, launch).await,
-            Origin::Standby => account.launch_standby(&blueprint, launch, known).await,
+            Origin::Cold => account.launch_cold(&blueprint, launch, known).await,
+            Origin::Standby => account.launch_by_raise(&blueprint, launch, known).await,
         }
     }
 

@@ -142,8 +142,9 @@ impl Account {
         Err(Failure::ours(LaunchErrorKind::Unknown, format!("{group} has more than {PAGES_MAX} pages of stock")))
     }
 
-    /// Takes machines out of the stock. `known`: those of the shape that the ledger has.
-    pub(super) async fn launch_standby(
+    /// Raises desired capacity for a launch, which takes machines out of the stock if there is one. `known`: those of the
+    /// shape that the ledger has.
+    pub(super) async fn launch_by_raise(
         &self,
         blueprint: &Blueprint,
         launch: &Launch,
@@ -159,7 +160,7 @@ impl Account {
         match Raise::of(&group) {
             Some(raise) if raise.token == token => return self.who_came(name, &group, &raise, launch, known).await,
             Some(raise) if now.since(raise.at) < RAISE_MAX => {
-                return Err(not_now("another launch from its stock is under way".to_owned()));
+                return Err(not_now("another launch of it is under way".to_owned()));
             }
             Some(_) | None => {}
         }

@@ -103,13 +103,29 @@ fn errors_of_the_call_say_whether_something_may_have_happened() {
     });
 }
 
+/// Found out once, tried again after a day; meanwhile one launch of a group at a time.
 #[test]
-fn where_there_is_no_launch_instances_it_is_said() {
+fn without_launch_instances_desired_capacity_is_raised() {
     let stage = on_emulation();
     block_on(async {
         stage.fault(json!({"kind": "error", "action": "LaunchInstances", "code": "InvalidAction"})).await;
-        let told = stage.cloud.launch(&stage.launch_of("spot", 1), &[]).await.unwrap_err().to_string();
-        assert!(told.contains("no LaunchInstances"), "{told}");
+        let launch = stage.launch_of("spot", 2);
+        let asked = stage.cloud.launch(&launch, &[]).await;
+        assert!(matches!(asked, Err(CloudError::Unknown(_))), "{asked:?}");
+        stage.advance(5).await;
+        let came = good(stage.cloud.launch(&launch, &[]).await);
+        assert_eq!((came.instances.len(), came.error), (2, None));
+        let second = stage.launch_of("spot", 1);
+        let asked = stage.cloud.launch(&second, &came.instances).await;
+        assert!(matches!(asked, Err(CloudError::Unknown(_))), "{asked:?}");
+        stage.advance(5).await;
+        assert_eq!(good(stage.cloud.launch(&second, &came.instances).await).instances.len(), 1);
+        let probes = stage.writes().await.into_iter().filter(|action| action == "LaunchInstances").count();
+        assert_eq!(probes, 1);
+        stage.heal().await;
+        stage.advance(25 * 3_600).await;
+        assert_eq!(good(stage.cloud.launch(&stage.launch_of("spot", 1), &[]).await).instances.len(), 1);
+        assert_eq!(stage.writes().await, ["LaunchInstances"]);
     });
 }
 
