@@ -103,7 +103,9 @@ class Leaving(EmulationTest):
         described = {one["InstanceId"]: one["HealthStatus"] for one in self.described()["Instances"]}
         self.assertEqual(described, {ids[0]: "Unhealthy", ids[1]: "Healthy"})
         self.assertEqual(self.instance(ids[0])["State"]["Name"], "stopped")
+        self.ec2.terminate_instances(InstanceIds=ids[:1])
         self.advance(8000)
+        self.refused("InvalidInstanceID.NotFound", self.ec2.describe_instances, InstanceIds=ids[:1])
         self.end(True, InstanceId=ids[0])
         self.advance(5)
         self.assertEqual((self.described()["DesiredCapacity"], self.states()), (1, ["InService"]))

@@ -78,6 +78,15 @@ class Rest(EmulationTest):
         self.launch()
         self.eventually(lambda: self.states() == ["InService"], "in service")
 
+    def test_stopped_time_moves_by_what_is_asked_for(self) -> None:
+        began = self.control("GET", "clock")["now"]
+        self.eventually(lambda: time.time() - began > 0.2, "the wall clock moves on")
+        self.assertEqual(self.control("GET", "clock")["now"], began)
+        self.advance(60)
+        self.assertEqual(self.control("GET", "clock")["now"], began + 60)
+        self.control("POST", "clock", mode="running")
+        self.eventually(lambda: self.control("GET", "clock")["now"] > began + 60, "time runs on from there")
+
     def test_a_reset_empties_the_world(self) -> None:
         self.group()
         self.launch()

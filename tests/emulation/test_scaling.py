@@ -78,10 +78,10 @@ class Scaling(EmulationTest):
         self.advance(1)
         subnet = self.subnets["us-east-1c"]
         self.asg.update_auto_scaling_group(AutoScalingGroupName="cold", VPCZoneIdentifier=subnet)
-        self.desire(4)
+        self.desire(6)
         self.advance(1)
         zones = [one["AvailabilityZone"] for one in self.described()["Instances"]]
-        self.assertEqual(sorted(zones), ["us-east-1a"] * 2 + ["us-east-1c"] * 2)
+        self.assertEqual(sorted(zones), ["us-east-1a"] * 2 + ["us-east-1c"] * 4)
 
     def test_spot_failures_are_worded_as_for_spot(self) -> None:
         self.group(zones=1, MixedInstancesPolicy=self.mixed(["c6i.large"], spot=True))
