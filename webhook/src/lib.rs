@@ -12,6 +12,7 @@ pub mod bell;
 pub mod body;
 pub mod claims;
 pub mod clock;
+pub mod cloud_events;
 pub mod delivery;
 pub mod foreign;
 pub mod format;

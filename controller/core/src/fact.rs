@@ -39,6 +39,8 @@ pub struct CloudEvent {
 pub enum CloudEventKind {
     /// A spot interruption notice: two minutes are left.
     InterruptionNotice,
+    /// A spot instance is at a raised risk of interruption: its work should go elsewhere.
+    RebalanceRecommended,
     /// The instance is gone.
     Terminated,
 }
@@ -81,6 +83,7 @@ impl Fact {
             FactBody::Cloud(event) => {
                 let kind = match event.kind {
                     CloudEventKind::InterruptionNotice => "interruption",
+                    CloudEventKind::RebalanceRecommended => "rebalance",
                     CloudEventKind::Terminated => "terminated",
                 };
                 format!("cloud:{}:{kind}", event.instance)

@@ -44,6 +44,36 @@ const ERRORS: &[Case] = &[
     ("github.webhook_secrets", &[("[\"env:S\"]", "[hunter2] #!")]),
     ("github.webhook_secrets", &[("[\"env:S\"]", "[\"hunter2\\q\"] #!")]),
     ("github.webhook_secrets", &[("[\"env:S\"]", "[\"hunter2] #!")]),
+    // Accounts in AWS
+    ("aws.region", &[("[fleet]", "[aws]\nregion = \"frankfurt\" #!\n[fleet]")]),
+    ("aws.subnets[0]", &[("[fleet]", "[aws]\nsubnets = [\"sg-0123456789abcdef0\"] #!\n[fleet]")]),
+    ("aws.subnets[1]", &[("[fleet]", "[aws]\nsubnets = [\"subnet-01234567\",\n\"subnet-01234567\"] #!\n[fleet]")]),
+    ("aws.instance_profile", &[("[fleet]", "[aws]\ninstance_profile = \"runner\" #!\n[fleet]")]),
+    ("aws.images.linux-x64", &[("[fleet]", "[aws.images]\nlinux-x64 = \"ubuntu\" #!\n[fleet]")]),
+    ("aws.images.linux-x86", &[("[fleet]", "[aws.images]\nlinux-x86 = \"ami-0123456789abcdef0\" #!\n[fleet]")]),
+    ("aws.root_initialization_mibps", &[("[fleet]", "[aws]\nroot_initialization_mibps = 400 #!\n[fleet]")]),
+    (
+        "aws.account[0].role",
+        &[(
+            "[fleet]",
+            "[[aws.account]]\nname = \"b\"\nrole = \"muster\" #!\nsubnets = []\ninstance_profile = \"arn:aws:iam::123456789012:instance-profile/r\"\n[fleet]",
+        )],
+    ),
+    (
+        "aws.account[0].subnets",
+        &[(
+            "[fleet]",
+            "[[aws.account]] #!\nname = \"b\"\nrole = \"arn:aws:iam::123456789012:role/m\"\ninstance_profile = \"arn:aws:iam::123456789012:instance-profile/r\"\n[fleet]",
+        )],
+    ),
+    (
+        "aws.account[0].external_id",
+        &[(
+            "[fleet]",
+            "[[aws.account]]\nname = \"b\"\nrole = \"arn:aws:iam::123456789012:role/m\"\nexternal_id = \"a b\" #!\nsubnets = [\"subnet-01234567\"]\ninstance_profile = \"arn:aws:iam::123456789012:instance-profile/r\"\n[fleet]",
+        )],
+    ),
+    ("pool[0].account", &[("labels = [", "account = \"elsewhere\" #!\nlabels = [")]),
     // Unknown keys, wrong types
     ("flet", &[("[fleet]", "[flet] #!")]),
     ("fleet.max_runner", &[("max_runners = 10", "max_runner = 10 #!")]),

@@ -291,7 +291,10 @@ proptest! {
                 step.action,
                 Action::Launch(_) | Action::Drain { .. } | Action::Terminate { .. }
             );
-            let added: Vec<String> = again.steps.iter().filter(adds).map(|step| step.action.to_string()).collect();
+            // A stall is looked into only once there is no surplus left; until then the plan wakes for it.
+            let looked_into = |step: &&Step| matches!(step.reason, Reason::Stalled { .. }) && plan.wake_at.is_some();
+            let added = again.steps.iter().filter(adds).filter(|step| !looked_into(step));
+            let added: Vec<String> = added.map(|step| step.action.to_string()).collect();
             prop_assert!(added.is_empty(), "{added:?} after\n{plan}");
         }
     }

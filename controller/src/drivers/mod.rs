@@ -1,15 +1,18 @@
 //! Drivers: what owns time and tasks.
 //!
-//! `service` runs the door, the scaler and the registrar as tasks of one process, on whatever clock it is given; `serve`
+//! `ticker` is one tick with all that belongs to it. `service` runs the door, the scaler and the registrar as tasks of one process, on whatever clock it is given; `serve`
 //! and `demo` use it. `simulate` runs the same parts in virtual time without a task.
 
 mod agent;
 pub mod catalog;
 pub mod demo;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 pub mod pump;
 pub mod serve;
 pub mod service;
 pub mod simulate;
+pub mod ticker;
 pub mod witness;
 
 use rand::TryRng;

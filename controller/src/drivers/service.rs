@@ -3,7 +3,7 @@
 //! Invariant: a task that fails logs it once and goes on at its next turn; only the store's end or a shutdown ends it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -25,9 +25,10 @@ use muster_webhook::{Door, DoorParts};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower_http::timeout::RequestBodyTimeoutLayer;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, warn};
 
-use crate::reconcile::{Probe, Reconciler, TickReport};
+use super::ticker::{PAUSE_AFTER_FAILURE, Ticker};
+use crate::reconcile::{Probe, TickReport};
 use crate::registrar::{Minting, Registrar};
 use crate::telemetry::Telemetry;
 
@@ -35,8 +36,6 @@ use crate::telemetry::Telemetry;
 pub const TICK_GAP: Duration = Duration::from_secs(1);
 /// Without a bell or a deadline a tick comes after this long: a lost bell costs no more.
 pub const TICK_AT_LEAST: Duration = Duration::from_secs(60);
-/// After a failure the scaler and the registrar pause for this long.
-pub const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(2);
 /// A request's head must be here within this long, on the wall; idle connections are closed after it.
 pub const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// A body of which nothing came for this long, on the wall, is given up. GitHub ends a delivery after 10 s.
@@ -140,49 +139,31 @@ where
     pub async fn scaler(
         self,
         policy: Policy,
-        mut telemetry: Option<Telemetry>,
+        telemetry: Option<Telemetry>,
         mut audience: impl Audience,
         mut probe: impl Probe,
         stop: watch::Receiver<bool>,
     ) {
-        let mut config = self.config.snapshot();
-        let mut reconciler = Reconciler::new(
+        let mut ticker = Ticker::new(
             self.store.clone(),
             self.cloud.clone(),
             self.github.clone(),
             self.clock.clone(),
-            config.clone(),
+            self.config.clone(),
             policy,
+            telemetry,
+            self.pulse.clone(),
         );
         while !*stop.borrow() {
-            let latest = self.config.snapshot();
-            if !Arc::ptr_eq(&latest, &config) {
-                info!(target: "muster::scaler", "a new configuration is in force");
-                reconciler.set_config(latest.clone());
-                config = latest;
+            let ticked = ticker.tick(&mut probe, &mut audience).await;
+            for instance in &ticked.orders {
+                self.wakers.ring(instance);
             }
-            let began = Instant::now();
-            let wake_at = match reconciler.tick(&mut probe).await {
-                Ok(report) => {
-                    let took = began.elapsed();
-                    self.pulse.good(self.clock.now());
-                    self.after_tick(&report);
-                    if let Some(world) = reconciler.world() {
-                        if let Some(telemetry) = &mut telemetry
-                            && let Err(error) = telemetry.tick(&report, world, &config, took)
-                        {
-                            warn!(target: "muster::scaler", %error, "metrics");
-                        }
-                        audience.ticked(&report, world);
-                    }
-                    report.wake_at
-                }
-                Err(error) => {
-                    error!(target: "muster::scaler", %error, "the tick failed; the next one starts from the ledger");
-                    self.pulse.failed(error.to_string());
-                    Some(self.clock.now() + PAUSE_AFTER_FAILURE)
-                }
-            };
+            if ticked.claims {
+                // Machines that a launch has just made known may have claimed already.
+                self.claims_bell.ring();
+            }
+            let wake_at = ticked.wake_at;
             let now = self.clock.now();
             let nap = wake_at.map_or(TICK_AT_LEAST, |at| at.since(now)).min(TICK_AT_LEAST);
             tokio::select! {
@@ -195,34 +176,7 @@ where
                 self.clock.sleep(gap).await;
             }
         }
-        if let Some(telemetry) = &mut telemetry
-            && let Err(error) = telemetry.flush(self.clock.now())
-        {
-            warn!(target: "muster::scaler", %error, "metrics");
-        }
-    }
-
-    fn after_tick(&self, report: &TickReport) {
-        for instance in &report.orders {
-            self.wakers.ring(instance);
-        }
-        for step in &report.steps {
-            info!(target: "muster::plan", action = %step.action, reason = %step.reason, kind = step.reason.kind());
-        }
-        for (class, count, wait) in &report.waits {
-            info!(target: "muster::plan", %class, count, kind = wait.kind(), "waits: {wait}");
-        }
-        for violation in &report.violations {
-            error!(target: "muster::plan", %violation, "struck out of the plan: this is a bug in Muster");
-        }
-        for (launch, refusal) in &report.refused {
-            warn!(target: "muster::plan", launch = %launch.id, class = %launch.purpose.class, %refusal, "launch refused");
-        }
-        for trouble in &report.troubles {
-            warn!(target: "muster::scaler", "{trouble}");
-        }
-        // Machines that a launch has just made known may have claimed already.
-        self.claims_bell.ring();
+        ticker.flush();
     }
 
     /// Mints until `stop`.

@@ -1,5 +1,7 @@
 //! Effects: what a committed intent asks of the cloud and of GitHub, and the record of how it went.
 
+use std::collections::BTreeMap;
+
 use futures_util::future::join_all;
 use muster_core::fact::{Fact, FactBody};
 use muster_core::ids::{InstanceId, RunnerId, ShapeId};
@@ -79,9 +81,11 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
     }
 
     async fn launch(&mut self, world: &mut World, launches: Vec<Launch>, report: &mut TickReport, batch: &mut Batch) {
-        let known: Vec<Vec<InstanceId>> = launches.iter().map(|launch| known_to(world, launch)).collect();
-        let calls = launches.iter().zip(&known);
-        let calls = calls.map(|(launch, known)| from_cloud(&self.clock, self.cloud.launch(launch, known)));
+        let known = known_of(world, &launches);
+        let calls = launches.iter().map(|launch| {
+            let known = known.get(&launch.purpose.shape).map(Vec::as_slice).unwrap_or_default();
+            from_cloud(&self.clock, self.cloud.launch(launch, known))
+        });
         let replies = join_all(calls).await;
         let answered_at = self.clock.now();
         for (launch, reply) in launches.into_iter().zip(replies) {
@@ -216,10 +220,16 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
     }
 }
 
-/// The instances of a launch's shape that the ledger has.
-fn known_to(world: &World, launch: &Launch) -> Vec<InstanceId> {
-    let machines = world.machines().filter(|machine| machine.purpose.shape == launch.purpose.shape);
-    machines.map(|machine| machine.instance.clone()).collect()
+/// The instances that the ledger has, of the shapes that are launched.
+fn known_of(world: &World, launches: &[Launch]) -> BTreeMap<ShapeId, Vec<InstanceId>> {
+    let mut known: BTreeMap<ShapeId, Vec<InstanceId>> =
+        launches.iter().map(|launch| (launch.purpose.shape.clone(), Vec::new())).collect();
+    for machine in world.machines() {
+        if let Some(instances) = known.get_mut(&machine.purpose.shape) {
+            instances.push(machine.instance.clone());
+        }
+    }
+    known
 }
 
 fn refused(kind: LaunchErrorKind, message: &str) -> LaunchReply {

@@ -121,6 +121,19 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         self.world.as_ref()
     }
 
+    /// Forgets what the last tick knew if the ledger has moved on since: the next tick starts from the ledger.
+    ///
+    /// # Errors
+    /// That of the ledger.
+    pub async fn trust_only_if_latest(&mut self) -> Result<(), StoreError> {
+        if let Some(world) = &self.world
+            && self.store.generation().await? != world.generation()
+        {
+            self.world = None;
+        }
+        Ok(())
+    }
+
     /// One tick.
     ///
     /// # Errors

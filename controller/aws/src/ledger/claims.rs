@@ -114,7 +114,8 @@ impl DynamoLedger {
     /// Claims without a registration, oldest first.
     pub(super) async fn read_unminted(&self) -> Result<Vec<ClaimRow>, StoreError> {
         let rows = self.query("reading claims that wait", CLAIMS, Which::Live, None).await?;
-        let mut claims = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        // One that does not read must not keep the others from their configurations.
+        let mut claims: Vec<_> = rows.iter().filter_map(|row| read(row).ok()).collect();
         claims.sort_by(|a, b| (a.claimed_at, &a.instance).cmp(&(b.claimed_at, &b.instance)));
         Ok(claims)
     }

@@ -8,6 +8,7 @@ use muster_core::ids::JobKey;
 use muster_core::job::JobRecord;
 use muster_core::launch::Hold;
 use muster_core::ports::{Snapshot, Store, StoreError};
+use serde::de::DeserializeOwned;
 
 use super::DynamoLedger;
 use super::keys::{self, HOLDS, LAUNCHES, LIVE, MACHINES};
@@ -49,6 +50,18 @@ impl Which {
             Which::Beginning(sort) | Which::After(sort) => Some(text(sort)),
         }
     }
+}
+
+/// The records of rows. One that does not read must not hide the others: it is named in `unreadable`.
+fn readable<T: DeserializeOwned>(rows: &[Row], unreadable: &mut Vec<String>) -> Vec<T> {
+    let read = rows.iter().filter_map(|row| match get_record(row) {
+        Ok(record) => Some(record),
+        Err(error) => {
+            unreadable.push(error.to_string());
+            None
+        }
+    });
+    read.collect()
 }
 
 impl DynamoLedger {
@@ -111,30 +124,21 @@ impl DynamoLedger {
         let (ledger, generation) = self.meta().await?;
         let switch = self.switch().await?;
         let (live, what) = (|_: &str| Which::Live, "loading the jobs");
+        let mut unreadable = Vec::new();
         let jobs = self.query_all(what, keys::job_partitions(), live, None).await?;
-        let mut jobs = jobs.iter().map(get_record).collect::<Result<Vec<JobRecord>, _>>()?;
+        let mut jobs: Vec<JobRecord> = readable(&jobs, &mut unreadable);
         jobs.sort_by_key(|job| job.key);
         let machines = self.query("loading the machines", MACHINES, Which::All, None).await?;
         let launches = self.query("loading the launches", LAUNCHES, Which::All, None).await?;
         let holds = self.query("loading the holds", HOLDS, Which::All, None).await?;
-        let mut holds = holds.iter().map(get_record).collect::<Result<Vec<Hold>, _>>()?;
+        let mut holds: Vec<Hold> = readable(&holds, &mut unreadable);
         holds.sort_by(|a, b| a.offering.cmp(&b.offering));
-        // What a snapshot may come to tell besides is not kept here.
-        #[allow(clippy::needless_update)]
-        let snapshot = Snapshot {
-            ledger,
-            generation,
-            switch,
-            jobs,
-            machines: machines.iter().map(get_record).collect::<Result<_, _>>()?,
-            launches: launches.iter().map(get_record).collect::<Result<_, _>>()?,
-            holds,
-            ..Snapshot::default()
-        };
-        Ok(snapshot)
+        let machines = readable(&machines, &mut unreadable);
+        let launches = readable(&launches, &mut unreadable);
+        Ok(Snapshot { ledger, generation, switch, jobs, machines, launches, holds, unreadable })
     }
 
-    /// Records of these jobs, in the order in which they are asked for.
+    /// Records of these jobs, in the order in which they are asked for; those that do not read are left out.
     pub(super) async fn read_jobs(&self, keys: &[JobKey]) -> Result<Vec<JobRecord>, StoreError> {
         let mut unique = keys.to_vec();
         unique.sort_unstable();
@@ -142,8 +146,9 @@ impl DynamoLedger {
         let mut found = BTreeMap::new();
         for chunk in unique.chunks(KEYS_MAX) {
             for row in self.batch_get(chunk).await? {
-                let record: JobRecord = get_record(&row)?;
-                found.insert(record.key, record);
+                if let Ok(record) = get_record::<JobRecord>(&row) {
+                    found.insert(record.key, record);
+                }
             }
         }
         Ok(keys.iter().filter_map(|key| found.get(key).cloned()).collect())

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::join_all;
 use muster_core::claim::Order;
 use muster_core::ids::Generation;
@@ -231,4 +232,30 @@ fn what_is_done_once_is_done_once() {
         let winner = &mints[attached.iter().position(|attached| *attached).unwrap()];
         assert_eq!(good(stores[0].claim(&instance(1)).await).as_ref(), Some(winner));
     });
+}
+
+/// Another version wrote it, or somebody by hand.
+#[test]
+fn a_row_that_does_not_read_is_named_and_hides_no_other() {
+    for emulator in BOTH {
+        let fresh = fresh(emulator);
+        let store = &fresh.store;
+        block_on(async {
+            let batch = Batch { machines: vec![machine(1), machine(2)], ..Batch::default() };
+            let generation = good(store.commit(&batch, Generation(0)).await);
+            let scan = fresh.client.scan().table_name(&fresh.table).consistent_read(true).send().await.unwrap();
+            let about = |row: &std::collections::HashMap<String, AttributeValue>| {
+                let is = |value: &AttributeValue| value.as_s().is_ok_and(|text| text.contains(instance(1).as_str()));
+                row.values().any(is)
+            };
+            let mut row = scan.items().iter().find(|row| about(row)).unwrap().clone();
+            row.insert("record".to_owned(), AttributeValue::S("{\"of\":\"tomorrow\"}".to_owned()));
+            fresh.client.put_item().table_name(&fresh.table).set_item(Some(row)).send().await.unwrap();
+            let snapshot = good(store.load().await);
+            let left: Vec<_> = snapshot.machines.iter().map(|machine| machine.instance.clone()).collect();
+            assert_eq!((left, snapshot.generation), (vec![instance(2)], generation));
+            assert_eq!(snapshot.unreadable.len(), 1);
+            assert!(snapshot.unreadable[0].contains(instance(1).as_str()), "{:?}", snapshot.unreadable);
+        });
+    }
 }

@@ -118,6 +118,9 @@ pub struct Machine {
     /// When the cloud first warned that it will take the machine.
     #[serde(default)]
     pub interrupted_at: Option<Timestamp>,
+    /// When the cloud first recommended to leave the machine.
+    #[serde(default)]
+    pub rebalance_at: Option<Timestamp>,
     /// When and why the agent gave up.
     #[serde(default)]
     pub failed: Option<(Timestamp, Arc<str>)>,
@@ -196,6 +199,7 @@ impl Machine {
             session: 0,
             told: Session::default(),
             interrupted_at: None,
+            rebalance_at: None,
             failed: None,
             job: None,
             may_register: launch.may_register,

@@ -166,13 +166,14 @@ pub(super) fn overdue(plan: &mut Plan, world: &World, config: &FleetConfig, now:
     }
 }
 
-/// A machine that the cloud will take and that has no job: one that listens is drained, the others can end.
+/// A machine that the cloud will take, or recommends to leave, and that has no job: one that listens is drained, the others can end.
 fn doomed(plan: &mut Plan, machine: &Machine, now: Timestamp) {
     let instance = machine.instance.clone();
+    let reason = if machine.interrupted_at.is_some() { Reason::Interrupted } else { Reason::Rebalance };
     if machine.told.listening_at.is_some() {
-        plan.act(Action::Drain { instance, number: machine.next_drain_order() }, Reason::Interrupted);
+        plan.act(Action::Drain { instance, number: machine.next_drain_order() }, reason);
     } else {
-        write_off(plan, machine, Reason::Interrupted, now);
+        write_off(plan, machine, reason, now);
     }
 }
 

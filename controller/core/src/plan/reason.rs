@@ -71,6 +71,8 @@ pub enum Reason {
     OverCap,
     /// The cloud will take the machine.
     Interrupted,
+    /// The cloud recommends to leave it: it may soon be taken.
+    Rebalance,
     /// Frozen, as asked.
     Frozen,
     /// GitHub has removed the registration.
@@ -109,6 +111,7 @@ impl Reason {
             Reason::MakesRoom { .. } => "makes_room",
             Reason::OverCap => "over_cap",
             Reason::Interrupted => "interrupted",
+            Reason::Rebalance => "rebalance",
             Reason::Frozen => "frozen",
             Reason::RegistrationGone => "registration_gone",
             Reason::GithubSaysBusy => "github_says_busy",
@@ -144,6 +147,7 @@ impl fmt::Display for Reason {
             Reason::MakesRoom { waiting } => write!(f, "makes room: jobs of {waiting} wait at a cap"),
             Reason::OverCap => f.write_str("the fleet or its pool is above a cap"),
             Reason::Interrupted => f.write_str("the cloud will take it"),
+            Reason::Rebalance => f.write_str("the cloud may soon take it"),
             Reason::Frozen => f.write_str("frozen as asked, no sign of a job"),
             Reason::RegistrationGone => f.write_str("its registration is gone, no job can reach it"),
             Reason::GithubSaysBusy => f.write_str("GitHub says that it has a job"),

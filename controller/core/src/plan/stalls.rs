@@ -23,6 +23,8 @@ pub const STALLED_AFTER: Duration = Duration::from_secs(90);
 /// So long an unservable job is no demand; then it has one more round. An outage of GitHub's job assignment looks just like
 /// a job that cannot be served.
 pub const UNSERVABLE_FOR: Duration = Duration::from_secs(1800);
+/// While there is surplus beside a stalled job, it is looked for again after this long.
+const SURPLUS_GONE_AFTER: Duration = Duration::from_secs(5);
 /// Jobs of one class that are looked into at a time.
 pub const STALLS_AT_ONCE: usize = 5;
 
@@ -37,10 +39,7 @@ pub(super) fn note(plan: &mut Plan, world: &World, wants: &[Wants], now: Timesta
         plan.act(Action::Stall { job, round: STALL_ROUNDS_MAX - 1 }, Reason::TriedAgain);
     }
     for want in wants {
-        // With machines to spare the surplus goes first: that replaces idle runners as well.
-        let Some(state) = world.class(&want.class.id).filter(|_| want.supply <= want.need() + want.target) else {
-            continue;
-        };
+        let Some(state) = world.class(&want.class.id) else { continue };
         let (Some((idle_since, _)), Some(((queued_at, _), _))) = (state.idle.first(), state.queued.first_key_value())
         else {
             continue;
@@ -48,6 +47,11 @@ pub(super) fn note(plan: &mut Plan, world: &World, wants: &[Wants], now: Timesta
         let soonest = (*idle_since).max(*queued_at);
         if now.since(soonest) <= STALLED_AFTER {
             plan.wake_after(soonest, STALLED_AFTER);
+            continue;
+        }
+        if want.supply > want.need() + want.target {
+            // With machines to spare the surplus goes first: that replaces idle runners as well.
+            plan.wake_after(now, SURPLUS_GONE_AFTER);
             continue;
         }
         let mut idle = state.idle.iter().filter(|(since, _)| now.since(*since) > STALLED_AFTER);

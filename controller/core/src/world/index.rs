@@ -239,7 +239,7 @@ enum Place {
     Frozen,
     Busy,
     Between,
-    /// Not busy, and the cloud will take it.
+    /// Not busy, and the cloud will take it or recommends to leave it.
     Doomed,
     Ended,
     Ending,
@@ -261,6 +261,9 @@ impl Place {
             MachinePhase::Ending(at) => return (Place::Ending, at),
             MachinePhase::Gone(at) => return (Place::Gone, at),
         };
-        if machine.interrupted_at.is_some() { (Place::Doomed, at) } else { (place, at) }
+        // What is on its way to a job may still get there; only what waits for one is better replaced in time.
+        let waits = matches!(place, Place::Idle | Place::Ready);
+        let doomed = machine.interrupted_at.is_some() || (waits && machine.rebalance_at.is_some());
+        if doomed { (Place::Doomed, at) } else { (place, at) }
     }
 }

@@ -53,6 +53,7 @@ impl World {
                 self.tell_machine(&event.instance, merged, |machine| {
                     let known = match event.kind {
                         CloudEventKind::InterruptionNotice => &mut machine.interrupted_at,
+                        CloudEventKind::RebalanceRecommended => &mut machine.rebalance_at,
                         CloudEventKind::Terminated => &mut machine.gone_at,
                     };
                     *known = Some(known.map_or(event.at, |known| known.min(event.at)));

@@ -4,7 +4,8 @@
 //! who waited for the last one. Each piece of work stands in a savepoint of its own, so that one that fails takes nothing
 //! along.
 //!
-//! Invariant: nobody is answered before the transaction that holds his write is committed.
+//! Invariant: nobody is answered before the transaction that holds his write is committed, and the file is found where it
+//! was opened.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -15,7 +16,7 @@ use muster_core::ports::StoreError;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use super::lock::WriterLock;
+use super::place::Place;
 use super::trouble::Outcome;
 
 /// How many calls may wait for a thread. Beyond it the caller is refused at once: the door answers 503, and GitHub's
@@ -31,33 +32,34 @@ const _: () = assert!(GROUP_MAX <= WAITING_MAX);
 pub(super) struct Engine {
     path: PathBuf,
     mode: Mode,
-    /// Released last: after the connections are closed.
-    _lock: Option<WriterLock>,
+}
+
+/// A connection; and for a writer, where its file must stand.
+#[derive(Debug)]
+pub(super) struct Held {
+    // In this order: the lock is released after the connection is closed.
+    pub(super) conn: Connection,
+    pub(super) place: Option<Place>,
 }
 
 #[derive(Debug)]
 enum Mode {
-    Direct(Mutex<Connection>),
+    Direct(Mutex<Held>),
     // In this order: the writer's connection is closed last and tidies up.
     Threads { reader: Worker, writer: Worker },
 }
 
 impl Engine {
     /// Work is done inline; a lock makes it one at a time.
-    pub(super) fn direct(path: &Path, conn: Connection, lock: Option<WriterLock>) -> Engine {
-        Engine { path: path.to_owned(), mode: Mode::Direct(Mutex::new(conn)), _lock: lock }
+    pub(super) fn direct(path: &Path, held: Held) -> Engine {
+        Engine { path: path.to_owned(), mode: Mode::Direct(Mutex::new(held)) }
     }
 
     /// Work is done by two threads.
-    pub(super) fn threads(
-        path: &Path,
-        reader: Connection,
-        writer: Connection,
-        lock: WriterLock,
-    ) -> std::io::Result<Engine> {
+    pub(super) fn threads(path: &Path, reader: Held, writer: Held) -> std::io::Result<Engine> {
         let reader = Worker::start("muster-ledger-r", path, reader, read_loop)?;
         let writer = Worker::start("muster-ledger-w", path, writer, write_loop)?;
-        Ok(Engine { path: path.to_owned(), mode: Mode::Threads { reader, writer }, _lock: Some(lock) })
+        Ok(Engine { path: path.to_owned(), mode: Mode::Threads { reader, writer } })
     }
 
     /// Does work that only reads, on one consistent view.
@@ -67,7 +69,7 @@ impl Engine {
         F: FnOnce(&Connection) -> Outcome<T> + Send + 'static,
     {
         match &self.mode {
-            Mode::Direct(conn) => self.inline(conn, TransactionBehavior::Deferred, work),
+            Mode::Direct(held) => self.inline(held, TransactionBehavior::Deferred, work),
             Mode::Threads { reader, .. } => reader.call(work).await,
         }
     }
@@ -80,31 +82,36 @@ impl Engine {
         F: FnOnce(&Connection) -> Outcome<T> + Send + 'static,
     {
         match &self.mode {
-            Mode::Direct(conn) => self.inline(conn, TransactionBehavior::Immediate, work),
+            Mode::Direct(held) => self.inline(held, TransactionBehavior::Immediate, work),
             Mode::Threads { writer, .. } => writer.call(work).await,
         }
     }
 
     fn inline<T>(
         &self,
-        conn: &Mutex<Connection>,
+        held: &Mutex<Held>,
         behavior: TransactionBehavior,
         work: impl FnOnce(&Connection) -> Outcome<T>,
     ) -> Result<T, StoreError> {
         // A panic in the middle of work has rolled its transaction back.
-        let mut conn = conn.lock().unwrap_or_else(PoisonError::into_inner);
-        transact(&mut conn, behavior, work).map_err(|failure| failure.told(&self.path))
+        let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+        transact(&mut held, behavior, work).map_err(|failure| failure.told(&self.path))
     }
 }
 
 fn transact<T>(
-    conn: &mut Connection,
+    held: &mut Held,
     behavior: TransactionBehavior,
     work: impl FnOnce(&Connection) -> Outcome<T>,
 ) -> Outcome<T> {
-    let transaction = conn.transaction_with_behavior(behavior)?;
+    let writes = matches!(behavior, TransactionBehavior::Immediate);
+    let place = if writes { &mut held.place } else { &mut None };
+    // Before, so that nothing is written in vain; and after, so that what is answered is in the file of this name.
+    place.as_mut().map_or(Ok(()), Place::check)?;
+    let transaction = held.conn.transaction_with_behavior(behavior)?;
     let done = work(&transaction)?;
     transaction.commit()?;
+    place.as_mut().map_or(Ok(()), Place::check)?;
     Ok(done)
 }
 
@@ -155,13 +162,13 @@ struct Worker {
     thread: Option<JoinHandle<()>>,
 }
 
-type Loop = fn(&Receiver<Box<dyn Request>>, &mut Connection, &Path);
+type Loop = fn(&Receiver<Box<dyn Request>>, &mut Held, &Path);
 
 impl Worker {
-    fn start(name: &str, path: &Path, mut conn: Connection, run: Loop) -> std::io::Result<Worker> {
+    fn start(name: &str, path: &Path, mut held: Held, run: Loop) -> std::io::Result<Worker> {
         let (calls, waiting) = sync_channel(WAITING_MAX);
         let path = path.to_owned();
-        let thread = Builder::new().name(name.to_owned()).spawn(move || run(&waiting, &mut conn, &path))?;
+        let thread = Builder::new().name(name.to_owned()).spawn(move || run(&waiting, &mut held, &path))?;
         Ok(Worker { calls: Some(calls), thread: Some(thread) })
     }
 
@@ -194,19 +201,21 @@ impl Drop for Worker {
     }
 }
 
-fn read_loop(waiting: &Receiver<Box<dyn Request>>, conn: &mut Connection, path: &Path) {
+fn read_loop(waiting: &Receiver<Box<dyn Request>>, held: &mut Held, path: &Path) {
     while let Ok(mut request) = waiting.recv() {
-        let read = transact(conn, TransactionBehavior::Deferred, |conn| request.run(conn));
+        let read = transact(held, TransactionBehavior::Deferred, |conn| request.run(conn));
         let spoilt = read.err().map(|failure| failure.told(path).to_string());
         request.answer(path, spoilt.as_deref());
     }
 }
 
-fn write_loop(waiting: &Receiver<Box<dyn Request>>, conn: &mut Connection, path: &Path) {
+fn write_loop(waiting: &Receiver<Box<dyn Request>>, held: &mut Held, path: &Path) {
     let mut group: Vec<Box<dyn Request>> = Vec::new();
     while let Ok(first) = waiting.recv() {
         group.push(first);
-        let written = transact(conn, TransactionBehavior::Immediate, |conn| {
+        let mut begun = false;
+        let written = transact(held, TransactionBehavior::Immediate, |conn| {
+            begun = true;
             let mut next = 0;
             while let Some(request) = group.get_mut(next) {
                 apart(conn, request.as_mut())?;
@@ -217,6 +226,10 @@ fn write_loop(waiting: &Receiver<Box<dyn Request>>, conn: &mut Connection, path:
             }
             Ok(())
         });
+        if !begun {
+            // The file is not to be had, and it took long to find out: nobody waits for that in turn.
+            group.extend(waiting.try_iter().take(WAITING_MAX));
+        }
         let spoilt = written.err().map(|failure| failure.told(path).to_string());
         for request in group.drain(..) {
             request.answer(path, spoilt.as_deref());

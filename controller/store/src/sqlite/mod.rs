@@ -13,6 +13,7 @@ mod facts;
 mod lock;
 mod meta;
 mod open;
+mod place;
 mod prune;
 mod rows;
 mod schema;

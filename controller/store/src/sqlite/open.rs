@@ -6,9 +6,10 @@ use std::time::Duration;
 use muster_core::ports::Switch;
 use rusqlite::{Connection, OpenFlags};
 
-use super::engine::Engine;
+use super::engine::{Engine, Held};
 use super::lock::WriterLock;
 use super::meta;
+use super::place::{Place, has_one_name};
 use super::schema::{Identity, SCHEMA_VERSION, identify, prepare};
 use super::trouble::{Failure, OpenError};
 
@@ -63,8 +64,9 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
     Ok(conn)
 }
 
-fn writer(path: &Path, options: &SqliteOptions) -> Result<(Connection, WriterLock), OpenError> {
+fn writer(path: &Path, options: &SqliteOptions) -> Result<Held, OpenError> {
     let failed = |error: rusqlite::Error| OpenError::of(&error, path);
+    has_one_name(path)?;
     let mut conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     // Before anything is written, also beside it: the file may be someone else's.
     identify(&conn, path)?;
@@ -88,22 +90,23 @@ fn writer(path: &Path, options: &SqliteOptions) -> Result<(Connection, WriterLoc
     }
     conn.pragma_update_and_check(None, "journal_size_limit", LOG_KEPT_BYTES, |_| Ok(())).map_err(failed)?;
     prepare(&mut conn, path, options.ledger.as_deref())?;
-    Ok((conn, lock))
+    let place = Some(Place::of(path, lock)?);
+    Ok(Held { conn, place })
 }
 
 /// For `muster serve`: a writer and a reader, each on a thread.
 pub(super) fn threads(path: &Path, options: &SqliteOptions) -> Result<Engine, OpenError> {
     let path = resolve(path)?;
-    let (writer, lock) = writer(&path, options)?;
-    let reader = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    Engine::threads(&path, reader, writer, lock).map_err(|error| OpenError::of_io(&error, &path))
+    let writer = writer(&path, options)?;
+    let reader = Held { conn: connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?, place: None };
+    Engine::threads(&path, reader, writer).map_err(|error| OpenError::of_io(&error, &path))
 }
 
 /// For the simulator: one connection, used inline.
 pub(super) fn direct(path: &Path, options: &SqliteOptions) -> Result<Engine, OpenError> {
     let path = resolve(path)?;
-    let (conn, lock) = writer(&path, options)?;
-    Ok(Engine::direct(&path, conn, Some(lock)))
+    let held = writer(&path, options)?;
+    Ok(Engine::direct(&path, held))
 }
 
 /// For looking, also while another process writes.
@@ -115,7 +118,7 @@ pub(super) fn read_only(path: &Path) -> Result<Engine, OpenError> {
     let conn = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     match identify(&conn, &path)? {
         Identity::Empty => Err(OpenError::Missing(path)),
-        Identity::Ledger(SCHEMA_VERSION) => Ok(Engine::direct(&path, conn, None)),
+        Identity::Ledger(SCHEMA_VERSION) => Ok(Engine::direct(&path, Held { conn, place: None })),
         Identity::Ledger(found) => Err(OpenError::Older { path, found, known: SCHEMA_VERSION }),
     }
 }
@@ -126,6 +129,7 @@ pub(super) fn flip_switch(path: &Path, switch: Switch) -> Result<Switch, OpenErr
     if !path.exists() {
         return Err(OpenError::Missing(path));
     }
+    has_one_name(&path)?;
     let conn = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     match identify(&conn, &path)? {
         Identity::Empty => return Err(OpenError::Missing(path)),

@@ -1,7 +1,9 @@
 //! What happens inside when the disk is full, another program holds the file, or a call goes wrong.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::channel;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -10,6 +12,7 @@ use muster_core::time::Timestamp;
 use rusqlite::{Connection, ErrorCode, ffi};
 use tempfile::TempDir;
 
+use super::engine::{Engine, Held};
 use super::trouble::{Failure, OpenError};
 use super::{Durability, SqliteOptions, SqliteStore};
 use crate::upkeep::Upkeep;
@@ -81,6 +84,45 @@ fn another_program_that_holds_the_file_is_named_as_the_cause() {
             assert_eq!(put(&store, "a").await.unwrap(), Put::New);
         });
     }
+}
+
+static ASKED: AtomicUsize = AtomicUsize::new(0);
+static GATE: Mutex<Option<Receiver<()>>> = Mutex::new(None);
+
+/// SQLite asks whether to wait for the other program: it is counted, held until the gate opens, and answered with no.
+fn asked(_: i32) -> bool {
+    ASKED.fetch_add(1, Ordering::SeqCst);
+    if let Some(gate) = GATE.lock().unwrap().take() {
+        let _ = gate.recv();
+    }
+    false
+}
+
+#[test]
+fn all_who_wait_for_a_locked_file_are_told_together() {
+    let (_directory, path, store) = fresh(SqliteStore::open);
+    drop(store);
+    let held = || Held { conn: Connection::open(&path).unwrap(), place: None };
+    let mut writer = held();
+    writer.conn.busy_handler(Some(asked)).unwrap();
+    let engine = Engine::threads(&path, held(), writer).unwrap();
+    let put = |key: &'static str| {
+        engine.write(move |conn| Ok(conn.execute("INSERT INTO once (key, until) VALUES (?1, 0)", [key])?))
+    };
+    let (open, gate) = channel();
+    *GATE.lock().unwrap() = Some(gate);
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut calls: Vec<_> = ["a", "b", "c"].into_iter().map(|key| Box::pin(put(key))).collect();
+    assert!(calls.iter_mut().all(|call| call.as_mut().now_or_never().is_none()));
+    drop(open);
+    for call in calls {
+        let text = unavailable(wait(call));
+        assert!(text.contains("locked by another program"), "{text}");
+    }
+    assert_eq!(ASKED.load(Ordering::SeqCst), 1, "the file was waited for once");
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(wait(put("a")).unwrap(), 1);
 }
 
 /// Holds the writer's thread until the sender is used or dropped, so that calls gather behind it.
@@ -220,6 +262,10 @@ fn every_error_names_the_file_and_a_remedy() {
         let text = OpenError::of(&error, path).to_string();
         assert!(text.contains("/ledgers/muster.db") && text.contains(remedy), "{text}");
     }
+    // SQLite does not say why a file beside the ledger could not be made: the disk is asked.
+    let error = rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_SHMSIZE), None);
+    assert!(matches!(OpenError::meant(&error, path, |_| true), OpenError::DiskFull(_)));
+    assert!(matches!(OpenError::meant(&error, path, |_| false), OpenError::Failed { .. }));
     for (kind, remedy) in [
         (std::io::ErrorKind::PermissionDenied, "writable"),
         (std::io::ErrorKind::ReadOnlyFilesystem, "writable"),

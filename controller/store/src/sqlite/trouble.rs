@@ -57,6 +57,12 @@ pub enum OpenError {
         /// The other's process id, if it says so.
         process: Option<u32>,
     },
+    /// It has hard links.
+    #[error(
+        "the ledger {0} has more than one name (hard links), and two writers would not see each other: remove the other \
+         names, or make a copy"
+    )]
+    ManyNames(PathBuf),
     /// Another program holds it.
     #[error("the ledger {0} is locked by another program: close it (a database shell, a backup?) and try again")]
     Locked(PathBuf),
@@ -90,6 +96,11 @@ pub enum OpenError {
 impl OpenError {
     /// What an error of the database means for this file.
     pub(super) fn of(error: &rusqlite::Error, path: &Path) -> OpenError {
+        OpenError::meant(error, path, has_no_space)
+    }
+
+    /// The same, with what is asked if reading or writing failed without a cause: whether the disk is full.
+    pub(super) fn meant(error: &rusqlite::Error, path: &Path, is_full: impl Fn(&Path) -> bool) -> OpenError {
         let code = error.sqlite_error_code();
         let is = |known: &[ErrorCode]| code.is_some_and(|code| known.contains(&code));
         let path = path.to_owned();
@@ -99,7 +110,7 @@ impl OpenError {
             OpenError::Locked(path)
         } else if is(&[ErrorCode::ReadOnly, ErrorCode::PermissionDenied]) {
             OpenError::ReadOnly(path)
-        } else if is(&[ErrorCode::DiskFull]) {
+        } else if is(&[ErrorCode::DiskFull]) || (is(&[ErrorCode::SystemIoFailure]) && is_full(&path)) {
             OpenError::DiskFull(path)
         } else if is(&[ErrorCode::DatabaseCorrupt]) {
             OpenError::Damaged(path)
@@ -122,6 +133,21 @@ impl OpenError {
             OpenError::CannotOpen { path, reason: error.to_string() }
         }
     }
+}
+
+/// As many bytes as SQLite's index of its log is made with.
+const PROBE_BYTES: usize = 32 * 1024;
+
+/// Whether there is no space beside this file. SQLite tells a full disk as one only where it writes the ledger itself; when
+/// it makes the files beside it, it does not say why that failed, so it is tried.
+pub(super) fn has_no_space(path: &Path) -> bool {
+    use std::io::{ErrorKind, Write};
+    let probe = super::lock::beside(path, &format!("-probe-{}", std::process::id()));
+    let tried = std::fs::File::create_new(&probe)
+        .and_then(|mut file| file.write_all(&[1; PROBE_BYTES]).and_then(|()| file.sync_all()));
+    // It may not be there.
+    let _ = std::fs::remove_file(&probe);
+    tried.is_err_and(|error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
 }
 
 /// Why a piece of work failed, before the file's name is known.

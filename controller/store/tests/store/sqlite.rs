@@ -133,6 +133,72 @@ fn a_second_writer_is_refused() {
     SqliteStore::open(&path, &quick()).unwrap();
 }
 
+#[cfg(unix)]
+#[test]
+fn a_second_name_of_the_file_is_refused() {
+    let (directory, path) = place();
+    drop(SqliteStore::open(&path, &quick()).unwrap());
+    let link = directory.path().join("link.db");
+    std::fs::hard_link(&path, &link).unwrap();
+    for path in [&path, &link] {
+        let text = refused(SqliteStore::open(path, &quick())).to_string();
+        assert!(text.contains("hard links") && text.contains("remove the other names"), "{text}");
+        assert!(matches!(SqliteStore::flip_switch(path, Switch::Freeze), Err(OpenError::ManyNames(_))));
+    }
+    std::fs::remove_file(&link).unwrap();
+    assert!(SqliteStore::open(&path, &quick()).is_ok());
+}
+
+/// A lock file that was removed is taken anew by whoever writes next, and only one of two can.
+#[cfg(unix)]
+#[test]
+fn a_removed_lock_lets_no_second_writer_in() {
+    let (directory, path) = place();
+    let lock = directory.path().join("muster.db-writer");
+    let first = SqliteStore::open(&path, &quick()).unwrap();
+    std::fs::remove_file(&lock).unwrap();
+    assert_eq!(block_on(first.put_fact(&queued(job(1), 0))).unwrap(), Put::New);
+    assert!(matches!(refused(SqliteStore::open(&path, &quick())), OpenError::InUse { .. }));
+    std::fs::remove_file(&lock).unwrap();
+    let second = SqliteStore::open(&path, &quick()).unwrap();
+    match block_on(first.put_fact(&queued(job(2), 0))) {
+        Err(StoreError::Unavailable(why)) => assert!(why.contains("in use by another Muster"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(block_on(second.put_fact(&queued(job(2), 0))).unwrap(), Put::New);
+}
+
+/// Nothing is taken in by a writer whose file nobody finds any more; put back, it goes on.
+#[cfg(unix)]
+#[test]
+fn a_file_that_was_moved_or_removed_takes_nothing_in() {
+    let open: [fn(&Path) -> SqliteStore; 2] =
+        [|path| SqliteStore::open(path, &quick()).unwrap(), |path| SqliteStore::open_direct(path, &quick()).unwrap()];
+    for open in open {
+        let (directory, path) = place();
+        let store = open(&path);
+        assert_eq!(block_on(store.put_fact(&queued(job(1), 0))).unwrap(), Put::New);
+        for name in ["muster.db", "muster.db-wal"] {
+            let (file, away) = (directory.path().join(name), directory.path().join("away"));
+            std::fs::rename(&file, &away).unwrap();
+            // Another file in its place is not it.
+            for other in [false, true] {
+                if other {
+                    std::fs::copy(&away, &file).unwrap();
+                }
+                match block_on(store.put_fact(&queued(job(2), 0))) {
+                    Err(StoreError::Unavailable(why)) => {
+                        assert!(why.contains("put it back, or restart") && why.contains(name), "{why}");
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            std::fs::rename(&away, &file).unwrap();
+        }
+        assert_eq!(block_on(store.put_fact(&queued(job(2), 0))).unwrap(), Put::New);
+    }
+}
+
 #[test]
 fn a_reader_sees_what_the_writer_has_answered() {
     let (_directory, path) = place();

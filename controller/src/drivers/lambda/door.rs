@@ -1,0 +1,122 @@
+//! The door as a function.
+//!
+//! Invariant: the answer goes out after what it promises: the fact is in the ledger, and its bell has been sent or its loss
+//! logged.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use lambda_http::{Adapter, Context, LambdaEvent, Service};
+use muster_core::fact::{Fact, FactBody};
+use muster_core::ports::{Store, StoreError};
+use muster_webhook::clock::Clock;
+use muster_webhook::cloud_events::{self, Heard};
+use serde_json::Value;
+use thiserror::Error;
+use tracing::{debug, info, warn};
+
+use super::RemoteBell;
+use super::event::{self, DoorEvent};
+use crate::telemetry::Telemetry;
+
+/// The door cannot take in what it was called with. Lambda shows the text and, if the caller was EventBridge or a queue,
+/// calls again.
+#[derive(Debug, Error)]
+pub enum DoorError {
+    /// The event is none of ours.
+    #[error("{0}")]
+    Event(String),
+    /// The ledger failed: the event must come again.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The answer could not be made.
+    #[error("the answer could not be written: {0}")]
+    Answer(String),
+}
+
+/// The door, between calls.
+pub struct DoorFunction<S, K, B> {
+    router: Router,
+    store: Arc<S>,
+    clock: K,
+    bell: Arc<B>,
+    claims_bell: Arc<B>,
+    telemetry: Option<Mutex<Telemetry>>,
+}
+
+impl<S: Store, K: Clock, B: RemoteBell> DoorFunction<S, K, B> {
+    /// A door with these routes, which ring these bells.
+    pub fn new(
+        router: Router,
+        store: Arc<S>,
+        clock: K,
+        bell: Arc<B>,
+        claims_bell: Arc<B>,
+        telemetry: Option<Telemetry>,
+    ) -> Self {
+        DoorFunction { router, store, clock, bell, claims_bell, telemetry: telemetry.map(Mutex::new) }
+    }
+
+    /// Takes in one event, and gives the answer that Lambda hands on.
+    ///
+    /// # Errors
+    /// [`DoorError`], for an event that should come again or that nobody should have sent. A request always has an answer.
+    pub async fn call(&self, json: &str, context: Context) -> Result<Value, DoorError> {
+        let outcome = match event::door(json).map_err(DoorError::Event)? {
+            DoorEvent::Http(request) => {
+                let request = LambdaEvent::new(*request, context);
+                let answer = match Adapter::from(self.router.clone()).call(request).await {
+                    Ok(answer) => answer,
+                    Err(never) => match never {},
+                };
+                serde_json::to_value(answer).map_err(|error| DoorError::Answer(error.to_string()))
+            }
+            DoorEvent::Ring => {
+                self.bell.ring();
+                Ok(Value::Null)
+            }
+            DoorEvent::Cloud => self.hear(json).await.map(|()| Value::Null),
+        };
+        // Nothing runs once this function has answered.
+        tokio::join!(self.bell.send(), self.claims_bell.send());
+        self.flush();
+        outcome
+    }
+
+    /// Stores what the cloud says of one of our instances.
+    async fn hear(&self, json: &str) -> Result<(), DoorError> {
+        let event = match cloud_events::read(json) {
+            Ok(Heard::Instance(event)) => event,
+            Ok(Heard::Look) => {
+                self.bell.ring();
+                return Ok(());
+            }
+            Ok(Heard::Nothing) => return Ok(()),
+            Err(error) => {
+                // It would read no better the second time.
+                warn!(target: "muster::door", %error, "an event of the cloud says nothing");
+                return Ok(());
+            }
+        };
+        // EventBridge tells of every instance of the account. One that we have launched a moment ago and not recorded yet
+        // is heard of again: from its agent, or by its absence from the list.
+        if self.store.machine(&event.instance).await?.is_none() {
+            debug!(target: "muster::door", instance = %event.instance, "an event about a stranger");
+            return Ok(());
+        }
+        info!(target: "muster::door", instance = %event.instance, kind = ?event.kind, "the cloud tells of an instance");
+        self.store.put_fact(&Fact { received_at: self.clock.now(), body: FactBody::Cloud(event) }).await?;
+        self.bell.ring();
+        Ok(())
+    }
+
+    /// Writes the counters of this call: the process may be frozen for long.
+    fn flush(&self) {
+        if let Some(telemetry) = &self.telemetry {
+            let mut telemetry = telemetry.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = telemetry.flush(self.clock.now()) {
+                warn!(target: "muster::door", %error, "metrics");
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Muster as Lambda functions: the same door, scaler and registrar as in one process, behind events.
+//!
+//! Three functions share one ledger. The *door* is called by the HTTP API, by EventBridge and by the wake queue; it stores
+//! and rings. The *scaler* is called by the bell queue alone, one call at a time; the *registrar* by the claims queue alone.
+//!
+//! What lives here: from an event to a call of our own parts, and what must be done before the answer, since nothing runs
+//! after it. What may not: a decision, or an AWS SDK (the ports bring it).
+//!
+//! Invariant: a function that is ended at any instant loses nothing. What was answered is in the ledger; a bell that was not
+//! acknowledged comes again when its queue's visibility time-out has passed.
+
+pub mod door;
+pub mod event;
+pub mod registrar;
+pub mod scaler;
+pub mod surroundings;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::time::Duration;
+
+use muster_core::time::Timestamp;
+use muster_webhook::bell::Bell;
+
+/// A bell in another process. Rings are gathered and sent by [`RemoteBell::send`], which a function awaits before it
+/// answers.
+pub trait RemoteBell: Bell {
+    /// Sends what was rung since the last call. A failure is logged by the bell itself: a lost bell costs time only.
+    fn send(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// A ring that comes later.
+pub trait LaterBell: Send + Sync {
+    /// The bell rings after `delay`. A failure is logged by the bell itself.
+    fn after(&self, delay: Duration) -> impl Future<Output = ()> + Send;
+}
+
+/// When a function must have ended, by Lambda's word.
+pub fn deadline(context: &lambda_runtime::Context) -> Timestamp {
+    Timestamp::from_unix_ms(i64::try_from(context.deadline).unwrap_or(i64::MAX))
+}
