@@ -24,7 +24,7 @@ use muster_core::machine::{Machine, MachineEvent, Origin, Purpose, Registration,
 use muster_core::money::HourlyPrice;
 use muster_core::plan::Policy;
 use muster_core::ports::{
-    Batch, Cloud, CloudError, Github, GithubError, InstanceState, MintRequest, Minted, Store, StoreError,
+    Batch, Cloud, CloudError, Ended, Github, GithubError, MintRequest, Minted, Sighting, Store, StoreError,
 };
 use muster_core::time::Timestamp;
 use muster_store::MemoryStore;
@@ -72,7 +72,7 @@ struct Ready {
 }
 
 impl Cloud for Ready {
-    async fn launch(&self, launch: &Launch) -> Result<LaunchReply, CloudError> {
+    async fn launch(&self, launch: &Launch, _known: &[InstanceId]) -> Result<LaunchReply, CloudError> {
         let mut launched = self.launched.lock().unwrap();
         let mut instances = Vec::new();
         for _ in 0..launch.count {
@@ -83,14 +83,18 @@ impl Cloud for Ready {
         }
         Ok(LaunchReply { instances, error: None })
     }
-    async fn terminate(&self, instances: &[(InstanceId, ShapeId)]) -> Result<Vec<InstanceId>, CloudError> {
-        Ok(instances.iter().map(|(instance, _)| instance.clone()).collect())
-    }
-    async fn silence(&self, _instances: &[(InstanceId, ShapeId)]) -> Result<(), CloudError> {
-        Ok(())
-    }
-    async fn instances(&self) -> Result<Vec<(InstanceId, InstanceState)>, CloudError> {
+    async fn release(&self, _instances: &[(InstanceId, ShapeId)]) -> Result<Vec<(InstanceId, CloudError)>, CloudError> {
         Ok(Vec::new())
+    }
+    async fn terminate(&self, instances: &[(InstanceId, ShapeId)]) -> Result<Ended, CloudError> {
+        Ok(Ended { gone: instances.iter().map(|(instance, _)| instance.clone()).collect(), failed: Vec::new() })
+    }
+    async fn silence(&self, _instances: &[(InstanceId, ShapeId)]) -> Result<Vec<(InstanceId, CloudError)>, CloudError> {
+        Ok(Vec::new())
+    }
+    async fn instances(&self, known: &[(InstanceId, ShapeId)]) -> Result<Sighting, CloudError> {
+        let absent = known.iter().map(|(instance, _)| instance.clone()).collect();
+        Ok(Sighting { absent, ..Sighting::default() })
     }
     async fn set_standby(&self, _shape: &ShapeId, _size: u32) -> Result<(), CloudError> {
         Ok(())

@@ -6,6 +6,7 @@
 //! Invariant: every failure is told with what was tried, where, and what to do about it.
 
 mod bell;
+mod cloud;
 mod config_object;
 mod connect;
 mod ledger;
@@ -13,6 +14,7 @@ mod secrets;
 
 pub use bell::{BellClock, DELAY_MAX, SLOT, SqsBell, SqsWake};
 pub use config_object::{ConfigObject, ConfigObjectError, Found};
+pub use cloud::{AwsCloud, Config, FLEET_TAG, Now, SHAPE_TAG, SpotPrice, Stack};
 pub use connect::aws_config;
 pub use ledger::{DynamoLedger, EXPIRES, LIVE, PARTITION, SORT, make_table};
 pub use secrets::{AwsSecretError, AwsSecrets, SECRET_AGE_MAX};

@@ -11,6 +11,8 @@ pub mod bucket;
 pub mod check;
 pub mod claim;
 pub mod config;
+#[cfg(feature = "contract")]
+pub mod contract;
 pub mod fact;
 pub mod identity;
 pub mod ids;

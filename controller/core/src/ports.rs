@@ -190,9 +190,9 @@ pub trait Store: Send + Sync {
 /// The cloud failed.
 #[derive(Debug, Error)]
 pub enum CloudError {
-    /// Nothing happened; come back later.
-    #[error("throttled by the cloud")]
-    Throttled,
+    /// Nothing happened; come back later. Too many requests, or something on the way to this one was not to be had.
+    #[error("not now: {0}")]
+    Throttled(String),
     /// Nothing happened, and nothing will: the request is wrong.
     #[error("rejected by the cloud: {0}")]
     Rejected(String),
@@ -210,21 +210,53 @@ pub enum InstanceState {
     Gone,
 }
 
+/// One look at the fleet's instances. The fleet may live in several accounts, and each can fail alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sighting {
+    /// Instances that were seen, asked about or not.
+    pub seen: Vec<(InstanceId, InstanceState)>,
+    /// Of those that were asked about: where they would be was read to its end, and they are not there. Of an instance
+    /// that is in neither list nothing is known.
+    pub absent: Vec<InstanceId>,
+    /// What could not be read or tidied up, and why.
+    pub troubles: Vec<String>,
+}
+
+/// What became of a request to end instances. Each stands alone.
+#[derive(Debug, Default)]
+pub struct Ended {
+    /// Known to be gone already. Of the rest the cloud tells later.
+    pub gone: Vec<InstanceId>,
+    /// Not ended, and why.
+    pub failed: Vec<(InstanceId, CloudError)>,
+}
+
 /// EC2 and Auto Scaling.
 pub trait Cloud: Send + Sync {
-    /// Launches. A repeat under the same id returns the same instances.
-    fn launch(&self, launch: &Launch) -> impl Future<Output = Result<LaunchReply, CloudError>> + Send;
-    /// Ends named instances, each with the shape that it was launched as, lowering desired capacity with each. Idempotent.
-    /// Returns those that are known to be gone already; of the others the cloud tells later.
-    fn terminate(
+    /// Launches. A repeat under the same id returns the same instances. `known` are the instances of its shape that the
+    /// ledger has: where the cloud does not say who came, newcomers are told from the rest by them.
+    fn launch(
+        &self,
+        launch: &Launch,
+        known: &[InstanceId],
+    ) -> impl Future<Output = Result<LaunchReply, CloudError>> + Send;
+    /// Lets machines go on that wait for our word on their way into or out of the standby stock. Idempotent; one that
+    /// does not wait is let be. Returns those for which it failed.
+    fn release(
         &self,
         instances: &[(InstanceId, ShapeId)],
-    ) -> impl Future<Output = Result<Vec<InstanceId>, CloudError>> + Send;
+    ) -> impl Future<Output = Result<Vec<(InstanceId, CloudError)>, CloudError>> + Send;
+    /// Ends named instances, each with the shape that it was launched as, lowering desired capacity with each. Idempotent.
+    /// An instance that is not the fleet's is left alone, and told as failed.
+    fn terminate(&self, instances: &[(InstanceId, ShapeId)]) -> impl Future<Output = Result<Ended, CloudError>> + Send;
     /// Turns the metadata service of named instances off, so that nothing that runs there can ask it for anything.
-    /// Idempotent; an instance that is gone has none.
-    fn silence(&self, instances: &[(InstanceId, ShapeId)]) -> impl Future<Output = Result<(), CloudError>> + Send;
-    /// The fleet's instances and their states.
-    fn instances(&self) -> impl Future<Output = Result<Vec<(InstanceId, InstanceState)>, CloudError>> + Send;
+    /// Idempotent; an instance that is gone has none. Returns those for which it failed.
+    fn silence(
+        &self,
+        instances: &[(InstanceId, ShapeId)],
+    ) -> impl Future<Output = Result<Vec<(InstanceId, CloudError)>, CloudError>> + Send;
+    /// Looks for these instances, each with the shape that it was launched as, and for whatever else is the fleet's.
+    fn instances(&self, known: &[(InstanceId, ShapeId)]) -> impl Future<Output = Result<Sighting, CloudError>> + Send;
     /// Brings the standby stock of a shape to `size` machines.
     fn set_standby(&self, shape: &ShapeId, size: u32) -> impl Future<Output = Result<(), CloudError>> + Send;
     /// The zones that machines can be launched in, in order of preference.

@@ -1,12 +1,13 @@
 //! The universe behind the product's ports: a cloud and a GitHub whose futures are ready at once.
 
+use std::collections::BTreeSet;
 use std::future::{Future, ready};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use muster_core::ids::{InstanceId, RunnerId, ShapeId, Zone};
 use muster_core::launch::{Launch, LaunchReply};
 use muster_core::machine::Removal;
-use muster_core::ports::{Cloud, CloudError, Github, GithubError, InstanceState, MintRequest, Minted};
+use muster_core::ports::{Cloud, CloudError, Ended, Github, GithubError, MintRequest, Minted, Sighting};
 use muster_core::time::Timestamp;
 
 use crate::universe::Universe;
@@ -57,25 +58,41 @@ impl SharedUniverse {
 pub struct SimCloud(SharedUniverse);
 
 impl Cloud for SimCloud {
-    fn launch(&self, launch: &Launch) -> impl Future<Output = Result<LaunchReply, CloudError>> + Send {
+    fn launch(
+        &self,
+        launch: &Launch,
+        _known: &[InstanceId],
+    ) -> impl Future<Output = Result<LaunchReply, CloudError>> + Send {
         ready(self.0.lock().launch(launch))
     }
 
-    fn terminate(
+    /// Nothing waits: simulated machines come out of their stock by themselves.
+    fn release(
+        &self,
+        _instances: &[(InstanceId, ShapeId)],
+    ) -> impl Future<Output = Result<Vec<(InstanceId, CloudError)>, CloudError>> + Send {
+        ready(Ok(Vec::new()))
+    }
+
+    fn terminate(&self, instances: &[(InstanceId, ShapeId)]) -> impl Future<Output = Result<Ended, CloudError>> + Send {
+        let instances: Vec<InstanceId> = instances.iter().map(|(instance, _)| instance.clone()).collect();
+        ready(Ok(Ended { gone: self.0.lock().terminate(&instances), failed: Vec::new() }))
+    }
+
+    fn silence(
         &self,
         instances: &[(InstanceId, ShapeId)],
-    ) -> impl Future<Output = Result<Vec<InstanceId>, CloudError>> + Send {
-        let instances: Vec<InstanceId> = instances.iter().map(|(instance, _)| instance.clone()).collect();
-        ready(Ok(self.0.lock().terminate(&instances)))
-    }
-
-    fn silence(&self, instances: &[(InstanceId, ShapeId)]) -> impl Future<Output = Result<(), CloudError>> + Send {
+    ) -> impl Future<Output = Result<Vec<(InstanceId, CloudError)>, CloudError>> + Send {
         self.0.lock().silence(instances.len());
-        ready(Ok(()))
+        ready(Ok(Vec::new()))
     }
 
-    fn instances(&self) -> impl Future<Output = Result<Vec<(InstanceId, InstanceState)>, CloudError>> + Send {
-        ready(Ok(self.0.lock().instances()))
+    fn instances(&self, known: &[(InstanceId, ShapeId)]) -> impl Future<Output = Result<Sighting, CloudError>> + Send {
+        let seen = self.0.lock().instances();
+        let there: BTreeSet<&InstanceId> = seen.iter().map(|(instance, _)| instance).collect();
+        let absent = known.iter().map(|(instance, _)| instance).filter(|instance| !there.contains(instance));
+        let absent = absent.cloned().collect();
+        ready(Ok(Sighting { seen, absent, troubles: Vec::new() }))
     }
 
     fn set_standby(&self, shape: &ShapeId, size: u32) -> impl Future<Output = Result<(), CloudError>> + Send {

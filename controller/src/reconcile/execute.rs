@@ -1,12 +1,14 @@
 //! Effects: what a committed intent asks of the cloud and of GitHub, and the record of how it went.
 
+use std::collections::BTreeMap;
+
 use futures_util::future::join_all;
 use muster_core::fact::{Fact, FactBody};
 use muster_core::ids::{InstanceId, RunnerId, ShapeId};
 use muster_core::launch::{Launch, LaunchError, LaunchErrorKind, LaunchReply};
 use muster_core::machine::{Machine, MachineEvent, MachinePhase, Report};
 use muster_core::plan::{REMOVE_WITHIN, THAWS_AFTER};
-use muster_core::ports::{Batch, Cloud, CloudError, Github, GithubError, Store};
+use muster_core::ports::{Batch, Cloud, CloudError, Ended, Github, GithubError, Store};
 use muster_core::time::Timestamp;
 use muster_core::world::{Effect, World};
 use muster_webhook::clock::Clock;
@@ -79,7 +81,12 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
     }
 
     async fn launch(&mut self, world: &mut World, launches: Vec<Launch>, report: &mut TickReport, batch: &mut Batch) {
-        let replies = join_all(launches.iter().map(|launch| from_cloud(&self.clock, self.cloud.launch(launch)))).await;
+        let known = known_of(world, &launches);
+        let calls = launches.iter().map(|launch| {
+            let known = known.get(&launch.purpose.shape).map(Vec::as_slice).unwrap_or_default();
+            from_cloud(&self.clock, self.cloud.launch(launch, known))
+        });
+        let replies = join_all(calls).await;
         let answered_at = self.clock.now();
         for (launch, reply) in launches.into_iter().zip(replies) {
             let reply = match reply {
@@ -99,7 +106,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
                     report.wake(answered_at + super::ASK_AGAIN);
                     continue;
                 }
-                Err(CloudError::Throttled) => refused(LaunchErrorKind::Throttled, "too many requests"),
+                Err(CloudError::Throttled(why)) => refused(LaunchErrorKind::Throttled, &why),
                 Err(CloudError::Rejected(why)) => refused(LaunchErrorKind::Configuration, &why),
             };
             if let Some(error) = &reply.error {
@@ -160,7 +167,9 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             endings.iter().filter_map(|instance| Some((instance.clone(), shape_of(instance)?))).collect();
         for instances in named.chunks(TERMINATE_MAX) {
             match from_cloud(&self.clock, self.cloud.terminate(instances)).await {
-                Ok(gone) => {
+                Ok(Ended { gone, failed }) => {
+                    let told = failed.into_iter().map(|(instance, why)| format!("ending {instance}: {why}"));
+                    report.troubles.extend(told);
                     let now = self.clock.now();
                     if !gone.is_empty() && !report.waits.is_empty() {
                         // There is room under a cap that the plan did not see.
@@ -209,6 +218,18 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             }
         }
     }
+}
+
+/// The instances that the ledger has, of the shapes that are launched.
+fn known_of(world: &World, launches: &[Launch]) -> BTreeMap<ShapeId, Vec<InstanceId>> {
+    let mut known: BTreeMap<ShapeId, Vec<InstanceId>> =
+        launches.iter().map(|launch| (launch.purpose.shape.clone(), Vec::new())).collect();
+    for machine in world.machines() {
+        if let Some(instances) = known.get_mut(&machine.purpose.shape) {
+            instances.push(machine.instance.clone());
+        }
+    }
+    known
 }
 
 fn refused(kind: LaunchErrorKind, message: &str) -> LaunchReply {

@@ -35,7 +35,7 @@ use thiserror::Error;
 
 pub use observe::{GONE_AFTER, GONE_READS, NEWBORN, OBSERVE_EVERY};
 pub use report::{JobNews, TickReport};
-pub use silence::SILENCED_MAX;
+pub use silence::{RELEASED_MAX, SILENCED_MAX};
 pub use step::{Probe, Step, StopAt};
 
 /// Facts merged in one write.
@@ -77,6 +77,7 @@ pub struct Reconciler<S, C, G, K> {
     observer: observe::Observer,
     asked: BTreeMap<LaunchId, Timestamp>,
     silenced: silence::Silenced,
+    released: silence::Silenced,
     /// When the first tick began: before it, nobody may have heard the agents.
     watched_from: Option<Timestamp>,
 }
@@ -102,6 +103,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             observer: observe::Observer::default(),
             asked: BTreeMap::new(),
             silenced: silence::Silenced::new(),
+            released: silence::Silenced::new(),
             watched_from: None,
         }
     }
@@ -153,6 +155,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             None => {
                 self.observer = observe::Observer::default();
                 self.silenced.clear();
+                self.released.clear();
                 let snapshot = self.store.load().await?;
                 // At each start and after each failure anew: it is an alarm until somebody mends it.
                 report.set_aside += snapshot.unreadable.len();
@@ -195,6 +198,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             report.orders.extend(batch.orders.iter().map(|(instance, _)| instance.clone()));
             self.execute(&mut world, effects, committed_at, &mut report, probe).await?;
         }
+        self.release(&world, &mut report).await;
         self.silence(&world, &mut report).await;
         report.steps = plan.steps;
         Ok((world, report))

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use muster_core::ids::InstanceId;
-use muster_core::ports::{Batch, Cloud, Github, InstanceState, Store};
+use muster_core::ids::{InstanceId, ShapeId};
+use muster_core::ports::{Batch, Cloud, Github, InstanceState, Sighting, Store};
 use muster_core::time::Timestamp;
 use muster_core::world::World;
 use muster_webhook::clock::Clock;
@@ -56,15 +56,21 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         if !machines {
             return Ok(());
         }
-        let listed = match from_cloud(&self.clock, self.cloud.instances()).await {
-            Ok(listed) => listed,
+        let known: Vec<(InstanceId, ShapeId)> = world
+            .machines()
+            .filter(|machine| machine.is_live())
+            .map(|machine| (machine.instance.clone(), machine.purpose.shape.clone()))
+            .collect();
+        let sighting = match from_cloud(&self.clock, self.cloud.instances(&known)).await {
+            Ok(sighting) => sighting,
             Err(error) => {
                 report.troubles.push(format!("listing instances: {error}"));
                 return Ok(());
             }
         };
         let mut batch = Batch::default();
-        for instance in self.observer.missing(world, &listed, now) {
+        report.troubles.extend(sighting.troubles.iter().map(|trouble| format!("listing instances: {trouble}")));
+        for instance in self.observer.missing(world, &sighting, now) {
             world.instance_gone(&instance, now, &mut batch);
         }
         if !batch.is_empty() {
@@ -75,26 +81,32 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
 }
 
 impl Observer {
-    /// Machines that the list proves gone.
-    fn missing(&mut self, world: &World, listed: &[(InstanceId, InstanceState)], now: Timestamp) -> Vec<InstanceId> {
-        let live: BTreeSet<&InstanceId> =
-            listed.iter().filter(|(_, state)| *state == InstanceState::Live).map(|(instance, _)| instance).collect();
-        let ended: BTreeSet<&InstanceId> =
-            listed.iter().filter(|(_, state)| *state == InstanceState::Gone).map(|(instance, _)| instance).collect();
+    /// Machines that the lists prove gone. A list that could not be read says nothing about what would be in it: it
+    /// neither counts as one without the machine, nor as one with it.
+    fn missing(&mut self, world: &World, sighting: &Sighting, now: Timestamp) -> Vec<InstanceId> {
+        let in_state = |wanted: InstanceState| -> BTreeSet<&InstanceId> {
+            sighting.seen.iter().filter(|(_, state)| *state == wanted).map(|(instance, _)| instance).collect()
+        };
+        let (live, ended) = (in_state(InstanceState::Live), in_state(InstanceState::Gone));
+        let absent: BTreeSet<&InstanceId> = sighting.absent.iter().collect();
         let mut gone = Vec::new();
-        let mut absent = BTreeMap::new();
+        let mut missing = BTreeMap::new();
         for machine in world.machines().filter(|machine| machine.is_live() && !live.contains(&machine.instance)) {
-            let (reads, since) = self.absent.get(&machine.instance).copied().unwrap_or((0, now));
-            let reads = reads + 1;
-            let long =
-                reads >= GONE_READS && now.since(since) >= GONE_AFTER && now.since(machine.launched_at) >= NEWBORN;
+            let known = self.absent.get(&machine.instance).copied();
+            let counted = absent.contains(&machine.instance).then(|| {
+                let (reads, since) = known.unwrap_or((0, now));
+                (reads + 1, since)
+            });
+            let long = counted.is_some_and(|(reads, since)| {
+                reads >= GONE_READS && now.since(since) >= GONE_AFTER && now.since(machine.launched_at) >= NEWBORN
+            });
             if ended.contains(&machine.instance) || long {
                 gone.push(machine.instance.clone());
-            } else {
-                absent.insert(machine.instance.clone(), (reads, since));
+            } else if let Some(count) = counted.or(known) {
+                missing.insert(machine.instance.clone(), count);
             }
         }
-        self.absent = absent;
+        self.absent = missing;
         gone
     }
 }

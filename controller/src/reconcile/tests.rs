@@ -13,7 +13,7 @@ use muster_core::machine::{
     Drain, Machine, MachineEvent, MachinePhase, Origin, Purpose, Registration, Removal, Report, runner_name,
 };
 use muster_core::money::HourlyPrice;
-use muster_core::ports::{InstanceState, MintRequest, Minted};
+use muster_core::ports::{Ended, InstanceState, MintRequest, Minted, Sighting};
 use muster_store::MemoryStore;
 
 use super::*;
@@ -105,7 +105,13 @@ struct Outside {
     launched: Mutex<Vec<LaunchId>>,
     terminated: Mutex<Vec<InstanceId>>,
     silenced: Mutex<Vec<InstanceId>>,
+    released: Mutex<Vec<InstanceId>>,
+    known: Mutex<Vec<InstanceId>>,
     silence_fails: Mutex<Option<CloudError>>,
+    /// The one whose metadata service stays on.
+    silence_spares: Mutex<Option<InstanceId>>,
+    /// The list of what is not live cannot be read.
+    blind: AtomicBool,
     removed: Mutex<Vec<RunnerId>>,
 }
 
@@ -114,26 +120,39 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Cloud for Outside {
-    async fn launch(&self, launch: &Launch) -> Result<LaunchReply, CloudError> {
+    async fn release(&self, instances: &[(InstanceId, ShapeId)]) -> Result<Vec<(InstanceId, CloudError)>, CloudError> {
+        lock(&self.released).extend(instances.iter().map(|(instance, _)| instance.clone()));
+        Ok(Vec::new())
+    }
+
+    async fn launch(&self, launch: &Launch, known: &[InstanceId]) -> Result<LaunchReply, CloudError> {
+        lock(&self.known).extend(known.iter().cloned());
         lock(&self.launched).push(launch.id.clone());
         lock(&self.replies).pop_front().unwrap()
     }
 
-    fn terminate(
-        &self,
-        instances: &[(InstanceId, ShapeId)],
-    ) -> impl Future<Output = Result<Vec<InstanceId>, CloudError>> + Send {
+    fn terminate(&self, instances: &[(InstanceId, ShapeId)]) -> impl Future<Output = Result<Ended, CloudError>> + Send {
         lock(&self.terminated).extend(instances.iter().map(|(instance, _)| instance.clone()));
-        ready(Ok(Vec::new()))
+        ready(Ok(Ended::default()))
     }
 
-    async fn silence(&self, instances: &[(InstanceId, ShapeId)]) -> Result<(), CloudError> {
+    async fn silence(&self, instances: &[(InstanceId, ShapeId)]) -> Result<Vec<(InstanceId, CloudError)>, CloudError> {
         lock(&self.silenced).extend(instances.iter().map(|(instance, _)| instance.clone()));
-        lock(&self.silence_fails).take().map_or(Ok(()), Err)
+        if let Some(instance) = lock(&self.silence_spares).clone() {
+            return Ok(vec![(instance, CloudError::Rejected("a test".to_owned()))]);
+        }
+        lock(&self.silence_fails).take().map_or(Ok(Vec::new()), Err)
     }
 
-    async fn instances(&self) -> Result<Vec<(InstanceId, InstanceState)>, CloudError> {
-        Ok(lock(&self.live).iter().map(|instance| (instance.clone(), InstanceState::Live)).collect())
+    async fn instances(&self, known: &[(InstanceId, ShapeId)]) -> Result<Sighting, CloudError> {
+        let live = lock(&self.live).clone();
+        let absent = known.iter().map(|(instance, _)| instance).filter(|instance| !live.contains(instance));
+        let absent = if self.blind.load(Ordering::Relaxed) { Vec::new() } else { absent.cloned().collect() };
+        Ok(Sighting {
+            seen: live.into_iter().map(|instance| (instance, InstanceState::Live)).collect(),
+            absent,
+            troubles: Vec::new(),
+        })
     }
 
     async fn set_standby(&self, _shape: &ShapeId, _size: u32) -> Result<(), CloudError> {
@@ -206,7 +225,7 @@ fn a_refused_repeat_does_not_prove_that_nothing_was_launched() {
     let mut fleet = Fleet::with(vec![], vec![launch(&config(), 0, "old", START)]);
     fleet.answer(Err(CloudError::Unknown("a test".to_owned())));
     fleet.tick_at(1);
-    fleet.answer(Err(CloudError::Throttled));
+    fleet.answer(Err(CloudError::Throttled("a test".to_owned())));
     fleet.tick_at(12);
     fleet.answer(Err(CloudError::Rejected("a test".to_owned())));
     fleet.tick_at(23);
@@ -298,7 +317,7 @@ fn the_metadata_service_of_a_registered_machine_is_turned_off_until_that_succeed
         registered.hear(&MachineEvent { instance: registered.instance.clone(), session: 1, at: START, report });
     }
     let mut fleet = Fleet::with(vec![registered.clone(), booting], vec![]);
-    *lock(&fleet.outside.silence_fails) = Some(CloudError::Throttled);
+    *lock(&fleet.outside.silence_fails) = Some(CloudError::Throttled("a test".to_owned()));
     let report = fleet.tick_at(1);
     assert!(report.troubles.iter().any(|trouble| trouble.contains("metadata service")), "{:?}", report.troubles);
     for seconds in 2..5 {
@@ -318,4 +337,68 @@ fn a_frozen_fleet_keeps_its_metadata_service() {
     at_once(fleet.store.set_switch(Switch::Freeze)).unwrap();
     fleet.tick_at(1);
     assert_eq!(lock(&fleet.outside.silenced).len(), 0);
+}
+
+/// "Gone" needs lists that were read: those that failed neither prove it nor start the count anew.
+#[test]
+fn a_list_that_cannot_be_read_proves_nothing() {
+    let machine = machine(&config(), 0, 1, START);
+    let mut fleet = Fleet::with(vec![machine.clone()], vec![]);
+    lock(&fleet.outside.live).clear();
+    let every = OBSERVE_EVERY.as_secs();
+    let from = NEWBORN.as_secs();
+    fleet.tick_at(from);
+    fleet.outside.blind.store(true, Ordering::Relaxed);
+    for tick in 1..=5 {
+        fleet.tick_at(from + tick * every);
+    }
+    assert_eq!(fleet.stored(&machine).gone_at, None, "one list without it, and five that were not read");
+    fleet.outside.blind.store(false, Ordering::Relaxed);
+    fleet.tick_at(from + 6 * every);
+    assert_eq!(fleet.stored(&machine).gone_at, None, "the second list without it");
+    fleet.tick_at(from + 7 * every);
+    let world = fleet.scaler.world().unwrap();
+    assert!(world.machines().all(|machine| !machine.is_live()), "the third");
+}
+
+#[test]
+fn one_machine_whose_metadata_service_stays_on_does_not_keep_others_from_being_done() {
+    let mut machines: Vec<_> = (1..=2).map(|n| machine(&config(), 0, n, START)).collect();
+    for machine in &mut machines {
+        for report in [Report::Claimed, Report::Registered(registration(machine))] {
+            machine.hear(&MachineEvent { instance: machine.instance.clone(), session: 1, at: START, report });
+        }
+    }
+    let (stubborn, other) = (machines[0].instance.clone(), machines[1].instance.clone());
+    let mut fleet = Fleet::with(machines, vec![]);
+    *lock(&fleet.outside.silence_spares) = Some(stubborn.clone());
+    fleet.tick_at(1);
+    fleet.tick_at(2);
+    assert_eq!(*lock(&fleet.outside.silenced), [stubborn.clone(), other, stubborn], "only the one is tried again");
+}
+
+#[test]
+fn a_machine_from_standby_is_let_go_on_when_it_claims() {
+    let mut standby = machine(&config(), 0, 1, START);
+    standby.purpose.origin = Origin::Standby;
+    let mut fleet = Fleet::with(vec![standby.clone(), machine(&config(), 0, 2, START)], vec![]);
+    fleet.tick_at(1);
+    assert_eq!(*lock(&fleet.outside.released), []);
+    let event = MachineEvent { instance: standby.instance.clone(), session: 1, at: START, report: Report::Claimed };
+    let fact = muster_core::fact::Fact { received_at: START, body: muster_core::fact::FactBody::Machine(event) };
+    at_once(fleet.store.put_fact(&fact)).unwrap();
+    for seconds in 2..5 {
+        fleet.tick_at(seconds);
+    }
+    assert_eq!(*lock(&fleet.outside.released), [standby.instance], "once");
+}
+
+#[test]
+fn a_launch_names_what_the_ledger_knows_of_its_shape() {
+    let open = launch(&config(), 0, "open", START);
+    let (same, other) = (machine(&config(), 0, 1, START), machine(&config(), 1, 2, START));
+    let mut fleet = Fleet::with(vec![same.clone(), other], vec![open]);
+    fleet.answer(Err(CloudError::Unknown("a test".to_owned())));
+    fleet.tick_at(1);
+    assert_eq!(*lock(&fleet.outside.known), [same.instance]);
 }

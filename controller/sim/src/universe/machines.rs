@@ -1,5 +1,6 @@
 //! The cloud's interface, as the universe answers it, and what the cloud does by itself.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use muster_core::ids::{InstanceId, ShapeId, Zone};
@@ -69,10 +70,8 @@ impl Universe {
         };
         let error = (missing > 0).then(|| LaunchError { kind: LaunchErrorKind::Capacity, message: message.into() });
         let reply = LaunchReply { instances, error };
-        // A launch that started nothing had no effect: its repeat is a new try.
-        if count > 0 {
-            self.fleet.remember(&launch.id, Token { asked, reply: reply.clone() }, self.now);
-        }
+        // A refusal is remembered too: what was asked for once is not tried anew under its token.
+        self.fleet.remember(&launch.id, Token { asked, reply: reply.clone() }, self.now);
         Ok(reply)
     }
 
@@ -136,7 +135,7 @@ impl Universe {
         self.agenda.at(self.now + boot, Event::Claim(no));
     }
 
-    /// Ends instances at once and returns them: all are gone. One that does not exist is gone already.
+    /// Ends instances at once and returns those that are gone: all but those that the cloud knows nothing of.
     pub fn terminate(&mut self, instances: &[InstanceId]) -> Vec<InstanceId> {
         for id in instances {
             self.fleet.requests += 1;
@@ -144,7 +143,9 @@ impl Universe {
                 self.end_machine(no, Outcome::Killed);
             }
         }
-        instances.to_vec()
+        let now = self.now;
+        let gone: BTreeSet<&InstanceId> = self.fleet.gone(now).collect();
+        instances.iter().filter(|id| gone.contains(id)).cloned().collect()
     }
 
     /// Turns the metadata service of so many instances off: one request each. Simulated agents do not read it.

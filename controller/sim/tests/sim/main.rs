@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod cloud;
 #[cfg(test)]
+mod contract;
+#[cfg(test)]
 mod determinism;
 #[cfg(test)]
 mod drain;

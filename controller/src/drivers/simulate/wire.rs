@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use muster_core::ids::{InstanceId, LaunchId, ShapeId, Zone};
 use muster_core::launch::{Launch, LaunchReply};
-use muster_core::ports::{Cloud, CloudError, InstanceState};
+use muster_core::ports::{Cloud, CloudError, Ended, Sighting};
 use muster_sim::SimCloud;
 
 /// The simulated cloud, some way off.
@@ -38,24 +38,31 @@ impl Wire {
 }
 
 impl Cloud for Wire {
-    async fn launch(&self, launch: &Launch) -> Result<LaunchReply, CloudError> {
-        let reply = self.cloud.launch(launch).await;
+    async fn launch(&self, launch: &Launch, known: &[InstanceId]) -> Result<LaunchReply, CloudError> {
+        let reply = self.cloud.launch(launch, known).await;
         if self.loses(&launch.id) { Err(CloudError::Unknown("the answer got lost".to_owned())) } else { reply }
     }
 
-    fn terminate(
-        &self,
-        instances: &[(InstanceId, ShapeId)],
-    ) -> impl Future<Output = Result<Vec<InstanceId>, CloudError>> + Send {
+    fn terminate(&self, instances: &[(InstanceId, ShapeId)]) -> impl Future<Output = Result<Ended, CloudError>> + Send {
         self.cloud.terminate(instances)
     }
 
-    fn silence(&self, instances: &[(InstanceId, ShapeId)]) -> impl Future<Output = Result<(), CloudError>> + Send {
+    fn release(
+        &self,
+        instances: &[(InstanceId, ShapeId)],
+    ) -> impl Future<Output = Result<Vec<(InstanceId, CloudError)>, CloudError>> + Send {
+        self.cloud.release(instances)
+    }
+
+    fn silence(
+        &self,
+        instances: &[(InstanceId, ShapeId)],
+    ) -> impl Future<Output = Result<Vec<(InstanceId, CloudError)>, CloudError>> + Send {
         self.cloud.silence(instances)
     }
 
-    fn instances(&self) -> impl Future<Output = Result<Vec<(InstanceId, InstanceState)>, CloudError>> + Send {
-        self.cloud.instances()
+    fn instances(&self, known: &[(InstanceId, ShapeId)]) -> impl Future<Output = Result<Sighting, CloudError>> + Send {
+        self.cloud.instances(known)
     }
 
     fn set_standby(&self, shape: &ShapeId, size: u32) -> impl Future<Output = Result<(), CloudError>> + Send {

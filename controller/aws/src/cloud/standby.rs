@@ -1,0 +1,276 @@
+//! Standby groups: a warm pool of a size that we say, machines taken out of it by raising desired capacity, and the hook
+//! that they wait at on their way in and out.
+//!
+//! What lives here: the pool's size, the raise, and who came by it. What may not: a second raise while one is open.
+//!
+//! `LaunchInstances` does not work in a group with a warm pool, and raising desired capacity has no token. So the group
+//! itself remembers the one raise that is open, in a tag that is written before it: a repeat of the launch finds it and
+//! raises nothing. Whose the machines are is told by the ledger: a member that it does not know, and that was not there
+//! before the raise, has come by it.
+//!
+//! Invariant: one raise at a time; under one launch's id desired capacity is raised once.
+
+use std::time::Duration;
+
+use aws_sdk_autoscaling::types::{AutoScalingGroup, InstanceReusePolicy, LifecycleState, Tag, WarmPoolState};
+use muster_core::ids::{InstanceId, ShapeId};
+use muster_core::launch::{Launch, LaunchError, LaunchErrorKind, LaunchReply};
+use muster_core::ports::CloudError;
+use muster_core::time::Timestamp;
+
+use super::account::{Account, lock};
+use super::blueprint::Blueprint;
+use super::budget::Api;
+use super::errors::Failure;
+use super::group::{is_leaving, tag_of};
+use super::names::{FLEET_TAG, SHAPE_TAG, client_token};
+
+/// The hook of every standby group.
+const HOOK: &str = "muster-standby";
+/// How long a machine waits at the hook when nobody says that it may go on: warming up takes this long at most. It goes
+/// on then all the same.
+const HOOK_SECONDS: i32 = 300;
+/// On standby groups: the open raise.
+const RAISE_TAG: &str = "muster:raise";
+/// A raise whose machines have not come by then is over: starting takes less than a minute.
+pub(super) const RAISE_MAX: Duration = Duration::from_secs(240);
+/// Members that the ledger does not know, at the time of a raise: more than these do not fit into the tag.
+const STRANGERS_MAX: usize = 6;
+/// Longest value of a tag (Auto Scaling API, `Tag`).
+const TAG_CHARS_MAX: usize = 256;
+/// Longest client token and the other parts of the tag's value, with their separators.
+const _: () = assert!(64 + 20 + STRANGERS_MAX * 20 < TAG_CHARS_MAX);
+/// Members of a pool in one page (Auto Scaling API, `DescribeWarmPool`), and pages read.
+const PAGES_MAX: usize = 50;
+
+/// An open raise, as its tag says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Raise {
+    token: String,
+    at: Timestamp,
+    /// Members that were there before, and that the ledger did not know.
+    strangers: Vec<String>,
+}
+
+impl Raise {
+    fn value(&self) -> String {
+        let mut parts = vec![self.token.clone(), self.at.unix_ms().to_string()];
+        parts.extend(self.strangers.iter().cloned());
+        parts.join(" ")
+    }
+
+    fn of(group: &AutoScalingGroup) -> Option<Raise> {
+        let mut parts = tag_of(group, RAISE_TAG)?.split(' ');
+        let token = parts.next().filter(|token| token.len() > 1)?.to_owned();
+        let at = Timestamp::from_unix_ms(parts.next()?.parse().ok()?);
+        Some(Raise { token, at, strangers: parts.map(str::to_owned).collect() })
+    }
+}
+
+impl Account {
+    /// Brings the standby stock of a group that is as it should be to `size`.
+    pub(super) async fn set_pool(&self, blueprint: &Blueprint, size: u32, hibernated: bool) -> Result<(), Failure> {
+        let size = i32::try_from(size).unwrap_or(i32::MAX);
+        self.call(Api::PutLifecycleHook, |clients| {
+            clients
+                .scaling
+                .put_lifecycle_hook()
+                .auto_scaling_group_name(&blueprint.name)
+                .lifecycle_hook_name(HOOK)
+                .lifecycle_transition("autoscaling:EC2_INSTANCE_LAUNCHING")
+                .default_result("CONTINUE")
+                .heartbeat_timeout(HOOK_SECONDS)
+                .send()
+        })
+        .await?;
+        // Both bounds, so that the stock is of this size however many are taken out: by default it would be MaxSize.
+        self.call(Api::PutWarmPool, |clients| {
+            clients
+                .scaling
+                .put_warm_pool()
+                .auto_scaling_group_name(&blueprint.name)
+                .min_size(size)
+                .max_group_prepared_capacity(size)
+                .pool_state(if hibernated { WarmPoolState::Hibernated } else { WarmPoolState::Stopped })
+                .instance_reuse_policy(InstanceReusePolicy::builder().reuse_on_scale_in(false).build())
+                .send()
+        })
+        .await
+        .map(|_| ())
+    }
+
+    /// How many machines stand by here, by shape.
+    pub(super) async fn stock(&self) -> Result<Vec<(ShapeId, u32)>, Failure> {
+        let mut stock = Vec::new();
+        for group in self.groups().await? {
+            let name = group.auto_scaling_group_name().unwrap_or_default();
+            let Some(shape) = tag_of(&group, SHAPE_TAG).filter(|_| group.warm_pool_configuration().is_some()) else {
+                continue;
+            };
+            stock.push((ShapeId::new(shape), self.warm(name).await?));
+        }
+        Ok(stock)
+    }
+
+    /// How many machines of a group's pool are ready to be taken.
+    async fn warm(&self, group: &str) -> Result<u32, Failure> {
+        let (mut ready, mut next) = (0, None);
+        for _ in 0..PAGES_MAX {
+            let page = self
+                .call(Api::DescribeWarmPool, |clients| {
+                    let describe = clients.scaling.describe_warm_pool().auto_scaling_group_name(group);
+                    describe.set_next_token(next.take()).send()
+                })
+                .await?;
+            let is_ready = |state: Option<&LifecycleState>| {
+                matches!(
+                    state,
+                    Some(
+                        LifecycleState::WarmedStopped
+                            | LifecycleState::WarmedHibernated
+                            | LifecycleState::WarmedRunning
+                    )
+                )
+            };
+            let here = page.instances().iter().filter(|member| is_ready(member.lifecycle_state())).count();
+            ready += u32::try_from(here).unwrap_or(u32::MAX);
+            next = page.next_token.filter(|token| !token.is_empty());
+            if next.is_none() {
+                return Ok(ready);
+            }
+        }
+        Err(Failure::ours(LaunchErrorKind::Unknown, format!("{group} has more than {PAGES_MAX} pages of stock")))
+    }
+
+    /// Raises desired capacity for a launch, which takes machines out of the stock if there is one. `known`: those of the
+    /// shape that the ledger has.
+    pub(super) async fn launch_by_raise(
+        &self,
+        blueprint: &Blueprint,
+        launch: &Launch,
+        known: &[InstanceId],
+    ) -> Result<LaunchReply, CloudError> {
+        let name = blueprint.name.as_str();
+        let _turn = self.turn(name).await;
+        let not_now = |why: String| CloudError::Throttled(format!("{name}: {why}"));
+        let group = self.find_group(name).await.map_err(Failure::on_the_way)?;
+        let group = group.ok_or_else(|| not_now("the group is not there yet".to_owned()))?;
+        let token = client_token(&launch.id);
+        let now = (self.now)();
+        match Raise::of(&group) {
+            Some(raise) if raise.token == token => return self.who_came(name, &group, &raise, launch, known).await,
+            Some(raise) if now.since(raise.at) < RAISE_MAX => {
+                return Err(not_now("another launch of it is under way".to_owned()));
+            }
+            Some(_) | None => {}
+        }
+        let desired = group.desired_capacity().unwrap_or(0);
+        if usize::try_from(desired).ok() != Some(group.instances().len()) {
+            return Err(not_now(format!("it has {} members and wants {desired}", group.instances().len())));
+        }
+        let strangers: Vec<String> = newcomers(&group, known, &[]).iter().map(InstanceId::to_string).collect();
+        if strangers.len() > STRANGERS_MAX {
+            return Err(not_now(format!("it has {} members that the ledger does not know", strangers.len())));
+        }
+        let raise = Raise { token, at: now, strangers };
+        self.keep(name, &raise.value()).await.map_err(Failure::on_the_way)?;
+        lock(&self.excess).busy(name, now);
+        let to = desired.saturating_add(i32::try_from(launch.count).unwrap_or(i32::MAX));
+        let raised = self
+            .call(Api::SetDesiredCapacity, |clients| {
+                let set = clients.scaling_once.set_desired_capacity().auto_scaling_group_name(name);
+                set.desired_capacity(to).honor_cooldown(false).send()
+            })
+            .await;
+        match raised {
+            Ok(_) => Err(CloudError::Unknown(format!(
+                "{name}: {} machines were asked for and are on their way",
+                launch.count
+            ))),
+            Err(failure) => {
+                if failure.refusal().is_some() {
+                    // Nothing was raised: the next launch need not wait. If this fails, it waits the raise out.
+                    self.keep(name, "-").await.ok();
+                }
+                Err(failure.into())
+            }
+        }
+    }
+
+    /// The machines that came by the launch's raise; an answer when all are there, or when it is over.
+    async fn who_came(
+        &self,
+        name: &str,
+        group: &AutoScalingGroup,
+        raise: &Raise,
+        launch: &Launch,
+        known: &[InstanceId],
+    ) -> Result<LaunchReply, CloudError> {
+        let mut instances = newcomers(group, known, &raise.strangers);
+        instances.truncate(launch.count as usize);
+        let missing = launch.count as usize - instances.len();
+        if missing > 0 && (self.now)().since(raise.at) < RAISE_MAX {
+            return Err(CloudError::Unknown(format!(
+                "{name}: {missing} of {} machines are on their way",
+                launch.count
+            )));
+        }
+        self.keep(name, "-").await.map_err(|failure| CloudError::Unknown(failure.text))?;
+        let error = (missing > 0).then(|| LaunchError {
+            kind: LaunchErrorKind::Capacity,
+            message: format!("{missing} of {} machines did not come within {} s", launch.count, RAISE_MAX.as_secs())
+                .into(),
+        });
+        Ok(LaunchReply { instances, error })
+    }
+
+    async fn keep(&self, group: &str, raise: &str) -> Result<(), Failure> {
+        let tag = |key: &str, value: &str, propagate: bool| {
+            let tag = Tag::builder().key(key).value(value).propagate_at_launch(propagate);
+            tag.resource_id(group).resource_type("auto-scaling-group").build()
+        };
+        let tags = vec![tag(FLEET_TAG, &self.fleet, true), tag(RAISE_TAG, raise, false)];
+        self.call(Api::CreateOrUpdateTags, |clients| {
+            clients.scaling.create_or_update_tags().set_tags(Some(tags)).send()
+        })
+        .await
+        .map(|_| ())
+    }
+
+    /// Lets machines of a standby group go on that wait at its hook.
+    pub(super) async fn release(&self, group: &str, instances: &[InstanceId]) -> Vec<(InstanceId, CloudError)> {
+        let mut failed = Vec::new();
+        for instance in instances {
+            let completed = self
+                .call(Api::CompleteLifecycleAction, |clients| {
+                    clients
+                        .scaling
+                        .complete_lifecycle_action()
+                        .auto_scaling_group_name(group)
+                        .lifecycle_hook_name(HOOK)
+                        .instance_id(instance.as_str())
+                        .lifecycle_action_result("CONTINUE")
+                        .send()
+                })
+                .await;
+            match completed {
+                Ok(_) => {}
+                // It does not wait, or not any more.
+                Err(failure) if failure.is("ValidationError") => {}
+                Err(failure) => failed.push((instance.clone(), failure.into())),
+            }
+        }
+        failed
+    }
+}
+
+/// Members in or on the way into service that neither the ledger nor the raise's tag knows.
+fn newcomers(group: &AutoScalingGroup, known: &[InstanceId], strangers: &[String]) -> Vec<InstanceId> {
+    let members = group.instances().iter();
+    let staying = members.filter(|member| !member.lifecycle_state().is_some_and(is_leaving));
+    let ids = staying.filter_map(|member| member.instance_id());
+    let new = ids.filter(|id| {
+        !known.iter().any(|known| known.as_str() == *id) && !strangers.iter().any(|stranger| stranger == id)
+    });
+    new.map(InstanceId::new).collect()
+}

@@ -1,0 +1,144 @@
+//! Several accounts: each fails alone.
+
+use aws_sdk_ec2::config::{Credentials, SharedCredentialsProvider};
+use muster_core::ids::InstanceId;
+use muster_core::ports::{Cloud, CloudError};
+use serde_json::json;
+
+use super::super::emulator::block_on;
+use super::stage::{AwsStage, Ground, Wish, good, stage};
+
+const OTHER: &str = "222222222222";
+
+/// Where machines can live in the other account, read with its role.
+async fn place(stage: &AwsStage) -> String {
+    let role = format!("arn:aws:iam::{OTHER}:role/muster");
+    let sts = aws_sdk_sts::Client::new(&stage.sdk);
+    let given = sts.assume_role().role_arn(&role).role_session_name("tests").send().await.unwrap().credentials.unwrap();
+    let credentials =
+        Credentials::new(given.access_key_id, given.secret_access_key, Some(given.session_token), None, "tests");
+    let sdk =
+        stage.sdk.clone().into_builder().credentials_provider(SharedCredentialsProvider::new(credentials)).build();
+    let subnets = aws_sdk_ec2::Client::new(&sdk).describe_subnets().send().await.unwrap();
+    let zone = stage.subnets[0].1.as_str();
+    let subnet = subnets.subnets().iter().find(|subnet| subnet.availability_zone() == Some(zone)).unwrap();
+    format!(
+        r#"
+        [[aws.account]]
+        name = "build"
+        role = "{role}"
+        external_id = "what-was-agreed"
+        subnets = ["{}"]
+        instance_profile = "arn:aws:iam::{OTHER}:instance-profile/runner"
+        images = {{ linux-x64 = "{}" }}
+        "#,
+        subnet.subnet_id().unwrap(),
+        stage.image
+    )
+}
+
+/// Two pools: one at home, one in the other account.
+async fn furnish(stage: &AwsStage) {
+    let pool = r#"
+        [pool.sizes.small]
+        instance_types = ["c6i.large"]
+        [[pool]]
+        name = "far"
+        account = "build"
+        os = "linux"
+        arch = "x64"
+        labels = ["far"]
+        default_size = "small"
+        default_market = "spot"
+        markets = ["spot", "on-demand"]
+    "#;
+    stage.reconfigure(&Wish { aws: place(stage).await, pool, ..Wish::default() });
+}
+
+/// A launch at home, or in the other account.
+fn launch(stage: &AwsStage, far: bool, count: u32) -> muster_core::launch::Launch {
+    let mut launch = stage.launch_of("spot", count);
+    launch.purpose.shape = stage.shape_in(far.then_some("build")).id.clone();
+    launch
+}
+
+#[test]
+fn a_role_is_taken_on_once_and_its_account_stands_alone() {
+    let stage = stage(Ground::Emulation, &Wish::default());
+    block_on(async {
+        furnish(&stage).await;
+        stage.writes().await;
+        let (home, far) = (launch(&stage, false, 1), launch(&stage, true, 2));
+        let at_home = good(stage.cloud.launch(&home, &[]).await).instances;
+        let away = good(stage.cloud.launch(&far, &[]).await).instances;
+        assert_eq!((at_home.len(), away.len()), (1, 2));
+        stage.advance(5).await;
+        let calls = stage.control("GET", "calls?action=AssumeRole", json!({})).await;
+        let calls = calls.as_array().unwrap();
+        assert_eq!(calls.len(), 1, "{calls:?}");
+        assert_eq!(calls[0]["params"]["ExternalId"], "what-was-agreed");
+        let tags = calls[0]["params"].to_string();
+        assert!(tags.contains("muster-fleet") && tags.contains(&stage.fleet), "{tags}");
+        let launches = stage.control("GET", "calls?action=LaunchInstances", json!({})).await;
+        let accounts: Vec<_> =
+            launches.as_array().unwrap().iter().map(|call| call["account"].as_str().unwrap()).collect();
+        assert_eq!(accounts, ["123456789012", OTHER]);
+
+        let known: Vec<_> = at_home
+            .iter()
+            .map(|instance| (instance.clone(), home.purpose.shape.clone()))
+            .chain(away.iter().map(|instance| (instance.clone(), far.purpose.shape.clone())))
+            .collect();
+        let sighting = good(stage.cloud.instances(&known).await);
+        assert_eq!((sighting.seen.len(), sighting.absent.len(), sighting.troubles.len()), (3, 0, 0), "{sighting:?}");
+
+        // The other account's role is revoked, and its credentials have run out.
+        stage.fault(json!({"kind": "error", "action": "AssumeRole", "code": "AccessDenied", "status": 403})).await;
+        stage.advance(3_600).await;
+        let sighting = good(stage.cloud.instances(&known).await);
+        let seen: Vec<&InstanceId> = sighting.seen.iter().map(|(instance, _)| instance).collect();
+        assert_eq!(seen, at_home.iter().collect::<Vec<_>>());
+        assert_eq!(sighting.absent, [], "nobody could look there");
+        assert!(sighting.troubles.iter().any(|why| why.contains("account build") && why.contains("trust policy")));
+        let refused = stage.cloud.launch(&launch(&stage, true, 1), &[]).await;
+        assert!(matches!(&refused, Err(CloudError::Rejected(why)) if why.contains("AccessDenied")), "{refused:?}");
+        assert_eq!(good(stage.cloud.launch(&launch(&stage, false, 1), &[]).await).instances.len(), 1);
+        let ended = good(stage.cloud.terminate(&known).await);
+        let failed: Vec<_> = ended.failed.iter().map(|(instance, _)| instance.clone()).collect();
+        assert_eq!(failed, away, "{ended:?}");
+        assert!(!good(stage.cloud.zones().await).is_empty());
+
+        stage.heal().await;
+        let ended = good(stage.cloud.terminate(&known).await);
+        assert!(ended.failed.is_empty(), "{ended:?}");
+        stage.advance(60).await;
+        let sighting = good(stage.cloud.instances(&known).await);
+        assert_eq!((sighting.absent.len(), sighting.troubles.len()), (0, 0), "{sighting:?}");
+    });
+}
+
+#[test]
+fn an_instance_whose_shape_is_forgotten_is_looked_for_everywhere() {
+    let stage = stage(Ground::Emulation, &Wish::default());
+    block_on(async {
+        furnish(&stage).await;
+        let far = launch(&stage, true, 1);
+        let away = good(stage.cloud.launch(&far, &[]).await).instances;
+        stage.advance(5).await;
+        let lost = muster_core::ids::ShapeId::new("linux-x64-spot-lost-00000000");
+        let nobody = InstanceId::new("i-00000000000000bad");
+        let known = [(away[0].clone(), lost.clone()), (nobody.clone(), lost)];
+        let sighting = good(stage.cloud.instances(&known).await);
+        assert_eq!((sighting.seen.len(), &sighting.absent), (1, &vec![nobody.clone()]), "{sighting:?}");
+        stage.fault(json!({"kind": "error", "action": "DescribeInstances", "account": OTHER, "code": "InternalError", "status": 500}))
+            .await;
+        let sighting = good(stage.cloud.instances(&known).await);
+        assert_eq!((sighting.seen.len(), sighting.absent.len()), (0, 0), "it may be where nobody looked");
+        stage.heal().await;
+        let ended = good(stage.cloud.terminate(&known).await);
+        assert!(ended.failed.is_empty(), "{ended:?}");
+        stage.advance(60).await;
+        let again = good(stage.cloud.terminate(&known).await);
+        assert_eq!((again.gone, again.failed.len()), (away, 0));
+    });
+}

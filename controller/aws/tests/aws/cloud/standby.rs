@@ -1,0 +1,144 @@
+//! Standby: a stock of stopped machines, taken out one launch at a time.
+
+use muster_core::ids::InstanceId;
+use muster_core::launch::{Launch, LaunchErrorKind};
+use muster_core::machine::Origin;
+use muster_core::ports::{Cloud, CloudError};
+use serde_json::json;
+
+use super::super::emulator::block_on;
+use super::stage::{AwsStage, Ground, Wish, good, stage};
+
+fn from_stock(stage: &AwsStage, count: u32) -> Launch {
+    let mut launch = stage.launch_of("on-demand", count);
+    launch.purpose.origin = Origin::Standby;
+    launch
+}
+
+/// A stock of stopped machines.
+async fn stocked(stage: &AwsStage, size: u32) {
+    let shape = stage.shape("on-demand").id.clone();
+    good(stage.cloud.set_standby(&shape, size).await);
+    stage.advance(5).await;
+    assert_eq!(good(stage.cloud.standby().await), [(shape.clone(), 0)], "they warm up, and wait at the hook");
+    // Nobody lets them go on.
+    stage.advance(400).await;
+    assert_eq!(good(stage.cloud.standby().await), [(shape, size)]);
+}
+
+fn on_its_way(answer: &Result<muster_core::launch::LaunchReply, CloudError>) -> bool {
+    matches!(answer, Err(CloudError::Unknown(why)) if why.contains("on their way"))
+}
+
+#[test]
+fn a_launch_takes_machines_out_of_the_stock_once() {
+    let stage = stage(Ground::Emulation, &Wish::default());
+    block_on(async {
+        stocked(&stage, 2).await;
+        let group = stage.group().await;
+        let pool = group.warm_pool_configuration().unwrap();
+        assert_eq!((pool.min_size(), pool.max_group_prepared_capacity()), (Some(2), Some(2)));
+        assert_eq!(pool.instance_reuse_policy().and_then(|policy| policy.reuse_on_scale_in()), Some(false));
+        let launch = from_stock(&stage, 1);
+        stage.writes().await;
+        let asked = stage.cloud.launch(&launch, &[]).await;
+        assert!(on_its_way(&asked), "{asked:?}");
+        let again = stage.cloud.launch(&launch, &[]).await;
+        assert!(on_its_way(&again), "{again:?}");
+        let raises = stage.writes().await.into_iter().filter(|action| action == "SetDesiredCapacity").count();
+        assert_eq!(raises, 1);
+        let other = stage.cloud.launch(&from_stock(&stage, 1), &[]).await;
+        assert!(matches!(&other, Err(CloudError::Throttled(why)) if why.contains("under way")), "{other:?}");
+        stage.advance(5).await;
+        let came = good(stage.cloud.launch(&launch, &[]).await);
+        assert_eq!((came.instances.len(), came.error), (1, None));
+        let first = came.instances[0].clone();
+        let second = from_stock(&stage, 1);
+        let known = std::slice::from_ref(&first);
+        assert!(on_its_way(&stage.cloud.launch(&second, known).await));
+        stage.advance(5).await;
+        let came = good(stage.cloud.launch(&second, known).await);
+        assert_eq!(came.instances.len(), 1);
+        assert_ne!(came.instances[0], first);
+        assert_eq!(stage.sizes().await, (2, 2));
+    });
+}
+
+#[test]
+fn a_member_that_nobody_knows_is_not_taken_for_a_newcomer() {
+    let stage = stage(Ground::Emulation, &Wish::default());
+    block_on(async {
+        stocked(&stage, 2).await;
+        let name = stage.group().await.auto_scaling_group_name.unwrap();
+        stage.scaling.set_desired_capacity().auto_scaling_group_name(name).desired_capacity(1).send().await.unwrap();
+        stage.advance(5).await;
+        let stranger = InstanceId::new(stage.group().await.instances()[0].instance_id().unwrap());
+        let launch = from_stock(&stage, 1);
+        assert!(on_its_way(&stage.cloud.launch(&launch, &[]).await));
+        stage.advance(5).await;
+        let came = good(stage.cloud.launch(&launch, &[]).await);
+        assert!(came.instances.len() == 1 && came.instances[0] != stranger, "{came:?}");
+    });
+}
+
+#[test]
+fn a_raise_that_brings_nothing_is_over_in_time_and_taken_back() {
+    let stage = stage(Ground::Emulation, &Wish::default());
+    block_on(async {
+        let shape = stage.shape("on-demand").id.clone();
+        good(stage.cloud.set_standby(&shape, 0).await);
+        stage.fault(json!({"kind": "launch"})).await;
+        let launch = from_stock(&stage, 1);
+        assert!(on_its_way(&stage.cloud.launch(&launch, &[]).await));
+        stage.advance(120).await;
+        assert!(on_its_way(&stage.cloud.launch(&launch, &[]).await));
+        stage.advance(180).await;
+        let over = good(stage.cloud.launch(&launch, &[]).await);
+        assert_eq!((over.instances.len(), over.error.map(|e| e.kind)), (0, Some(LaunchErrorKind::Capacity)));
+        for _ in 0..4 {
+            stage.look(&[]).await;
+            stage.advance(60).await;
+        }
+        assert_eq!(stage.sizes().await, (0, 0));
+    });
+}
+
+#[test]
+fn a_machine_waits_at_the_hook_until_it_is_let_go_on() {
+    let stage = stage(Ground::Emulation, &Wish::default());
+    block_on(async {
+        stocked(&stage, 1).await;
+        let launch = from_stock(&stage, 1);
+        assert!(on_its_way(&stage.cloud.launch(&launch, &[]).await));
+        stage.advance(5).await;
+        let came = good(stage.cloud.launch(&launch, &[]).await).instances;
+        let state = async || stage.group().await.instances()[0].lifecycle_state().unwrap().as_str().to_owned();
+        assert_eq!(state().await, "Pending:Wait");
+        let named = vec![(came[0].clone(), launch.purpose.shape.clone())];
+        for _ in 0..2 {
+            assert!(good(stage.cloud.release(&named).await).is_empty());
+            stage.advance(5).await;
+            assert_eq!(state().await, "InService");
+        }
+        let ended = good(stage.cloud.terminate(&named).await);
+        assert!(ended.failed.is_empty(), "{ended:?}");
+        stage.advance(60).await;
+        assert_eq!(stage.sizes().await, (0, 0));
+        assert_eq!(stage.state(&came[0]).await, "terminated");
+    });
+}
+
+#[test]
+fn spot_machines_do_not_stand_by_and_stock_cannot_be_ended_by_name() {
+    let stage = stage(Ground::Emulation, &Wish::default());
+    block_on(async {
+        let refused = stage.cloud.set_standby(&stage.shape("spot").id, 1).await;
+        assert!(matches!(refused, Err(CloudError::Rejected(_))), "{refused:?}");
+        stocked(&stage, 1).await;
+        let name = stage.group().await.auto_scaling_group_name.unwrap();
+        let pool = stage.scaling.describe_warm_pool().auto_scaling_group_name(name).send().await.unwrap();
+        let warm = InstanceId::new(pool.instances()[0].instance_id().unwrap());
+        let ended = good(stage.cloud.terminate(&[(warm, stage.shape("on-demand").id.clone())]).await);
+        assert!(ended.failed[0].1.to_string().contains("warm pool"), "{ended:?}");
+    });
+}
