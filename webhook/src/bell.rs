@@ -1,12 +1,7 @@
 //! Bells: "there is something new". They carry nothing, and a lost one costs only time.
 
+pub use muster_core::ports::Bell;
 use tokio::sync::Notify;
-
-/// Something that can be told to look.
-pub trait Bell: Send + Sync {
-    /// Rings. Never blocks, never fails: many rings may be heard as one.
-    fn ring(&self);
-}
 
 /// A bell within one process.
 #[derive(Debug, Default)]

@@ -6,7 +6,11 @@
 //! Invariant: every failure is told with what was tried, where, and what to do about it.
 
 mod connect;
+mod identity;
 mod ledger;
 
 pub use connect::aws_config;
+pub use identity::{
+    AUDIENCE_HEADER, EXPIRES_S, OwnRole, RoleError, StsIdentity, StsSettings, StsSettingsError, TrustedRole,
+};
 pub use ledger::{DynamoLedger, EXPIRES, LIVE, PARTITION, SORT, make_table};

@@ -18,6 +18,12 @@ use crate::machine::{Machine, Removal};
 use crate::protocol::Numbered;
 use crate::time::Timestamp;
 
+/// Something that can be told to look. Bells carry nothing, and a lost one costs only time.
+pub trait Bell: Send + Sync {
+    /// Rings. Never blocks, never fails: many rings may be heard as one.
+    fn ring(&self);
+}
+
 /// The ledger failed.
 #[derive(Debug, Error)]
 pub enum StoreError {
