@@ -141,6 +141,7 @@ fn machine(class: &Class, n: usize) -> Machine {
         pool: class.pool.clone(),
         class: class.id.clone(),
         shape: shape.id.clone(),
+        account: shape.account.clone(),
         zone: Zone::new(["a", "b", "c"][n % 3]),
         market: shape.market,
         origin: Origin::Cold,

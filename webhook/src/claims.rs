@@ -11,26 +11,23 @@ use std::time::Duration;
 
 use muster_core::claim::ClaimRow;
 use muster_core::fact::{Fact, FactBody};
-use muster_core::identity::{Identity, IdentityError};
-use muster_core::ids::InstanceId;
+use muster_core::identity::{Identity, IdentityError, VerifiedInstance};
 use muster_core::machine::{Machine, MachineEvent, Report};
 use muster_core::ports::{Store, StoreError};
 use muster_core::protocol::{ClaimAnswer, ClaimRequest, SessionProof};
 use muster_core::time::Timestamp;
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::format::{self, BadField};
 use crate::handover;
+use crate::proof;
 use crate::seal::{Seal, SealError, SealPurpose, Sealer};
 use crate::token;
 use crate::wait::Wait;
 use crate::wakers::Wakers;
 
-/// How long a used proof is remembered: longer than any identity check believes in one.
-const PROOF_KEPT: Duration = Duration::from_secs(3_600);
 /// When to ask again about a machine whose launch is not in the ledger yet, or whose former session's end is not.
 pub const TOO_EARLY_RETRY: Duration = Duration::from_secs(5);
 
@@ -110,7 +107,7 @@ pub struct Claims<S, I, C> {
 
 /// Who speaks, and what that rests on.
 enum Speaker<'a> {
-    Proven(InstanceId),
+    Proven(VerifiedInstance),
     Former(&'a SessionProof),
 }
 
@@ -137,7 +134,7 @@ impl<S: Store, I: Identity, C: Clock> Claims<S, I, C> {
         let now = self.clock.now();
         let speaker = self.speaker(request, now).await?;
         let instance = match &speaker {
-            Speaker::Proven(instance) => instance,
+            Speaker::Proven(verified) => verified.instance(),
             Speaker::Former(former) => &former.instance,
         };
         let row = self.store.claim(instance).await?;
@@ -153,18 +150,25 @@ impl<S: Store, I: Identity, C: Clock> Claims<S, I, C> {
                 Some(_) => ClaimError::Over(Over::Forgotten),
             });
         };
+        if let Speaker::Proven(verified) = &speaker
+            && !verified.may_be_in(&machine.purpose.account)
+        {
+            return Err(ClaimError::NotProven(format!(
+                "{instance}: it was launched in another account than it comes from"
+            )));
+        }
         if machine.gone_at.is_some() || machine.terminate_at.is_some() {
             return Err(ClaimError::Over(Over::Ending));
         }
         let row = match row {
             Some(row) if row.nonce == request.nonce => same(row, request)?,
             None if machine.session > 0 => return Err(ClaimError::Over(Over::Forgotten)),
-            None => self.open(request, &machine, None, now).await?,
+            None => self.open(request, &speaker, &machine, None, now).await?,
             Some(row) => match &speaker {
                 Speaker::Proven(_) => return Err(ClaimError::Taken),
                 Speaker::Former(_) => {
                     may_go_on(&machine, &row)?;
-                    self.open(request, &machine, Some(row), now).await?
+                    self.open(request, &speaker, &machine, Some(row), now).await?
                 }
             },
         };
@@ -177,7 +181,7 @@ impl<S: Store, I: Identity, C: Clock> Claims<S, I, C> {
             return Ok(Speaker::Former(former));
         }
         match self.identity.verify(&request.proof, now).await {
-            Ok(verified) => Ok(Speaker::Proven(verified.instance().clone())),
+            Ok(verified) => Ok(Speaker::Proven(verified)),
             Err(IdentityError::Refused(why)) => Err(ClaimError::NotProven(why)),
             Err(IdentityError::Unavailable(why)) => Err(ClaimError::IdentityUnavailable(why)),
         }
@@ -185,22 +189,20 @@ impl<S: Store, I: Identity, C: Clock> Claims<S, I, C> {
 
     /// A proof opens one session: whoever has listened in cannot open another with it. A claim that got none keeps its proof
     /// for the next try, and one that is repeated is known by its nonce and key.
-    async fn use_up(&self, request: &ClaimRequest, now: Timestamp) -> Result<bool, StoreError> {
-        let mut hash = Sha256::new();
-        for (name, value) in &request.proof {
-            for part in [name, value] {
-                hash.update((part.len() as u64).to_be_bytes());
-                hash.update(part);
+    async fn use_up(&self, request: &ClaimRequest, speaker: &Speaker<'_>, now: Timestamp) -> Result<bool, StoreError> {
+        match speaker {
+            Speaker::Former(_) => Ok(true),
+            Speaker::Proven(verified) => {
+                self.store.use_once(&proof::key(verified, &request.proof), now + proof::KEPT).await
             }
         }
-        let key = format!("proof-{}", hex::encode(hash.finalize()));
-        self.store.use_once(&key, now + PROOF_KEPT).await
     }
 
     /// Opens the session after `former`, or the first one.
     async fn open(
         &self,
         request: &ClaimRequest,
+        speaker: &Speaker<'_>,
         machine: &Machine,
         former: Option<ClaimRow>,
         now: Timestamp,
@@ -226,7 +228,7 @@ impl<S: Store, I: Identity, C: Clock> Claims<S, I, C> {
             registration: None,
             sealed_config: None,
         };
-        let fresh = request.former.is_some() || self.use_up(request, now).await?;
+        let fresh = self.use_up(request, speaker, now).await?;
         if fresh && self.store.put_claim(&row).await? {
             return Ok(row);
         }

@@ -19,6 +19,7 @@ pub mod format;
 mod handover;
 pub mod live;
 pub mod payload;
+mod proof;
 pub mod pulse;
 pub mod reports;
 pub mod router;

@@ -9,6 +9,7 @@ mod bell;
 mod cloud;
 mod config_object;
 mod connect;
+mod identity;
 mod ledger;
 mod secrets;
 
@@ -16,5 +17,8 @@ pub use bell::{BellClock, DELAY_MAX, SLOT, SqsBell, SqsWake};
 pub use config_object::{ConfigObject, ConfigObjectError, Found};
 pub use cloud::{AwsCloud, Config, FLEET_TAG, Now, SHAPE_TAG, SpotPrice, Stack};
 pub use connect::aws_config;
+pub use identity::{
+    AUDIENCE_HEADER, EXPIRES_S, OwnRole, RoleError, StsIdentity, StsSettings, StsSettingsError, TrustedRole,
+};
 pub use ledger::{DynamoLedger, EXPIRES, LIVE, PARTITION, SORT, make_table};
 pub use secrets::{AwsSecretError, AwsSecrets, SECRET_AGE_MAX};

@@ -79,6 +79,7 @@ fn purpose(class: &Class, n: usize) -> Purpose {
         pool: class.pool.clone(),
         class: class.id.clone(),
         shape: shape.id.clone(),
+        account: shape.account.clone(),
         zone: Zone::new(ZONES[n % ZONES.len()]),
         market: shape.market,
         origin: Origin::Cold,

@@ -58,7 +58,7 @@ impl SimIdentity {
         if now.since(at) > PROOF_AGE_MAX || at.since(now) > PROOF_AGE_MAX {
             return Err(IdentityError::Refused(format!("it is of {at}, now is {now}")));
         }
-        Ok(VerifiedInstance::attested(InstanceId::new(instance.as_str())))
+        Ok(VerifiedInstance::attested(InstanceId::new(instance.as_str())).marked(hex(&code)))
     }
 }
 

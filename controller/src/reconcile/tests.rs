@@ -51,6 +51,7 @@ pub(crate) fn launch(config: &FleetConfig, class: usize, id: &str, at: Timestamp
         pool: class.pool.clone(),
         class: class.id.clone(),
         shape: shape.id.clone(),
+        account: shape.account.clone(),
         zone: Zone::new("a"),
         market: shape.market,
         origin: Origin::Cold,

@@ -112,6 +112,43 @@ async fn another_nonce_or_another_key_is_refused_while_the_session_stands() {
     assert_eq!(world.reports(), [Report::Claimed]);
 }
 
+/// A field more that no check looks at does not make another proof of a used one: its mark is what counts.
+#[tokio::test]
+async fn a_used_proof_is_known_by_its_mark() {
+    let (world, keys, thief) = (World::new(), KeyPair::generate(), KeyPair::generate());
+    world.launch(INSTANCE);
+    let mut request = claim(INSTANCE, NONCE, &keys);
+    request.proof.insert("fresh".to_owned(), "one".to_owned());
+    ask(&world, &request).await.expect("a good claim");
+    world.store.claims.lock().unwrap().clear();
+    for (field, value) in [("more", "1"), ("moreover", "")] {
+        let mut stolen = ClaimRequest { proof: request.proof.clone(), ..claim(INSTANCE, OTHER_NONCE, &thief) };
+        stolen.proof.insert(field.to_owned(), value.to_owned());
+        let refused = ask(&world, &stolen).await;
+        assert!(matches!(refused, Err(ClaimError::NotProven(_))), "{refused:?}");
+    }
+    request.proof.insert("fresh".to_owned(), "two".to_owned());
+    ask(&world, &request).await.expect("a fresh proof");
+}
+
+#[tokio::test]
+async fn a_machine_of_another_account_is_not_believed() {
+    let (world, keys) = (World::new(), KeyPair::generate());
+    let from = |account: &str| {
+        let mut request = claim(INSTANCE, NONCE, &keys);
+        request.proof.insert("account".to_owned(), account.to_owned());
+        request
+    };
+    // It was launched in the controller's own account.
+    world.launch(INSTANCE);
+    let refused = ask(&world, &from("builds")).await;
+    assert!(matches!(refused, Err(ClaimError::NotProven(_))), "{refused:?}");
+    world.change(INSTANCE, |machine| machine.purpose.account = Some("builds".into()));
+    let refused = ask(&world, &from("tests")).await;
+    assert!(matches!(refused, Err(ClaimError::NotProven(_))), "{refused:?}");
+    ask(&world, &from("builds")).await.expect("the right account");
+}
+
 #[tokio::test]
 async fn a_bad_proof_is_401_and_learns_nothing() {
     let world = World::new();

@@ -108,7 +108,16 @@ impl Identity for Polite {
     ) -> Result<VerifiedInstance, IdentityError> {
         let field = |name: &str| proof.get(name).map(String::as_str);
         match (field("word"), field("instance")) {
-            (Some("please"), Some(instance)) => Ok(VerifiedInstance::attested(InstanceId::new(instance))),
+            (Some("please"), Some(instance)) => {
+                let mut verified = VerifiedInstance::attested(InstanceId::new(instance));
+                if let Some(account) = field("account") {
+                    verified = verified.seen_in(vec![Some(account.into())]);
+                }
+                Ok(match field("fresh") {
+                    Some(fresh) => verified.marked(format!("{instance} {fresh}")),
+                    None => verified,
+                })
+            }
             (Some("later"), _) => Err(IdentityError::Unavailable(DETAIL.to_owned())),
             _ => Err(IdentityError::Refused(DETAIL.to_owned())),
         }

@@ -41,6 +41,10 @@ pub struct Place {
     pub security_groups: Vec<String>,
     /// The ARN of the instance profile.
     pub instance_profile: Option<String>,
+    /// The ARN of the role in that profile. `None`: it has the profile's name, in the profile's account.
+    pub instance_role: Option<String>,
+    /// The unique id of that role (`AROA...`). With it a role that was deleted and made again is another one.
+    pub instance_role_id: Option<String>,
     /// Image ids or `ssm:PARAMETER`, for pools that name none.
     pub images: BTreeMap<(Os, Arch), Arc<str>>,
     /// The key that root volumes are encrypted with. `None`: the account's default.

@@ -92,10 +92,23 @@ fn read_place(section: &mut Section<'_>, findings: &mut Findings) -> Place {
         let message = format!("{} is not the ARN of an instance profile", quote(profile));
         findings.error(section.key("instance_profile"), message, remedy);
     }
+    let role = section.text("instance_role", findings);
+    if let Some(role) = role.filter(|role| !is_arn(role, "iam", "role/")) {
+        let message = format!("{} is not the ARN of a role", quote(role));
+        findings.error(section.key("instance_role"), message, "write it as arn:aws:iam::123456789012:role/NAME");
+    }
+    let role_id = section.text("instance_role_id", findings);
+    if let Some(id) = role_id.filter(|id| !is_role_id(id)) {
+        let remedy =
+            "write it as AROA and 12 or more capital letters and digits: `aws iam get-role` tells it as RoleId";
+        findings.error(section.key("instance_role_id"), format!("{} is not the id of a role", quote(id)), remedy);
+    }
     let mut place = Place {
         subnets,
         security_groups,
         instance_profile: profile.map(str::to_owned),
+        instance_role: role.map(str::to_owned),
+        instance_role_id: role_id.map(str::to_owned),
         kms_key: section.text("kms_key", findings).map(str::to_owned),
         root_gib: section.count("root_gib", ROOT_GIB.0, ROOT_GIB.1, findings),
         root_initialization_mibps: section.count(
@@ -148,6 +161,13 @@ fn read_ids(section: &mut Section<'_>, name: &'static str, start: &str, findings
 
 fn is_id(text: &str, start: &str) -> bool {
     text.strip_prefix(start).is_some_and(|id| (8..=17).contains(&id.len()) && id.chars().all(|c| c.is_ascii_hexdigit()))
+}
+
+/// Whether IAM could have given this to a role (IAM User Guide, "Unique identifiers").
+fn is_role_id(text: &str) -> bool {
+    let more =
+        |id: &str| (12..=124).contains(&id.len()) && id.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit());
+    text.strip_prefix("AROA").is_some_and(more)
 }
 
 fn is_region(text: &str) -> bool {

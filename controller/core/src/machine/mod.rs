@@ -38,6 +38,9 @@ pub struct Purpose {
     pub class: ClassId,
     /// The hardware.
     pub shape: ShapeId,
+    /// The `[[aws.account]]` that the shape is launched in. `None`: the controller's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<Arc<str>>,
     /// Where.
     pub zone: Zone,
     /// How it is paid.

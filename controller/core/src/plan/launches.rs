@@ -340,6 +340,7 @@ impl<'a> Launcher<'a> {
                     pool: draft.class.pool.clone(),
                     class: draft.class.id.clone(),
                     shape: source.shape.id.clone(),
+                    account: source.shape.account.clone(),
                     zone: source.zones[draft.place.zone].0.clone(),
                     market: source.shape.market,
                     origin: draft.place.origin,

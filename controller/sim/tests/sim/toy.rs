@@ -263,6 +263,7 @@ impl Toy {
                     pool: info.pool.clone(),
                     class: id.clone(),
                     shape: shape.id.clone(),
+                    account: None,
                     zone: Zone::new(ZONES[class.launches as usize % ZONES.len()]),
                     market: shape.market,
                     origin: Origin::Cold,

@@ -59,6 +59,7 @@ impl World {
                 pool: class.pool,
                 class: class.id,
                 shape: shape.id,
+                account: None,
                 zone: Zone::new("sim-a"),
                 market: shape.market,
                 origin: Origin::Cold,

@@ -118,6 +118,7 @@ pub fn purpose() -> Purpose {
         pool: PoolName::new("linux"),
         class: ClassId::new("linux/small/spot"),
         shape: ShapeId::new("linux/m7i.large/spot"),
+        account: Some("builds".into()),
         zone: Zone::new("eu-west-1a"),
         market: Market::Spot,
         origin: Origin::Cold,
