@@ -24,6 +24,7 @@ import urllib.request
 import zipfile
 
 import boto3
+import cfnlint.decode
 from botocore.config import Config
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -150,10 +151,32 @@ def stand_in():
     return zip_of(f"#!{sys.executable} -I\n".encode() + (HERE / "bootstrap.py").read_bytes())
 
 
+# They refuse what does not come over TLS, and the emulator's clients do not. It enforces that with AUTH=true only.
+ONLY_OVER_TLS = ("QueuesOnlyOverTls", "UndeliveredPolicy", "ConfigBucketPolicy")
+
+
+def template():
+    """The template as a value, functions as `Fn::...`."""
+    found, mistakes = cfnlint.decode.decode(str(TEMPLATE))
+    if mistakes:
+        raise AssertionError(f"{TEMPLATE}: {mistakes}")
+    return json.loads(json.dumps(found))
+
+
+def template_without(resources):
+    """Its text; if some resources are left out, as JSON."""
+    if not resources:
+        return TEMPLATE.read_bytes()
+    found = template()
+    for name in resources:
+        del found["Resources"][name]
+    return json.dumps(found).encode()
+
+
 class Stack:
     """The stack, deployed. `zips` maps each of FUNCTIONS to the bytes of its zip."""
 
-    def __init__(self, emulator, zips, fleet="acme", parameters=None, config=None):
+    def __init__(self, emulator, zips, fleet="acme", parameters=None, config=None, without=()):
         self.emulator, self.fleet = emulator, fleet
         self.name = f"muster-{fleet}"
         s3 = emulator.client("s3")
@@ -161,7 +184,7 @@ class Stack:
         for function in FUNCTIONS:
             s3.put_object(Bucket="code", Key=f"test/{function}.zip", Body=zips[function])
         # Too long to be sent as it is, as for AWS itself.
-        s3.put_object(Bucket="code", Key="test/stack.yaml", Body=TEMPLATE.read_bytes())
+        s3.put_object(Bucket="code", Key="test/stack.yaml", Body=template_without(without))
         given = {
             "Fleet": fleet,
             "CodeBucket": "code",
@@ -186,8 +209,23 @@ class Stack:
         self.resources = {
             one["LogicalResourceId"]: one["PhysicalResourceId"] for page in pages for one in page["StackResourceSummaries"]
         }
+        self.complete()
         if config is not None:
             self.put_config(config)
+
+    def complete(self):
+        """Does what the template says and the emulator's CloudFormation leaves out."""
+        resources = template()["Resources"]
+        expiry = resources["Ledger"]["Properties"]["TimeToLiveSpecification"]
+        self.emulator.client("dynamodb").update_time_to_live(
+            TableName=self.outputs["Table"],
+            TimeToLiveSpecification={"AttributeName": expiry["AttributeName"], "Enabled": bool(expiry["Enabled"])},
+        )
+        for resource in ("Scaler", "Registrar"):
+            self.emulator.client("lambda").put_function_concurrency(
+                FunctionName=self.resources[resource],
+                ReservedConcurrentExecutions=resources[resource]["Properties"]["ReservedConcurrentExecutions"],
+            )
 
     def deployed(self):
         status = self.cloudformation.describe_stacks(StackName=self.name)["Stacks"][0]["StackStatus"]

