@@ -3,6 +3,8 @@
 //! What lives here: the tick, the registrar, telemetry, the drivers (service, demo, simulation) and the command line. What
 //! may not: a decision about machines; those are the planner's, in `muster-core`.
 
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod cli;
 pub mod clock;
 pub mod drivers;

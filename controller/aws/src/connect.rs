@@ -30,3 +30,13 @@ pub async fn aws_config(endpoint: Option<&str>) -> SdkConfig {
         None => loader.load().await,
     }
 }
+
+/// DynamoDB, with this configuration.
+pub fn dynamo(sdk: &SdkConfig) -> aws_sdk_dynamodb::Client {
+    aws_sdk_dynamodb::Client::new(sdk)
+}
+
+/// SQS, with this configuration.
+pub fn sqs(sdk: &SdkConfig) -> aws_sdk_sqs::Client {
+    aws_sdk_sqs::Client::new(sdk)
+}

@@ -16,7 +16,8 @@ mod secrets;
 pub use bell::{BellClock, DELAY_MAX, SLOT, SqsBell, SqsWake};
 pub use config_object::{ConfigObject, ConfigObjectError, Found};
 pub use cloud::{AwsCloud, Config, FLEET_TAG, Now, SHAPE_TAG, SpotPrice, Stack};
-pub use connect::aws_config;
+pub use aws_config::SdkConfig;
+pub use connect::{aws_config, dynamo, sqs};
 pub use identity::{
     AUDIENCE_HEADER, EXPIRES_S, OwnRole, RoleError, StsIdentity, StsSettings, StsSettingsError, TrustedRole,
 };

@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 
-use muster_core::config::{Arch, Os, Place};
 use thiserror::Error;
 
 /// The fleet's name, as in the configuration.
@@ -26,23 +25,6 @@ pub const WAKE_QUEUE_URL: &str = "MUSTER_WAKE_QUEUE_URL";
 pub const AUDIENCE: &str = "MUSTER_AUDIENCE";
 /// The ARNs of the roles that machines run as, separated by commas.
 pub const RUNNER_ROLES: &str = "MUSTER_RUNNER_ROLES";
-/// The door's address, for the agents.
-pub const DOOR_URL: &str = "MUSTER_DOOR_URL";
-/// Subnets of machines, separated by commas.
-pub const SUBNETS: &str = "MUSTER_SUBNETS";
-/// Security groups of machines, separated by commas.
-pub const SECURITY_GROUPS: &str = "MUSTER_SECURITY_GROUPS";
-/// The ARN of the machines' instance profile.
-pub const INSTANCE_PROFILE: &str = "MUSTER_INSTANCE_PROFILE";
-/// The key that root volumes are encrypted with.
-pub const KMS_KEY: &str = "MUSTER_KMS_KEY";
-/// Images for pools that name none.
-pub const IMAGES: [(&str, Os, Arch); 3] = [
-    ("MUSTER_IMAGE_LINUX_X64", Os::Linux, Arch::X64),
-    ("MUSTER_IMAGE_LINUX_ARM64", Os::Linux, Arch::Arm64),
-    ("MUSTER_IMAGE_WINDOWS_X64", Os::Windows, Arch::X64),
-];
-
 /// A variable is not there.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
@@ -80,20 +62,6 @@ impl Surroundings {
         let items = self.maybe(name).unwrap_or_default().split(',').map(str::trim);
         items.filter(|item| !item.is_empty()).map(str::to_owned).collect()
     }
-
-    /// Where machines live in the stack's own account, as far as the stack says.
-    pub fn place(&self) -> Place {
-        let images = IMAGES.iter().filter_map(|(name, os, arch)| Some(((*os, *arch), self.maybe(name)?.into())));
-        Place {
-            subnets: self.list(SUBNETS),
-            security_groups: self.list(SECURITY_GROUPS),
-            instance_profile: self.maybe(INSTANCE_PROFILE).map(str::to_owned),
-            images: images.collect(),
-            kms_key: self.maybe(KMS_KEY).map(str::to_owned),
-            root_gib: None,
-            root_initialization_mibps: None,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -113,10 +81,9 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_what_the_stack_says() {
-        let place = of(&[(SUBNETS, "subnet-1, subnet-2,"), ("MUSTER_IMAGE_LINUX_ARM64", "ssm:/image")]).place();
-        assert_eq!(place.subnets, ["subnet-1", "subnet-2"]);
-        assert_eq!(&*place.images[&(Os::Linux, Arch::Arm64)], "ssm:/image");
-        assert_eq!((place.images.len(), place.instance_profile), (1, None));
+    fn lists_are_separated_by_commas() {
+        let around = of(&[(RUNNER_ROLES, "arn:1, arn:2,")]);
+        assert_eq!(around.list(RUNNER_ROLES), ["arn:1", "arn:2"]);
+        assert!(around.list(AUDIENCE).is_empty());
     }
 }

@@ -1,0 +1,93 @@
+//! Muster in AWS: what the functions and `muster serve --cloud aws` are made of.
+//!
+//! What lives here: wiring. The adapters are `muster-aws` and `muster-github`, the parts are those of every other driver.
+//!
+//! Invariant: what is wrong with the surroundings is told with its name and its remedy, and only what needs it stops.
+
+pub mod door;
+pub mod github;
+pub mod registrar;
+pub mod scaler;
+pub mod settings;
+
+use std::sync::{Arc, Mutex};
+
+use muster_aws::{DynamoLedger, SqsBell, SqsWake, aws_config};
+use muster_core::ports::StoreError;
+use muster_core::time::Timestamp;
+use muster_webhook::clock::{Clock, SystemClock};
+
+use crate::drivers::lambda::surroundings::{self, Missing, Surroundings};
+use crate::drivers::lambda::{LaterBell, RemoteBell};
+use crate::drivers::random_hex;
+use crate::telemetry::{self, Telemetry};
+
+/// The SDK's configuration and the stack's environment.
+pub struct Around {
+    /// Region, credentials, limits.
+    pub sdk: muster_aws::SdkConfig,
+    /// The stack's variables.
+    pub vars: Surroundings,
+}
+
+impl Around {
+    /// As the process finds it.
+    pub async fn find() -> Around {
+        Around { sdk: aws_config(None).await, vars: Surroundings::of(std::env::vars()) }
+    }
+
+    /// The ledger.
+    ///
+    /// # Errors
+    /// What is missing, or that of DynamoDB.
+    pub async fn ledger(&self) -> anyhow::Result<Arc<DynamoLedger>> {
+        let table = self.vars.get(surroundings::TABLE)?;
+        let word = random_hex::<4>().ok_or_else(|| StoreError::Unavailable("no random numbers".to_owned()))?;
+        Ok(Arc::new(DynamoLedger::open(muster_aws::dynamo(&self.sdk), table, &word).await?))
+    }
+
+    /// A bell behind the queue that this variable names.
+    ///
+    /// # Errors
+    /// [`Missing`].
+    pub fn bell(&self, variable: &'static str) -> Result<SqsBell, Missing> {
+        let (queue, fleet) = (self.vars.get(variable)?, self.vars.get(surroundings::FLEET)?);
+        Ok(SqsBell::new(muster_aws::sqs(&self.sdk), queue, fleet, Arc::new(|| SystemClock.now())))
+    }
+
+    /// The queue that leads back to the door.
+    ///
+    /// # Errors
+    /// [`Missing`].
+    pub fn wake(&self) -> Result<SqsWake, Missing> {
+        Ok(SqsWake::new(muster_aws::sqs(&self.sdk), self.vars.get(surroundings::WAKE_QUEUE_URL)?))
+    }
+}
+
+impl RemoteBell for SqsBell {
+    async fn send(&self) {
+        SqsBell::send(self).await;
+    }
+}
+
+impl LaterBell for SqsWake {
+    async fn after(&self, delay: std::time::Duration) {
+        SqsWake::after(self, delay).await;
+    }
+}
+
+/// Metric lines on standard output, where Lambda takes them from.
+///
+/// # Errors
+/// Never, unless a constant of ours is wrong.
+pub fn lines_on_stdout() -> anyhow::Result<Telemetry> {
+    let recorder = telemetry::recorder()?;
+    let _ = metrics::set_global_recorder(recorder.clone());
+    telemetry::describe();
+    Ok(Telemetry::new(recorder, Arc::new(Mutex::new(std::io::stdout()))))
+}
+
+/// The time, as a function.
+pub fn now() -> Arc<dyn Fn() -> Timestamp + Send + Sync> {
+    Arc::new(|| SystemClock.now())
+}

@@ -1,0 +1,40 @@
+//! The registrar's function, put together.
+
+use std::sync::Arc;
+
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use muster_webhook::clock::SystemClock;
+use muster_webhook::seal::HpkeSealer;
+use serde_json::value::RawValue;
+use tokio::sync::Mutex;
+use tracing::info;
+
+use super::Around;
+use super::github::LateGithub;
+use super::settings::{Keeper, Settings};
+use crate::drivers::lambda::registrar::RegistrarFunction;
+use crate::drivers::lambda::{deadline, surroundings};
+use crate::registrar::Registrar;
+
+/// Mints until Lambda ends the process.
+///
+/// # Errors
+/// What keeps it from starting.
+pub async fn run() -> anyhow::Result<()> {
+    let around = Around::find().await;
+    let store = around.ledger().await?;
+    let settings = Settings::open(&around, &*store, Keeper::Reads).await?;
+    let live = settings.live.clone();
+    let github = Arc::new(LateGithub::new(live.clone(), settings.secrets.clone()));
+    let registrar = Registrar::new(store.clone(), github, SystemClock, HpkeSealer);
+    let function = RegistrarFunction::new(registrar, SystemClock, around.bell(surroundings::BELL_QUEUE_URL)?);
+    let settings = Mutex::new(settings);
+    let handler = |event: LambdaEvent<Box<RawValue>>| async {
+        let (_, context) = event.into_parts();
+        settings.lock().await.look(&*store).await;
+        let minted = function.call(&live, deadline(&context)).await;
+        info!(target: "muster::registrar", minted, "claims looked at");
+        Ok::<_, Error>(())
+    };
+    lambda_runtime::run(service_fn(handler)).await.map_err(|error| anyhow::anyhow!(error))
+}
