@@ -86,12 +86,9 @@ impl Fault {
         let what = match value["what"].as_str()? {
             "answer" => What::Answer {
                 status: u16::try_from(value["status"].as_u64()?).ok()?,
-                headers: match &value["headers"] {
-                    Value::Object(headers) => {
-                        headers.iter().filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
-                    }
-                    _ => Vec::new(),
-                },
+                headers: value["headers"].as_object().map_or_else(Vec::new, |headers| {
+                    headers.iter().filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
+                }),
                 body: value["body"].clone(),
             },
             "lost_before" => What::LostBefore,

@@ -137,10 +137,8 @@ pub struct World {
 
 impl World {
     pub(super) fn new(setup: FakeSetup) -> World {
-        let mut installation = 700;
         let mut apps = BTreeMap::new();
-        for app in &setup.apps {
-            installation += 1;
+        for (installation, app) in (701..).zip(&setup.apps) {
             let reset = since_epoch() + HOUR;
             let (used, points, at_once) = (0, VecDeque::new(), 0);
             let installed =

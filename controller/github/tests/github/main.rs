@@ -1,5 +1,7 @@
 //! The adapter against a GitHub that listens on loopback, with every request and answer held against GitHub's description.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod access;
 mod bench;
 mod described;
