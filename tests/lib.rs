@@ -7,6 +7,8 @@
 //! Invariant: what was started is ended, also when a test fails.
 
 mod delivery;
+#[cfg(feature = "github")]
+pub mod github;
 mod program;
 mod recorded;
 mod wait;

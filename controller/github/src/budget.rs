@@ -1,0 +1,279 @@
+//! What one App may still ask: GitHub's primary limit as the headers tell it, its secondary limits by our own count, and
+//! the pauses that it has asked for.
+//!
+//! What may not live here: a wait. Whoever has no budget is told when to come back.
+//!
+//! Invariant: within any [`WINDOW`] at most [`POINTS_A_MINUTE`] points are given out.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use http::Method;
+use muster_core::time::Timestamp;
+
+use crate::answer::Answer;
+
+/// GitHub's secondary limit on its REST interface: points a minute, of which a GET costs one and anything else five. From
+/// GitHub's documentation, "Rate limits for the REST API".
+pub const POINTS_A_MINUTE: u32 = 900;
+/// Requests under way at once: GitHub allows 100, shared with whatever else the App does.
+pub const AT_ONCE_MAX: usize = 90;
+/// Points that only cleaning up may use: whoever has lost an answer must still be able to look and to remove.
+const CLEAN_UP_POINTS: u32 = 30;
+/// A minute, and a little: requests arrive later than they are sent, and not all equally late.
+const WINDOW: Duration = Duration::from_secs(62);
+const READ_POINTS: u32 = 1;
+const WRITE_POINTS: u32 = 5;
+/// The primary limit of an App whose headers were not seen yet: the lowest that GitHub gives an installation, an hour.
+const LIMIT_UNSEEN: u64 = 5_000;
+/// GitHub's rule for a secondary limit without a time: at least a minute, then longer and longer ...
+const PAUSE_FIRST: Duration = Duration::from_secs(60);
+/// ... and no longer than this.
+const PAUSE_MAX: Duration = Duration::from_secs(960);
+/// A pause that GitHub asks for is not believed beyond this: the primary limit starts anew every hour.
+const PAUSE_BELIEVED: Duration = Duration::from_secs(2 * 3600);
+
+const _: () = assert!(CLEAN_UP_POINTS >= 2 * (READ_POINTS + WRITE_POINTS) && CLEAN_UP_POINTS < POINTS_A_MINUTE / 10);
+const _: () = assert!(AT_ONCE_MAX <= 100);
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// What somebody asked for.
+    Work,
+    /// Finding and removing what a lost answer may have left.
+    CleanUp,
+}
+
+/// What is left to an App: the metric `GitHubRateRemaining`, and what goes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLeft {
+    /// The App.
+    pub app: u64,
+    /// Requests an hour. `None`: no answer has told yet.
+    pub limit: Option<u64>,
+    /// How many of them are left. `None`: no answer has told yet, or those that told are from the hour before.
+    pub remaining: Option<u64>,
+    /// When there are as many as the limit again, by our clock.
+    pub reset: Option<Timestamp>,
+    /// Until when GitHub wants to be left alone, if it does.
+    pub paused_until: Option<Timestamp>,
+    /// Requests sent since the start, those for tokens included.
+    pub requests: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Rate {
+    limit: u64,
+    remaining: u64,
+    reset: Timestamp,
+}
+
+/// The budget of one App.
+#[derive(Default)]
+pub(crate) struct Budget {
+    rate: Option<Rate>,
+    paused_until: Timestamp,
+    secondary_in_row: u32,
+    window: VecDeque<(Timestamp, u32)>,
+    spent: u32,
+    requests: u64,
+}
+
+impl Budget {
+    /// Takes what a request costs, or says when it can be had.
+    pub(crate) fn take(&mut self, now: Timestamp, method: &Method, purpose: Purpose) -> Result<(), Timestamp> {
+        if self.paused_until > now {
+            return Err(self.paused_until);
+        }
+        if let Some(rate) = &self.rate
+            && rate.remaining == 0
+            && rate.reset > now
+        {
+            return Err(rate.reset);
+        }
+        while let Some((at, points)) = self.window.front().copied()
+            && now.since(at) >= WINDOW
+        {
+            self.window.pop_front();
+            self.spent -= points;
+        }
+        let points = if *method == Method::GET { READ_POINTS } else { WRITE_POINTS };
+        let most = match purpose {
+            Purpose::Work => POINTS_A_MINUTE - CLEAN_UP_POINTS,
+            Purpose::CleanUp => POINTS_A_MINUTE,
+        };
+        if self.spent + points > most {
+            // When as much as is missing has left the window.
+            let mut missing = self.spent + points - most;
+            for (at, left) in &self.window {
+                missing = missing.saturating_sub(*left);
+                if missing == 0 {
+                    return Err(*at + WINDOW);
+                }
+            }
+        }
+        self.window.push_back((now, points));
+        self.spent += points;
+        if let Some(rate) = &mut self.rate {
+            // Until the answer tells: others choose meanwhile.
+            rate.remaining = rate.remaining.saturating_sub(1);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn count(&mut self) {
+        self.requests += 1;
+    }
+
+    /// Learns from the headers of an answer to an installation's request.
+    pub(crate) fn heard(&mut self, answer: &Answer) {
+        let number = |name| answer.number(name);
+        let told = (number("x-ratelimit-limit"), number("x-ratelimit-remaining"), number("x-ratelimit-reset"));
+        if let (Some(limit), Some(remaining), Some(reset)) = told
+            && answer.is_core()
+        {
+            let reset = i64::try_from(reset).ok().and_then(|seconds| seconds.checked_mul(1_000)).unwrap_or(i64::MAX);
+            let reset = answer.on_our_clock(Timestamp::from_unix_ms(reset)).min(answer.at + PAUSE_BELIEVED);
+            // Answers overtake each other: within an hour the lowest one is the latest. Our clock's idea of the reset
+            // differs by the way that an answer took.
+            const SAME: Duration = Duration::from_secs(30);
+            let same = |rate: &Rate| rate.reset.since(reset) < SAME && reset.since(rate.reset) < SAME;
+            let remaining = self.rate.filter(same).map_or(remaining, |rate| rate.remaining.min(remaining));
+            self.rate = Some(Rate { limit, remaining, reset });
+        }
+        if !answer.is_limit() {
+            if answer.status.is_success() {
+                self.secondary_in_row = 0;
+            }
+            return;
+        }
+        let until = match (answer.retry_after(), &self.rate) {
+            (Some(after), _) => answer.at + after.min(PAUSE_BELIEVED),
+            (None, Some(rate)) if number("x-ratelimit-remaining") == Some(0) && rate.reset > answer.at => rate.reset,
+            (None, _) => {
+                let pause = PAUSE_FIRST.saturating_mul(1 << self.secondary_in_row.min(8)).min(PAUSE_MAX);
+                self.secondary_in_row += 1;
+                answer.at + pause
+            }
+        };
+        self.paused_until = self.paused_until.max(until);
+    }
+
+    pub(crate) fn paused_until(&self) -> Timestamp {
+        self.paused_until
+    }
+
+    /// How much is left, to choose among Apps.
+    pub(crate) fn left(&self, now: Timestamp) -> u64 {
+        match &self.rate {
+            Some(rate) if rate.reset > now => rate.remaining,
+            Some(rate) => rate.limit,
+            None => LIMIT_UNSEEN.saturating_sub(self.requests),
+        }
+    }
+
+    pub(crate) fn view(&self, app: u64, now: Timestamp) -> RateLeft {
+        let current = self.rate.filter(|rate| rate.reset > now);
+        RateLeft {
+            app,
+            limit: self.rate.map(|rate| rate.limit),
+            remaining: current.map(|rate| rate.remaining),
+            reset: current.map(|rate| rate.reset),
+            paused_until: Some(self.paused_until).filter(|until| *until > now),
+            requests: self.requests,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_unix_ms(1_795_428_000_000);
+
+    fn limited(at: Timestamp, headers: &[(&'static str, String)]) -> Answer {
+        let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+        Answer {
+            status: StatusCode::FORBIDDEN,
+            headers,
+            body: br#"{"message":"secondary rate limit"}"#.to_vec(),
+            at,
+            app: None,
+        }
+    }
+
+    #[test]
+    fn no_minute_sees_more_than_its_points() {
+        let (mut budget, mut now) = (Budget::default(), START);
+        let mut taken: Vec<(Timestamp, u32)> = Vec::new();
+        while now < START + Duration::from_secs(600) {
+            match budget.take(now, &Method::POST, Purpose::Work) {
+                Ok(()) => taken.push((now, WRITE_POINTS)),
+                Err(until) => {
+                    assert!(until > now);
+                    now = until;
+                }
+            }
+            now = now + Duration::from_millis(taken.len() as u64 % 7);
+        }
+        for (from, _) in &taken {
+            let minute = taken.iter().filter(|(at, _)| at >= from && at.since(*from) < Duration::from_secs(60));
+            assert!(minute.map(|(_, points)| points).sum::<u32>() <= POINTS_A_MINUTE);
+        }
+        assert!(taken.len() > 1_500, "{}", taken.len());
+    }
+
+    #[test]
+    fn cleaning_up_has_points_of_its_own() {
+        let mut budget = Budget::default();
+        while budget.take(START, &Method::POST, Purpose::Work).is_ok() {}
+        assert_eq!(budget.take(START, &Method::GET, Purpose::CleanUp), Ok(()));
+        assert_eq!(budget.take(START, &Method::DELETE, Purpose::CleanUp), Ok(()));
+        assert!(budget.take(START + Duration::from_secs(1), &Method::GET, Purpose::Work).is_err());
+        assert_eq!(budget.take(START + WINDOW, &Method::GET, Purpose::Work), Ok(()));
+    }
+
+    #[test]
+    fn a_pause_without_a_time_grows() {
+        let (mut budget, mut now) = (Budget::default(), START);
+        let mut pauses = Vec::new();
+        for _ in 0..6 {
+            budget.heard(&limited(now, &[]));
+            let until = budget.take(now, &Method::GET, Purpose::CleanUp).unwrap_err();
+            pauses.push(until.since(now).as_secs());
+            now = until;
+        }
+        assert_eq!(pauses, [60, 120, 240, 480, 960, 960]);
+        budget.heard(&limited(now, &[("retry-after", "7".to_owned())]));
+        assert_eq!(budget.paused_until(), now + Duration::from_secs(7));
+        budget.heard(&limited(now, &[("retry-after", "999999".to_owned())]));
+        assert_eq!(budget.paused_until(), now + PAUSE_BELIEVED);
+    }
+
+    #[test]
+    fn answers_that_overtake_each_other_raise_nothing() {
+        let mut budget = Budget::default();
+        let told = |remaining: u64, reset: Timestamp| Answer {
+            status: StatusCode::OK,
+            headers: [("limit", 5_000), ("remaining", remaining), ("reset", (reset.unix_ms() / 1_000) as u64)]
+                .map(|(name, n)| (format!("x-ratelimit-{name}").parse().unwrap(), n.to_string().parse().unwrap()))
+                .into_iter()
+                .collect(),
+            body: Vec::new(),
+            at: START,
+            app: None,
+        };
+        let reset = START + Duration::from_secs(600);
+        for (remaining, left) in [(10, 10), (8, 8), (9, 8), (0, 0)] {
+            budget.heard(&told(remaining, reset));
+            assert_eq!(budget.left(START), left);
+        }
+        assert_eq!(budget.take(START, &Method::GET, Purpose::Work), Err(reset));
+        assert_eq!(budget.left(reset), 5_000);
+        budget.heard(&told(4_999, reset + Duration::from_secs(3_600)));
+        assert_eq!(budget.left(START), 4_999);
+    }
+}

@@ -1,0 +1,23 @@
+//! Muster's adapter for GitHub's REST interface. The only crate that names octocrab.
+//!
+//! What lives here: the port [`muster_core::ports::Github`] in terms of HTTP requests, authentication as a GitHub App, and
+//! what GitHub allows per minute and hour. What may not: decisions, a repeated POST whose first one may have taken effect,
+//! and a type of the HTTP client in an answer.
+//!
+//! Invariant: no token, key or runner configuration is in an error, a log line or a `Debug` text.
+
+mod answer;
+mod app;
+mod budget;
+mod github;
+mod groups;
+mod key;
+mod owner;
+mod runners;
+mod transport;
+
+pub use budget::{AT_ONCE_MAX, POINTS_A_MINUTE, RateLeft};
+pub use github::{Clock, Installed, Options, RestGithub};
+pub use groups::{GROUPS_AGE_MAX, GROUPS_LOOK_AGAIN};
+pub use key::SetupError;
+pub use transport::Patience;

@@ -1,0 +1,43 @@
+//! What other processes tell and ask the fake, under `/_fake/`: the same that tests in Rust do with [`World`].
+//!
+//! `POST /_fake/faults` takes a fault; `POST /_fake/runner` takes `{"name", "online"?, "busy"?}`; `POST /_fake/advance`
+//! takes `{"seconds"}`; `POST /_fake/revoke` ends all tokens; `GET /_fake/state` gives runners, requests, how often a limit
+//! was hit, and what broke the description.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::fault::Fault;
+use super::world::World;
+
+/// Does what another process says. `None`: it makes no sense.
+pub(super) fn control(world: &mut World, method: &str, what: &str, body: &Value) -> Option<Value> {
+    match (method, what) {
+        ("POST", "faults") => world.faults.push(Fault::from_json(body)?),
+        ("POST", "runner") => {
+            let runner = world.runner(body["name"].as_str()?)?;
+            runner.online = body["online"].as_bool().unwrap_or(runner.online);
+            runner.busy = body["busy"].as_bool().unwrap_or(runner.busy);
+        }
+        ("POST", "advance") => world.advance(Duration::from_secs(body["seconds"].as_u64()?)),
+        ("POST", "revoke") => world.revoke_tokens(),
+        ("GET", "state") => {
+            let runners = world.runners.iter().map(|runner| {
+                json!({
+                    "id": runner.id, "name": runner.name, "labels": runner.labels, "group": runner.group,
+                    "online": runner.online, "busy": runner.busy,
+                })
+            });
+            let seen = world.seen.iter().map(
+                |seen| json!({ "method": seen.method, "path": seen.path, "app": seen.app, "status": seen.status }),
+            );
+            return Some(json!({
+                "runners": runners.collect::<Vec<_>>(), "requests": seen.collect::<Vec<_>>(),
+                "limits_hit": world.limits_hit, "wrong": world.wrong,
+            }));
+        }
+        _ => return None,
+    }
+    Some(json!({ "ok": true }))
+}
