@@ -1,5 +1,5 @@
 //! Bells between functions, over SQS: they carry nothing but the instant until which others may have rung under the same
-//! name. See decision 0012.
+//! name. See decision 0013.
 //!
 //! What lives here: how rings become messages. What may not: facts. Those are in the ledger before anybody rings.
 //!
