@@ -76,6 +76,7 @@ apis! {
     SetDesiredCapacity = 20.0, 5.0;
     TerminateInstanceInAutoScalingGroup = 100.0, 10.0;
     PutWarmPool = 20.0, 2.0;
+    DeleteWarmPool = 20.0, 2.0;
     PutLifecycleHook = 20.0, 2.0;
     CompleteLifecycleAction = 100.0, 10.0;
     // Others.

@@ -71,7 +71,12 @@ impl Account {
                         continue;
                     }
                     removed += 1;
-                    self.remove(name).await
+                    if group.warm_pool_configuration().is_some() {
+                        // The group follows when its stock is gone. No machine of it has ever registered.
+                        self.remove_pool(name).await
+                    } else {
+                        self.remove(name).await
+                    }
                 }
             };
             if let Err(failure) = outcome {
@@ -118,6 +123,15 @@ impl Account {
         })
         .await
         .map(|_| ())
+    }
+
+    async fn remove_pool(&self, name: &str) -> Result<(), Failure> {
+        let deleted = self
+            .call(Api::DeleteWarmPool, |clients| {
+                clients.scaling.delete_warm_pool().auto_scaling_group_name(name).force_delete(true).send()
+            })
+            .await;
+        deleted.map(|_| ()).or_else(|failure| if failure.is_not_found() { Ok(()) } else { Err(failure) })
     }
 
     async fn remove(&self, name: &str) -> Result<(), Failure> {

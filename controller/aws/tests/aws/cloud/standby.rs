@@ -142,3 +142,17 @@ fn spot_machines_do_not_stand_by_and_stock_cannot_be_ended_by_name() {
         assert!(ended.failed[0].1.to_string().contains("warm pool"), "{ended:?}");
     });
 }
+
+#[test]
+fn a_stock_that_nobody_asks_for_goes_with_its_group() {
+    let stage = stage(Ground::Emulation, &Wish::default());
+    block_on(async {
+        stocked(&stage, 2).await;
+        stage.reconfigure(&Wish { size: r#"instance_types = ["r6i.large"]"#, ..Wish::default() });
+        for _ in 0..4 {
+            assert_eq!(stage.look(&[]).await.troubles, Vec::<String>::new());
+            stage.advance(100 * 3_600).await;
+        }
+        assert_eq!(stage.groups().await.len(), 0);
+    });
+}
