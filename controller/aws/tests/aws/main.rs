@@ -5,6 +5,8 @@ mod contract;
 #[cfg(test)]
 mod emulator;
 #[cfg(test)]
+mod identity;
+#[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod trouble;
