@@ -5,10 +5,13 @@
 //!
 //! Invariant: every failure is told with what was tried, where, and what to do about it.
 
+mod bell;
+mod calls;
 mod connect;
 mod identity;
 mod ledger;
 
+pub use bell::{HOLD_BACK_MAX, SLOT, SqsBell, SqsWake, WAKE_DELAY_MAX, hold_back};
 pub use connect::aws_config;
 pub use identity::{
     AUDIENCE_HEADER, EXPIRES_S, OwnRole, RoleError, StsIdentity, StsSettings, StsSettingsError, TrustedRole,

@@ -82,6 +82,8 @@ metrics! {
     PLAN_VIOLATIONS = "PlanViolations", Count, false, "Actions that the checker of plans struck out. Anything above 0 is a bug.";
     WEBHOOKS_REJECTED = "WebhooksRejected", Count, false, "Deliveries that the door refused: all together, 0 included, and by reason.";
     FACTS_SET_ASIDE = "FactsSetAside", Count, false, "Stored facts that do not read, 0 included.";
+    BELLS_LOST = "BellsLost", Count, true, "Messages that could not be sent to wake the scaler: it looks a minute later at worst.";
+    CONFIG_REFUSED = "ConfigRefused", Count, false, "Looks at the configuration that found it bad or unreadable: the last good one stays in force.";
 }
 
 #[cfg(test)]

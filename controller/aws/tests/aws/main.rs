@@ -1,6 +1,8 @@
 //! Tests of the AWS adapters against emulators. `bash .ci/run emulators` starts them and runs these.
 
 #[cfg(test)]
+mod bell;
+#[cfg(test)]
 mod contract;
 #[cfg(test)]
 mod emulator;
