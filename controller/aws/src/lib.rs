@@ -6,6 +6,7 @@
 //! Invariant: every failure is told with what was tried, where, and what to do about it.
 
 mod bell;
+mod calls;
 mod cloud;
 mod config_object;
 mod connect;
@@ -13,10 +14,10 @@ mod identity;
 mod ledger;
 mod secrets;
 
-pub use bell::{BellClock, DELAY_MAX, SLOT, SqsBell, SqsWake};
-pub use config_object::{ConfigObject, ConfigObjectError, Found};
-pub use cloud::{AwsCloud, Config, FLEET_TAG, Now, SHAPE_TAG, SpotPrice, Stack};
 pub use aws_config::SdkConfig;
+pub use bell::{HOLD_BACK_MAX, SLOT, SqsBell, SqsWake, WAKE_DELAY_MAX, hold_back};
+pub use cloud::{AwsCloud, Config, FLEET_TAG, Now, SHAPE_TAG, SpotPrice, Stack};
+pub use config_object::{ConfigObject, ConfigObjectError, Found};
 pub use connect::{aws_config, dynamo, sqs};
 pub use identity::{
     AUDIENCE_HEADER, EXPIRES_S, OwnRole, RoleError, StsIdentity, StsSettings, StsSettingsError, TrustedRole,

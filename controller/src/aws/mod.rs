@@ -52,7 +52,7 @@ impl Around {
     /// [`Missing`].
     pub fn bell(&self, variable: &'static str) -> Result<SqsBell, Missing> {
         let (queue, fleet) = (self.vars.get(variable)?, self.vars.get(surroundings::FLEET)?);
-        Ok(SqsBell::new(muster_aws::sqs(&self.sdk), queue, fleet, Arc::new(|| SystemClock.now())))
+        Ok(SqsBell::new(muster_aws::sqs(&self.sdk), queue.to_owned(), fleet.to_owned()))
     }
 
     /// The queue that leads back to the door.
@@ -60,19 +60,20 @@ impl Around {
     /// # Errors
     /// [`Missing`].
     pub fn wake(&self) -> Result<SqsWake, Missing> {
-        Ok(SqsWake::new(muster_aws::sqs(&self.sdk), self.vars.get(surroundings::WAKE_QUEUE_URL)?))
+        Ok(SqsWake::new(muster_aws::sqs(&self.sdk), self.vars.get(surroundings::WAKE_QUEUE_URL)?.to_owned()))
     }
 }
 
 impl RemoteBell for SqsBell {
     async fn send(&self) {
-        SqsBell::send(self).await;
+        self.flush(SystemClock.now()).await;
     }
 }
 
 impl LaterBell for SqsWake {
     async fn after(&self, delay: std::time::Duration) {
-        SqsWake::after(self, delay).await;
+        let now = SystemClock.now();
+        self.wake_at(now + delay, now).await;
     }
 }
 

@@ -48,7 +48,9 @@ pub async fn run() -> anyhow::Result<()> {
         let mut state = state.lock().await;
         let (function, settings) = &mut *state;
         settings.look(&*store).await;
-        function.call(event::slots_end(payload.get()), deadline(&context)).await;
+        let bodies = event::bodies(payload.get());
+        let hold = muster_aws::hold_back(bodies.iter().map(String::as_str), SystemClock.now());
+        function.call(hold, deadline(&context)).await;
         Ok::<_, Error>(())
     };
     lambda_runtime::run(service_fn(handler)).await.map_err(|error| anyhow::anyhow!(error))

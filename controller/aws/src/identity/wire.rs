@@ -109,5 +109,29 @@ impl Wire {
 }
 
 fn settings() -> HttpConnectorSettings {
-    HttpConnectorSettings::builder().connect_timeout(CONNECT_WITHIN).read_timeout(ANSWER_WITHIN).build()
+    HttpConnectorSettings::builder().connect_timeout(CONNECT_WITHIN).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_real_one_is_asked_by_its_name_over_tls() {
+        let host = StsHost::of_region("eu-central-1").unwrap();
+        let wire = Wire::to(&host);
+        assert_eq!(wire.address, "https://sts.eu-central-1.amazonaws.com");
+        assert_eq!(wire.host, "sts.eu-central-1.amazonaws.com");
+    }
+
+    #[test]
+    fn an_emulator_is_an_address_and_nothing_more() {
+        let host = StsHost::of_region("eu-central-1").unwrap();
+        assert_eq!(Wire::to_emulator(&host, "http://127.0.0.1:4566/").unwrap().address, "http://127.0.0.1:4566");
+        for bad in
+            ["", "127.0.0.1:4566", "https://127.0.0.1", "http://127.0.0.1/sts", "http://127.0.0.1/?a=b", "http://"]
+        {
+            assert!(Wire::to_emulator(&host, bad).is_err(), "{bad}");
+        }
+    }
 }

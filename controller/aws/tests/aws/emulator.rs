@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const BOTH: [Emulator; 2] = [Emulator::Ministack, Emulator::Moto];
 
 impl Emulator {
-    fn endpoint(self) -> String {
+    pub(crate) fn endpoint(self) -> String {
         let name = match self {
             Emulator::Ministack => "MUSTER_TEST_MINISTACK",
             Emulator::Moto => "MUSTER_TEST_MOTO",
@@ -48,6 +48,18 @@ impl Emulator {
         let make = || Client::from_conf(config(&self.endpoint()).timeout_config(patient).build());
         CLIENTS[self as usize].get_or_init(make).clone()
     }
+}
+
+/// What clients of all services are made from.
+pub(crate) fn shared_config(emulator: Emulator) -> aws_config::SdkConfig {
+    let patient = TimeoutConfig::builder().operation_attempt_timeout(PATIENCE).operation_timeout(PATIENCE).build();
+    let credentials = Credentials::new("test", "test", None, None, "tests");
+    block_on(aws_config(Some(&emulator.endpoint())))
+        .into_builder()
+        .region(Region::new("us-east-1"))
+        .credentials_provider(aws_sdk_dynamodb::config::SharedCredentialsProvider::new(credentials))
+        .timeout_config(patient)
+        .build()
 }
 
 /// A client's configuration with the adapter's own limits.

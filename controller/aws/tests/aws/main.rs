@@ -1,11 +1,14 @@
 //! Tests of the AWS adapters against emulators. `bash .ci/run emulators` starts them and runs these.
 
 #[cfg(test)]
+mod bell;
 mod cloud;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
 mod emulator;
+#[cfg(test)]
+mod identity;
 #[cfg(test)]
 mod ledger;
 #[cfg(test)]

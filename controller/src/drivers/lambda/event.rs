@@ -3,7 +3,6 @@
 //! Invariant: an event that is none of ours is told in full words, and is no reason to be called again.
 
 use lambda_http::request::LambdaRequest;
-use muster_core::time::Timestamp;
 use serde::Deserialize;
 
 /// An event of the door.
@@ -62,18 +61,10 @@ struct Message {
     body: String,
 }
 
-/// What a bell says: until when others may have rung under the same name.
-#[derive(Deserialize)]
-struct Slot {
-    slot_ends_ms: i64,
-}
-
-/// When all slots of a batch of bells have ended: facts whose bell was taken for one of these are in the ledger by then.
-/// A message that says nothing of a slot is a bell all the same.
-pub fn slots_end(json: &str) -> Timestamp {
+/// The bodies of a batch of messages. A batch that does not read has none; it is a bell all the same.
+pub fn bodies(json: &str) -> Vec<String> {
     let batch: Batch = serde_json::from_str(json).unwrap_or(Batch { records: Vec::new() });
-    let slots = batch.records.iter().filter_map(|message| serde_json::from_str::<Slot>(&message.body).ok());
-    slots.map(|slot| Timestamp::from_unix_ms(slot.slot_ends_ms)).max().unwrap_or(Timestamp::EPOCH)
+    batch.records.into_iter().map(|message| message.body).collect()
 }
 
 #[cfg(test)]
@@ -91,12 +82,10 @@ mod tests {
     }
 
     #[test]
-    fn the_last_slot_of_a_batch_counts() {
-        let batch =
-            r#"{"Records":[{"body":"{\"slot_ends_ms\":500}"},{"body":"{\"slot_ends_ms\":750}"},{"body":"ring"}]}"#;
-        assert_eq!(slots_end(batch), Timestamp::from_unix_ms(750));
-        for silent in ["{}", "[]", r#"{"Records":[{}]}"#] {
-            assert_eq!(slots_end(silent), Timestamp::EPOCH, "{silent}");
+    fn a_batch_is_its_bodies() {
+        assert_eq!(bodies(r#"{"Records":[{"body":"one"},{},{"body":"two"}]}"#), ["one", "", "two"]);
+        for silent in ["{}", "[]", "null"] {
+            assert!(bodies(silent).is_empty(), "{silent}");
         }
     }
 }

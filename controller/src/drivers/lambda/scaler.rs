@@ -21,8 +21,6 @@ pub const LINGER: Duration = Duration::from_secs(3);
 pub const LINGER_MAX: Duration = Duration::from_secs(10);
 /// A tick is not begun with less than this left before Lambda's deadline: a launch may take as long.
 pub const TICK_NEEDS: Duration = Duration::from_secs(15);
-/// A bell's slot ends within this long, or somebody's clock is wrong.
-const SLOT_MAX: Duration = Duration::from_secs(1);
 
 /// The scaler, between calls.
 pub struct ScalerFunction<S, C, G, K, B, L> {
@@ -46,13 +44,12 @@ where
         ScalerFunction { ticker, clock, claims_bell, wake }
     }
 
-    /// Takes in a batch of bells whose slots have ended at `slots_end`.
-    pub async fn call(&mut self, slots_end: Timestamp, deadline: Timestamp) {
+    /// Takes in a batch of bells whose slots have ended once `hold` is over: a fact whose bell was taken for one of them is
+    /// in the ledger by then.
+    pub async fn call(&mut self, hold: Duration, deadline: Timestamp) {
         let began = self.clock.now();
-        // A fact whose bell was taken for one of these is stored before its slot ends.
-        let slot = slots_end.since(began).min(SLOT_MAX);
-        if !slot.is_zero() {
-            self.clock.sleep(slot).await;
+        if !hold.is_zero() {
+            self.clock.sleep(hold).await;
         }
         self.ticker.trust_only_if_latest().await;
         loop {

@@ -287,6 +287,7 @@ impl AwsStage {
                 shape: shape.id.clone(),
                 zone: self.subnets[0].1.clone(),
                 market: shape.market,
+                account: shape.account.clone(),
                 origin: Origin::Cold,
                 price: HourlyPrice::ZERO,
             },
