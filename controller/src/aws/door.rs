@@ -25,7 +25,7 @@ use crate::drivers::lambda::surroundings;
 /// What keeps it from starting.
 pub async fn run() -> anyhow::Result<()> {
     let around = Around::find().await;
-    let store = around.ledger().await?;
+    let store = around.ledger_as_it_is()?;
     let settings = Settings::open(&around, &*store, Keeper::Reads).await?;
     let secrets = Arc::new(Secrets::new(&settings.webhook_secrets().await?)?);
     let identity = Arc::new(identity(&around, &settings)?);

@@ -36,7 +36,15 @@ impl Around {
         Around { sdk: aws_config(None).await, vars: Surroundings::of(std::env::vars()) }
     }
 
-    /// The ledger.
+    /// The ledger, for those who may not make a new one.
+    ///
+    /// # Errors
+    /// [`Missing`].
+    pub fn ledger_as_it_is(&self) -> Result<Arc<DynamoLedger>, Missing> {
+        Ok(Arc::new(DynamoLedger::at(muster_aws::dynamo(&self.sdk), self.vars.get(surroundings::TABLE)?)))
+    }
+
+    /// The ledger, made if the table is empty.
     ///
     /// # Errors
     /// What is missing, or that of DynamoDB.

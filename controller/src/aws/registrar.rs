@@ -22,7 +22,7 @@ use crate::registrar::Registrar;
 /// What keeps it from starting.
 pub async fn run() -> anyhow::Result<()> {
     let around = Around::find().await;
-    let store = around.ledger().await?;
+    let store = around.ledger_as_it_is()?;
     let settings = Settings::open(&around, &*store, Keeper::Reads).await?;
     let live = settings.live.clone();
     let github = Arc::new(LateGithub::new(live.clone(), settings.secrets.clone()));

@@ -56,14 +56,20 @@ pub struct DynamoLedger {
 }
 
 impl DynamoLedger {
+    /// The ledger in a table, whether the scaler has made it one already or not: for whoever may not make a ledger. Facts
+    /// and claims are kept all the same; only the generation is an error until then.
+    pub fn at(client: Client, table: &str) -> DynamoLedger {
+        let table = table.to_owned();
+        DynamoLedger { client, table, sequence: Sequence::default(), places: Places::default() }
+    }
+
     /// Opens the ledger in a table that exists; a table that is empty becomes a new ledger. `word` is eight random
     /// hexadecimal digits, for a new ledger to be told from every other one.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`], with what to do.
     pub async fn open(client: Client, table: &str, word: &str) -> Result<DynamoLedger, StoreError> {
-        let table = table.to_owned();
-        let ledger = DynamoLedger { client, table, sequence: Sequence::default(), places: Places::default() };
+        let ledger = DynamoLedger::at(client, table);
         let fresh = row(&keys::generation(), [(WORD, text(word)), (GENERATION, number(0))]);
         ledger.put_new("making a new ledger", fresh).await?;
         Ok(ledger)

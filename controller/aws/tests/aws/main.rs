@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod bell;
+#[cfg(test)]
 mod cloud;
 #[cfg(test)]
 mod contract;
