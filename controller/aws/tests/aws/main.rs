@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod bell;
 #[cfg(test)]
+mod config_object;
+#[cfg(test)]
 mod contract;
 #[cfg(test)]
 mod emulator;
@@ -10,5 +12,7 @@ mod emulator;
 mod identity;
 #[cfg(test)]
 mod ledger;
+#[cfg(test)]
+mod secrets;
 #[cfg(test)]
 mod trouble;
