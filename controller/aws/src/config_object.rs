@@ -79,6 +79,11 @@ impl ConfigObject {
         ConfigObject { client, address, etag: None }
     }
 
+    /// The object, over a client of this configuration.
+    pub fn over(config: &aws_config::SdkConfig, address: ObjectAddress) -> ConfigObject {
+        ConfigObject::new(Client::new(config), address)
+    }
+
     /// Where it is.
     pub fn address(&self) -> &ObjectAddress {
         &self.address
