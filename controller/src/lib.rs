@@ -11,6 +11,7 @@ pub mod drivers;
 pub mod reconcile;
 pub mod registrar;
 pub mod secret;
+pub mod source;
 pub mod story;
 pub mod telemetry;
 pub mod watch;

@@ -1,126 +1,157 @@
-//! The configuration as an object in S3.
+//! The configuration as an object in S3, in a bucket that keeps versions.
 //!
-//! What lives here: getting it when it has changed. What may not: judging it, or keeping the last good one (the ledger
-//! does).
+//! What lives here: finding out whether there is a new version, and reading it. What may not: judging it. Whoever asks
+//! keeps the last good text in the ledger.
 //!
-//! Invariant: an object is seen whole or not at all; S3 replaces objects atomically.
+//! Invariant: a text comes with the version that it is of, whole and within the limit, or not at all.
 
-use aws_config::SdkConfig;
+use std::fmt;
+
 use aws_sdk_s3::Client;
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata};
+use aws_sdk_s3::error::SdkError;
 use muster_core::config::limits::CONFIG_BYTES_MAX;
 use thiserror::Error;
 
-/// The status of an answer to a conditional request that says: as before (RFC 9110).
-const NOT_MODIFIED: u16 = 304;
+use crate::calls;
 
-/// The object cannot be had.
-#[derive(Debug, Error)]
-pub enum ConfigObjectError {
-    /// It is no `s3://BUCKET/KEY`.
-    #[error("{0:?} is not the address of an object: write s3://BUCKET/KEY")]
-    Address(String),
-    /// The call failed.
-    #[error("{object}: {why}; check that it is there, and that this function's role may read it")]
-    Call {
-        /// Its address.
-        object: String,
-        /// AWS's words.
-        why: String,
-    },
-    /// It is too large.
-    #[error("{object} has more than {CONFIG_BYTES_MAX} bytes: is it the right object?")]
-    TooLarge {
-        /// Its address.
-        object: String,
-    },
-    /// It is no text.
-    #[error("{object} is not UTF-8 text")]
-    NotText {
-        /// Its address.
-        object: String,
-    },
-}
-
-/// An object that is looked at again and again.
-pub struct ConfigObject {
-    client: Client,
+/// Where the configuration is: `s3://BUCKET/KEY`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectAddress {
     bucket: String,
     key: String,
-    /// The tag of the text that was given last.
-    seen: Option<String>,
 }
 
-/// What a look has found.
+impl ObjectAddress {
+    /// Reads `s3://BUCKET/KEY`. `None` if it is no such address.
+    pub fn parse(text: &str) -> Option<ObjectAddress> {
+        let (bucket, key) = text.strip_prefix("s3://")?.split_once('/')?;
+        let good = bucket.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-');
+        let long_enough = (3..=63).contains(&bucket.len()) && (1..=1_024).contains(&key.len());
+        (good && long_enough).then(|| ObjectAddress { bucket: bucket.to_owned(), key: key.to_owned() })
+    }
+}
+
+impl fmt::Display for ObjectAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s3://{}/{}", self.bucket, self.key)
+    }
+}
+
+/// The object could not be read.
+#[derive(Debug, Error)]
+pub enum ConfigObjectError {
+    /// S3 did not give it.
+    #[error("{address}: {why}")]
+    Failed {
+        /// Where.
+        address: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// It is longer than a configuration may be.
+    #[error("{0} has more than {CONFIG_BYTES_MAX} bytes: is it a configuration?")]
+    TooLong(String),
+    /// It is no text.
+    #[error("{0} is not UTF-8: save it as UTF-8")]
+    NoText(String),
+}
+
+/// One version of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct ConfigVersion {
     /// The text.
     pub text: String,
-    /// Which version of the object it is, where the bucket keeps versions.
-    pub version: Option<String>,
+    /// Its version id, or its ETag in a bucket without versions: for logs.
+    pub version: String,
+}
+
+/// The configuration object, and which version of it was read last.
+#[derive(Debug)]
+pub struct ConfigObject {
+    client: Client,
+    address: ObjectAddress,
+    etag: Option<String>,
 }
 
 impl ConfigObject {
-    /// The object at `s3://BUCKET/KEY`.
-    ///
-    /// # Errors
-    /// [`ConfigObjectError::Address`].
-    pub fn new(sdk: &SdkConfig, address: &str) -> Result<ConfigObject, ConfigObjectError> {
-        let parts = address.strip_prefix("s3://").and_then(|rest| rest.split_once('/'));
-        let parts = parts.filter(|(bucket, key)| !bucket.is_empty() && !key.is_empty());
-        let (bucket, key) = parts.ok_or_else(|| ConfigObjectError::Address(address.to_owned()))?;
-        // An emulator has one host for all buckets.
-        let config = aws_sdk_s3::config::Builder::from(sdk).force_path_style(sdk.endpoint_url().is_some()).build();
-        Ok(ConfigObject {
-            client: Client::from_conf(config),
-            bucket: bucket.to_owned(),
-            key: key.to_owned(),
-            seen: None,
-        })
+    /// The object at this address; no version was read.
+    pub fn new(client: Client, address: ObjectAddress) -> ConfigObject {
+        ConfigObject { client, address, etag: None }
     }
 
-    /// Its address.
-    pub fn address(&self) -> String {
-        format!("s3://{}/{}", self.bucket, self.key)
+    /// The object, over a client of this configuration.
+    pub fn over(config: &aws_config::SdkConfig, address: ObjectAddress) -> ConfigObject {
+        ConfigObject::new(Client::new(config), address)
     }
 
-    /// The text, if it is another one than last time.
+    /// Where it is.
+    pub fn address(&self) -> &ObjectAddress {
+        &self.address
+    }
+
+    /// Looks once. `None`: it is the version that was read last, which costs one request without a body.
     ///
     /// # Errors
-    /// [`ConfigObjectError`]; the next look tries again.
-    pub async fn look(&mut self) -> Result<Option<Found>, ConfigObjectError> {
-        let object = self.address();
-        let get = self.client.get_object().bucket(&self.bucket).key(&self.key).set_if_none_match(self.seen.clone());
-        let answer = match get.send().await {
+    /// [`ConfigObjectError`]. An object that is too long or no text is told once, and then counts as read.
+    pub async fn look(&mut self) -> Result<Option<ConfigVersion>, ConfigObjectError> {
+        let get = self.client.get_object().bucket(&self.address.bucket).key(&self.address.key);
+        let answer = match get.set_if_none_match(self.etag.clone()).send().await {
             Ok(answer) => answer,
-            Err(error) if error.raw_response().is_some_and(|raw| raw.status().as_u16() == NOT_MODIFIED) => {
-                return Ok(None);
-            }
-            Err(error) => {
-                let why = error.code().map_or_else(|| DisplayErrorContext(&error).to_string(), str::to_owned);
-                return Err(ConfigObjectError::Call { object, why });
-            }
+            Err(SdkError::ServiceError(answer)) if answer.raw().status().as_u16() == 304 => return Ok(None),
+            Err(error) => return Err(self.failed(calls::why(&error))),
         };
-        let too_large = |bytes: usize| bytes > CONFIG_BYTES_MAX;
-        if answer.content_length.is_some_and(|bytes| usize::try_from(bytes).is_ok_and(too_large)) {
-            return Err(ConfigObjectError::TooLarge { object });
+        let etag = answer.e_tag.clone();
+        let version = answer.version_id.clone().filter(|id| id != "null").or_else(|| etag.clone()).unwrap_or_default();
+        if answer.content_length.is_some_and(|length| usize::try_from(length).is_ok_and(|n| n > CONFIG_BYTES_MAX)) {
+            self.etag = etag;
+            return Err(ConfigObjectError::TooLong(self.address.to_string()));
         }
-        let broken = |why: String| ConfigObjectError::Call { object: object.clone(), why };
         let mut body = answer.body;
         let mut bytes = Vec::new();
-        while let Some(chunk) = body.try_next().await.map_err(|error| broken(error.to_string()))? {
-            bytes.extend_from_slice(&chunk);
-            if too_large(bytes.len()) {
-                return Err(ConfigObjectError::TooLarge { object });
+        while let Some(chunk) = body.next().await {
+            bytes.extend(chunk.map_err(|error| self.failed(format!("the body broke off: {error}")))?);
+            if bytes.len() > CONFIG_BYTES_MAX {
+                self.etag = etag;
+                return Err(ConfigObjectError::TooLong(self.address.to_string()));
             }
         }
-        let text = String::from_utf8(bytes).map_err(|_| ConfigObjectError::NotText { object })?;
-        self.seen = answer.e_tag;
-        Ok(Some(Found { text, version: answer.version_id }))
+        self.etag = etag;
+        match String::from_utf8(bytes) {
+            Ok(text) => Ok(Some(ConfigVersion { text, version })),
+            Err(_) => Err(ConfigObjectError::NoText(self.address.to_string())),
+        }
     }
 
-    /// What was given last is not in force: the next look gives it again.
+    /// Takes back that the last version was read, so that the next look brings it again: it could not be kept.
     pub fn forget(&mut self) {
-        self.seen = None;
+        self.etag = None;
+    }
+
+    fn failed(&self, why: String) -> ConfigObjectError {
+        ConfigObjectError::Failed { address: self.address.to_string(), why }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_bucket_and_a_key() {
+        for good in ["s3://acme-muster/muster.toml", "s3://abc/a/b c"] {
+            assert_eq!(ObjectAddress::parse(good).unwrap().to_string(), good);
+        }
+        for bad in [
+            "",
+            "acme/muster.toml",
+            "s3://acme",
+            "s3://acme/",
+            "s3:///key",
+            "s3://Acme/key",
+            "s3://a/key",
+            "https://acme/key",
+        ] {
+            assert_eq!(ObjectAddress::parse(bad), None, "{bad}");
+        }
     }
 }

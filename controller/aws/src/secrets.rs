@@ -1,124 +1,158 @@
-//! Secrets in SSM parameters and in Secrets Manager.
+//! Secrets from Parameter Store and Secrets Manager.
 //!
-//! What lives here: reading them, and remembering them for a while. What may not: showing one.
+//! What lives here: one read for each kind of reference, and a short memory, since secrets are looked at more often than
+//! they change. What may not: deciding what a secret is for.
 //!
-//! Invariant: an error names the reference and never the value; a value that could be read a moment ago is not asked for
-//! again.
+//! Invariant: an error names the reference and never a value; nothing here shows what it holds.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use aws_config::SdkConfig;
-use aws_sdk_secretsmanager::Client as SecretsManager;
-use aws_sdk_ssm::Client as Ssm;
-use aws_sdk_ssm::error::{DisplayErrorContext, ProvideErrorMetadata};
+use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueOutput;
 use muster_core::config::SecretRef;
 use thiserror::Error;
 
-/// A value is used for so long before it is asked for again: a rotation takes effect within this time.
+use crate::calls;
+
+/// How long a value is taken without asking again: a rotation is seen this late at most.
 pub const SECRET_AGE_MAX: Duration = Duration::from_secs(60);
-/// The staging labels of Secrets Manager (its user guide, "Rotation").
+/// How long a failure is told again without asking again.
+pub const SECRET_RETRY_AFTER: Duration = Duration::from_secs(10);
+/// How long after a rotation the former value of a secret is live beside the new one: people have to bring the new one to
+/// GitHub. Secrets Manager itself keeps the former one until the next rotation.
+pub const PREVIOUS_FOR: Duration = Duration::from_secs(7 * 86_400);
+/// Staging labels (Secrets Manager User Guide, "Secret versions").
 const CURRENT: &str = "AWSCURRENT";
 const PREVIOUS: &str = "AWSPREVIOUS";
 
-/// A secret cannot be read.
-#[derive(Debug, Error)]
+/// The live values of a secret: the present one, and the former one while it is being rotated. Never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretValues {
+    /// The present one.
+    pub current: Vec<u8>,
+    /// The former one, if it is live.
+    pub previous: Option<Vec<u8>>,
+}
+
+impl fmt::Debug for SecretValues {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let live = if self.previous.is_some() { 2 } else { 1 };
+        write!(f, "SecretValues({live} live, not shown)")
+    }
+}
+
+/// A secret could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AwsSecretError {
-    /// The call failed.
-    #[error("{reference}: {why}; check the name, and that this function's role may read it")]
-    Call {
-        /// As in the configuration.
+    /// The service did not give it.
+    #[error("{reference}: {why}")]
+    Failed {
+        /// The reference, as in the configuration.
         reference: String,
-        /// AWS's words.
+        /// Why, and what to do.
         why: String,
     },
     /// There is nothing in it.
-    #[error("{0} is empty")]
+    #[error("{0} is empty: put the secret there")]
     Empty(String),
-    /// It is not kept in AWS.
-    #[error("{0} is not in SSM or Secrets Manager")]
-    Elsewhere(String),
+    /// It is none of AWS.
+    #[error("{0} is not kept in AWS")]
+    Foreign(String),
 }
 
-/// Reads secrets.
+type Outcome = Result<SecretValues, AwsSecretError>;
+
+/// Reads secrets, and remembers them for [`SECRET_AGE_MAX`].
 pub struct AwsSecrets {
-    ssm: Ssm,
-    manager: SecretsManager,
-    known: Mutex<HashMap<String, (Instant, Vec<Vec<u8>>)>>,
+    ssm: aws_sdk_ssm::Client,
+    manager: aws_sdk_secretsmanager::Client,
+    known: Mutex<HashMap<String, (Instant, Outcome)>>,
+}
+
+impl fmt::Debug for AwsSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AwsSecrets")
+    }
 }
 
 impl AwsSecrets {
-    /// With these credentials, in this region.
-    pub fn new(sdk: &SdkConfig) -> AwsSecrets {
-        AwsSecrets { ssm: Ssm::new(sdk), manager: SecretsManager::new(sdk), known: Mutex::default() }
+    /// Over these clients.
+    pub fn new(ssm: aws_sdk_ssm::Client, manager: aws_sdk_secretsmanager::Client) -> AwsSecrets {
+        AwsSecrets { ssm, manager, known: Mutex::default() }
     }
 
-    /// The values of a reference that are in force now, the newest first: of a secret in Secrets Manager also the former
-    /// one, since whoever signs with it may not have heard of its rotation. White space at the end is no part of a value.
+    /// Over the clients of one configuration.
+    pub fn of(config: &aws_config::SdkConfig) -> AwsSecrets {
+        AwsSecrets::new(aws_sdk_ssm::Client::new(config), aws_sdk_secretsmanager::Client::new(config))
+    }
+
+    /// The live values of a secret, at most [`SECRET_AGE_MAX`] old. `now` is a monotonic instant.
     ///
     /// # Errors
-    /// [`AwsSecretError`].
-    pub async fn read(&self, reference: &SecretRef) -> Result<Vec<Vec<u8>>, AwsSecretError> {
+    /// [`AwsSecretError`], which stands for [`SECRET_RETRY_AFTER`]. Whoever has a former good value goes on with that.
+    pub async fn read(&self, reference: &SecretRef, now: Instant) -> Result<SecretValues, AwsSecretError> {
         let name = reference.to_string();
-        if let Some((at, values)) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&name)
-            && at.elapsed() < SECRET_AGE_MAX
-        {
-            return Ok(values.clone());
-        }
-        let values = match reference {
-            SecretRef::Ssm(parameter) => vec![self.parameter(&name, parameter).await?],
-            SecretRef::SecretsManager(secret) => self.versions(&name, secret).await?,
-            SecretRef::Env(_) | SecretRef::File(_) => return Err(AwsSecretError::Elsewhere(name)),
-        };
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(name, (Instant::now(), values.clone()));
-        Ok(values)
-    }
-
-    async fn parameter(&self, reference: &str, name: &str) -> Result<Vec<u8>, AwsSecretError> {
-        let found = self.ssm.get_parameter().name(name).with_decryption(true).send().await;
-        let found = found.map_err(|error| failed(reference, error.code(), &DisplayErrorContext(&error)))?;
-        let value = found.parameter.and_then(|parameter| parameter.value).unwrap_or_default();
-        trimmed(reference, value.as_bytes())
-    }
-
-    async fn versions(&self, reference: &str, id: &str) -> Result<Vec<Vec<u8>>, AwsSecretError> {
-        let mut values = vec![
-            self.version(reference, id, CURRENT).await?.ok_or_else(|| AwsSecretError::Empty(reference.to_owned()))?,
-        ];
-        // Before the first rotation there is none. One that cannot be read is no reason to do without the present one.
-        if let Ok(Some(former)) = self.version(reference, id, PREVIOUS).await
-            && former != values[0]
-        {
-            values.push(former);
-        }
-        Ok(values)
-    }
-
-    /// The value under a staging label; `None` if no version has the label.
-    async fn version(&self, reference: &str, id: &str, stage: &str) -> Result<Option<Vec<u8>>, AwsSecretError> {
-        match self.manager.get_secret_value().secret_id(id).version_stage(stage).send().await {
-            Ok(found) => {
-                let bytes = found.secret_string.map(String::into_bytes);
-                let bytes = bytes.or(found.secret_binary.map(|blob| blob.into_inner())).unwrap_or_default();
-                trimmed(reference, &bytes).map(Some)
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
+        if let Some((at, outcome)) = known {
+            let age_max = if outcome.is_ok() { SECRET_AGE_MAX } else { SECRET_RETRY_AFTER };
+            if now.saturating_duration_since(at) < age_max {
+                return outcome;
             }
-            Err(error) if stage == PREVIOUS && error.code() == Some("ResourceNotFoundException") => Ok(None),
-            Err(error) => Err(failed(reference, error.code(), &DisplayErrorContext(&error))),
+        }
+        let outcome = self.fetch(reference).await;
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(name, (now, outcome.clone()));
+        outcome
+    }
+
+    async fn fetch(&self, reference: &SecretRef) -> Outcome {
+        match reference {
+            SecretRef::Ssm(name) => {
+                let answer = self.ssm.get_parameter().name(name).with_decryption(true).send().await;
+                let answer = answer.map_err(|error| failed(reference, calls::why(&error)))?;
+                let value = answer.parameter.and_then(|parameter| parameter.value).unwrap_or_default();
+                Ok(SecretValues { current: trimmed(reference, value.into_bytes())?, previous: None })
+            }
+            SecretRef::SecretsManager(id) => self.fetch_versions(reference, id).await,
+            SecretRef::Env(_) | SecretRef::File(_) => Err(AwsSecretError::Foreign(reference.to_string())),
         }
     }
-}
 
-fn trimmed(reference: &str, value: &[u8]) -> Result<Vec<u8>, AwsSecretError> {
-    match value.trim_ascii_end() {
-        [] => Err(AwsSecretError::Empty(reference.to_owned())),
-        value => Ok(value.to_vec()),
+    async fn fetch_versions(&self, reference: &SecretRef, id: &str) -> Outcome {
+        let current = self.manager.get_secret_value().secret_id(id).version_stage(CURRENT).send().await;
+        let current = current.map_err(|error| failed(reference, calls::why(&error)))?;
+        let made_at = current.created_date.map(|at| Duration::from_secs(u64::try_from(at.secs()).unwrap_or(0)));
+        let current = trimmed(reference, bytes(current))?;
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        if made_at.is_none_or(|made_at| now.saturating_sub(made_at) >= PREVIOUS_FOR) {
+            return Ok(SecretValues { current, previous: None });
+        }
+        let previous = self.manager.get_secret_value().secret_id(id).version_stage(PREVIOUS).send().await;
+        let previous = match previous {
+            Ok(previous) => trimmed(reference, bytes(previous)).ok().filter(|previous| *previous != current),
+            // It was never rotated.
+            Err(error) if calls::code(&error) == Some("ResourceNotFoundException") => None,
+            Err(error) => return Err(failed(reference, format!("{PREVIOUS}: {}", calls::why(&error)))),
+        };
+        Ok(SecretValues { current, previous })
     }
 }
 
-/// The error's code where there is one: the full text of an error of the transport holds addresses, never values.
-fn failed(reference: &str, code: Option<&str>, error: &dyn std::fmt::Display) -> AwsSecretError {
-    let why = code.map_or_else(|| error.to_string(), str::to_owned);
-    AwsSecretError::Call { reference: reference.to_owned(), why }
+fn failed(reference: &SecretRef, why: String) -> AwsSecretError {
+    AwsSecretError::Failed { reference: reference.to_string(), why }
+}
+
+fn bytes(version: GetSecretValueOutput) -> Vec<u8> {
+    match (version.secret_string, version.secret_binary) {
+        (Some(text), _) => text.into_bytes(),
+        (None, Some(blob)) => blob.into_inner(),
+        (None, None) => Vec::new(),
+    }
+}
+
+/// Without the white space that editors and shells leave at the end.
+fn trimmed(reference: &SecretRef, value: Vec<u8>) -> Result<Vec<u8>, AwsSecretError> {
+    let value = value.trim_ascii_end().to_vec();
+    if value.is_empty() { Err(AwsSecretError::Empty(reference.to_string())) } else { Ok(value) }
 }

@@ -65,9 +65,8 @@ impl LateGithub {
     async fn make(&self, section: &GitHub) -> Result<RestGithub, String> {
         let mut keys = Vec::new();
         for app in &section.apps {
-            let values = self.secrets.read(&app.private_key).await;
-            let newest = values.map_err(|error| format!("the key of App {}: {error}", app.id))?.into_iter().next();
-            keys.push(newest.unwrap_or_default());
+            let values = self.secrets.read(&app.private_key, Instant::now()).await;
+            keys.push(values.map_err(|error| format!("the key of App {}: {error}", app.id))?.current);
         }
         RestGithub::new(section, &keys, Options::default()).map_err(|error| error.to_string())
     }

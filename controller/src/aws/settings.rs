@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use metrics::counter;
-use muster_aws::{AwsSecrets, ConfigObject};
+use muster_aws::{AwsSecrets, ConfigObject, ObjectAddress};
 use muster_core::config::FleetConfig;
 use muster_core::metric;
 use muster_core::ports::Store;
@@ -53,7 +53,9 @@ impl Settings {
     /// There is no good configuration, neither at its place nor in the ledger.
     pub async fn open(around: &Around, store: &impl Store, keeper: Keeper) -> anyhow::Result<Settings> {
         let address = around.vars.get(surroundings::CONFIG)?;
-        let mut object = ConfigObject::new(&around.sdk, address)?;
+        let parsed = ObjectAddress::parse(address)
+            .with_context(|| format!("{}: {address} is no s3://BUCKET/KEY", surroundings::CONFIG))?;
+        let mut object = ConfigObject::over(&around.sdk, parsed);
         let mut refused = None;
         let found = match object.look().await {
             Ok(Some(found)) => judge(address, found.text).await.map_err(|why| refused = Some(why)).ok(),
@@ -83,7 +85,7 @@ impl Settings {
             object.forget();
             live.refuse(why.clone());
         }
-        let secrets = Arc::new(AwsSecrets::new(&around.sdk));
+        let secrets = Arc::new(AwsSecrets::of(&around.sdk));
         Ok(Settings { object, live, secrets, keeps: keeper == Keeper::Keeps, looked_at: Instant::now(), refused })
     }
 
@@ -93,7 +95,7 @@ impl Settings {
             return;
         }
         self.looked_at = Instant::now();
-        let address = self.object.address();
+        let address = self.object.address().to_string();
         let wrong = match self.object.look().await {
             // As before: what was wrong with it still is.
             Ok(None) => self.refused.clone(),
@@ -123,7 +125,7 @@ impl Settings {
             return Some(format!("the new configuration could not be kept: {error}"));
         }
         self.live.replace(Arc::new(config));
-        info!(target: "muster::config", address = self.object.address(), "new configuration");
+        info!(target: "muster::config", address = %self.object.address(), "new configuration");
         None
     }
 
@@ -136,9 +138,9 @@ impl Settings {
         let config = self.live.snapshot();
         let (mut newest, mut former) = (Vec::new(), Vec::new());
         for reference in &config.github.webhook_secrets {
-            let mut values = self.secrets.read(reference).await?.into_iter();
-            newest.extend(values.next());
-            former.extend(values);
+            let values = self.secrets.read(reference, Instant::now()).await?;
+            newest.push(values.current);
+            former.extend(values.previous);
         }
         newest.extend(former);
         newest.dedup();

@@ -22,7 +22,7 @@ enum CloudKind {
                         The configuration and the webhook secrets are read again every 2 s: a good change comes into \
                         force in flight, a bad one is told and changes nothing. SIGTERM and Ctrl-C end it cleanly.")]
 pub(super) struct Args {
-    /// The configuration
+    /// The configuration: a file, or s3://BUCKET/KEY in a build with the feature `aws`
     #[arg(long, value_name = "FILE", default_value = "muster.toml")]
     config: PathBuf,
     /// The ledger; made if it is not there

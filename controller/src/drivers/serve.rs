@@ -31,8 +31,10 @@ use super::pump::Outside;
 use super::service::{Parts, stopped};
 use crate::clock::ScaledClock;
 use crate::registrar::Registrar;
+use crate::secret::SecretReader;
+use crate::source::Source;
 use crate::telemetry::{self, Telemetry};
-use crate::watch::{ConfigWatch, LOOK_EVERY, load};
+use crate::watch::{ConfigWatch, LOOK_EVERY, last_good, load};
 
 /// How often finished jobs past their retention are removed from the ledger.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
@@ -65,16 +67,28 @@ pub fn log_to_stderr() {
 /// # Errors
 /// What keeps it from starting: configuration, secrets, ledger, address.
 pub async fn run(options: &Options, ready: impl FnOnce(SocketAddr) -> bool) -> anyhow::Result<()> {
-    let loaded = load(&options.config)?;
+    let (mut source, reader) = (Source::at(&options.config).await?, SecretReader::default());
+    let found = load(&mut source, &reader).await;
+    let found = if source.is_object() { found } else { Ok(found?) };
+    let store = Arc::new(SqliteStore::open(&options.db, &SqliteOptions::default())?);
+    let mut loaded = match found {
+        Ok(loaded) => loaded,
+        Err(error) => last_good(&mut source, &reader, &*store, error).await?,
+    };
     for warning in &loaded.warnings {
         warn!(target: "muster::config", %warning);
     }
-    let store = Arc::new(SqliteStore::open(&options.db, &SqliteOptions::default())?);
     store.put_config(&loaded.text).await?;
-    let mut config_watch = ConfigWatch::new(options.config.clone(), &loaded);
-    let secrets = Arc::new(Secrets::new(&loaded.secrets)?);
-    let own_secret = loaded.secrets.first().cloned().unwrap_or_default();
+    let mut config_watch = ConfigWatch::new(source, reader, &loaded);
+    let live_secrets = loaded.secrets();
+    let secrets = Arc::new(Secrets::new(&live_secrets)?);
+    let own_secret = live_secrets.first().cloned().unwrap_or_default();
+    let refused = loaded.refused.take();
     let live = Arc::new(LiveConfig::new(loaded.config));
+    if let Some(why) = refused {
+        error!(target: "muster::config", %why, "what was good last is in force");
+        live.refuse(why);
+    }
     let telemetry = match &options.emf {
         None => None,
         Some(path) => {

@@ -5,6 +5,8 @@ mod bell;
 #[cfg(test)]
 mod cloud;
 #[cfg(test)]
+mod config_object;
+#[cfg(test)]
 mod contract;
 #[cfg(test)]
 mod emulator;
@@ -12,5 +14,7 @@ mod emulator;
 mod identity;
 #[cfg(test)]
 mod ledger;
+#[cfg(test)]
+mod secrets;
 #[cfg(test)]
 mod trouble;

@@ -107,6 +107,15 @@ fn all() -> Vec<Alarm> {
              muster ledger --set-aside shows them with the reason; report it as a bug.",
         ),
         one(
+            "ConfigRefused",
+            own(metric::CONFIG_REFUSED, "Sum"),
+            Bad::Above("0"),
+            FIVE,
+            AT_ONCE,
+            "The configuration in the bucket cannot be used; the last good one is in force. Then: muster check says what is \
+             wrong with it, and the function's log which version and why; put a good one in its place.",
+        ),
+        one(
             "PlanViolations",
             own(metric::PLAN_VIOLATIONS, "Sum"),
             Bad::Above("0"),
@@ -352,6 +361,7 @@ fn what_is_worth_a_page_has_an_alarm() {
         metric::OLDEST_QUEUED_JOB,
         metric::LAUNCH_FAILURES,
         metric::FACTS_SET_ASIDE,
+        metric::CONFIG_REFUSED,
         metric::PLAN_VIOLATIONS,
         metric::WEBHOOKS_REJECTED,
         metric::TICK_DURATION,

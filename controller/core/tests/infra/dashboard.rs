@@ -104,9 +104,15 @@ fn ours() -> Vec<(&'static str, Vec<Line>)> {
         ),
         ("US dollars an hour", vec![line(metric::ESTIMATED_COST, POOL, "Maximum")]),
         (
-            "Should be 0: plan violations, facts set aside",
-            vec![line(metric::PLAN_VIOLATIONS, WHOLE, "Sum"), line(metric::FACTS_SET_ASIDE, WHOLE, "Sum")],
+            "Should be 0: plan violations, facts set aside, bad configurations, bells lost",
+            vec![
+                line(metric::PLAN_VIOLATIONS, WHOLE, "Sum"),
+                line(metric::FACTS_SET_ASIDE, WHOLE, "Sum"),
+                line(metric::CONFIG_REFUSED, WHOLE, "Sum"),
+                line(metric::BELLS_LOST, WHOLE, "Sum"),
+            ],
         ),
+        ("Calls of AWS", vec![line(metric::AWS_REQUESTS, WHOLE, "Sum")]),
         ("Webhooks refused, by reason", vec![line(metric::WEBHOOKS_REJECTED, Some(&[dimension::REASON]), "Sum")]),
         (
             "Ticks: how long",
