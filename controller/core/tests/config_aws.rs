@@ -41,7 +41,7 @@ instance_types = ["c7i.large"]
 fn parse(text: &str) -> FleetConfig {
     let parsed = FleetConfig::parse("muster.toml", text);
     assert_eq!(parsed.errors, []);
-    parsed.config.unwrap()
+    parsed.config.unwrap_or_else(|| panic!("no configuration"))
 }
 
 #[test]
