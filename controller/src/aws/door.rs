@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use muster_aws::{OwnRole, StsIdentity, StsSettings, TrustedRole};
+use muster_aws::StsIdentity;
 use muster_webhook::clock::SystemClock;
 use muster_webhook::seal::HpkeSealer;
 use muster_webhook::signature::Secrets;
@@ -28,7 +27,7 @@ pub async fn run() -> anyhow::Result<()> {
     let store = around.ledger_as_it_is()?;
     let settings = Settings::open(&around, &*store, Keeper::Reads).await?;
     let secrets = Arc::new(Secrets::new(&settings.webhook_secrets().await?)?);
-    let identity = Arc::new(identity(&around, &settings)?);
+    let identity = Arc::new(around.identity(&settings.live.current())?);
     let bell = Arc::new(around.bell(surroundings::BELL_QUEUE_URL)?);
     let claims_bell = Arc::new(around.bell(surroundings::CLAIMS_QUEUE_URL)?);
     let parts = DoorParts {
@@ -67,24 +66,9 @@ pub async fn run() -> anyhow::Result<()> {
     lambda_runtime::run(service_fn(handler)).await.map_err(|error| anyhow::anyhow!(error))
 }
 
-fn own_role(around: &Around) -> OwnRole {
-    OwnRole { arn: around.vars.list(surroundings::RUNNER_ROLES).into_iter().next(), id: None }
-}
-
-/// The identity check: by the region's own STS, or by an emulator where the SDK is pointed at one.
-fn identity(around: &Around, settings: &Settings) -> anyhow::Result<StsIdentity> {
-    let region = around.sdk.region().context("no region: AWS_REGION is not set")?.to_string();
-    let roles = TrustedRole::of_config(&settings.live.current().aws, &own_role(around))?;
-    let sts = StsSettings { region, audience: around.vars.get(surroundings::AUDIENCE)?.to_owned(), roles };
-    Ok(match around.sdk.endpoint_url() {
-        None => StsIdentity::new(sts)?,
-        Some(emulator) => StsIdentity::at_emulator(sts, emulator)?,
-    })
-}
-
 /// A new configuration may trust other roles.
 fn trust(identity: &StsIdentity, around: &Around, settings: &Settings) {
-    match TrustedRole::of_config(&settings.live.current().aws, &own_role(around)) {
+    match around.roles(&settings.live.current()) {
         Ok(roles) => identity.trust(roles),
         Err(error) => error!(target: "muster::door", %error, "the roles of machines stay as they were"),
     }

@@ -5,10 +5,10 @@
 //!
 //! Invariant: no key is in an error or a log line.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use muster_aws::AwsSecrets;
 use muster_core::config::GitHub;
 use muster_core::ids::RunnerId;
 use muster_core::machine::Removal;
@@ -16,6 +16,8 @@ use muster_core::ports::{Github, GithubError, MintRequest, Minted};
 use muster_github::{Options, RestGithub};
 use muster_webhook::live::LiveConfig;
 use tokio::sync::Mutex;
+
+use crate::secret::SecretReader;
 
 /// After a failure to set it up, so long nothing is tried.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
@@ -29,14 +31,14 @@ enum State {
 /// GitHub's REST interface as the configuration in force names it.
 pub struct LateGithub {
     live: Arc<LiveConfig>,
-    secrets: Arc<AwsSecrets>,
+    secrets: SecretReader,
     state: Mutex<State>,
 }
 
 impl LateGithub {
     /// Nothing is read yet.
-    pub fn new(live: Arc<LiveConfig>, secrets: Arc<AwsSecrets>) -> LateGithub {
-        LateGithub { live, secrets, state: Mutex::new(State::New) }
+    pub fn new(live: Arc<LiveConfig>) -> LateGithub {
+        LateGithub { live, secrets: SecretReader::default(), state: Mutex::new(State::New) }
     }
 
     async fn made(&self) -> Result<Arc<RestGithub>, GithubError> {
@@ -65,8 +67,10 @@ impl LateGithub {
     async fn make(&self, section: &GitHub) -> Result<RestGithub, String> {
         let mut keys = Vec::new();
         for app in &section.apps {
-            let values = self.secrets.read(&app.private_key, Instant::now()).await;
-            keys.push(values.map_err(|error| format!("the key of App {}: {error}", app.id))?.current);
+            // A file is beside the process: the configuration may be an object.
+            let values = self.secrets.read(&app.private_key, Path::new(".")).await;
+            let values = values.map_err(|error| format!("the key of App {}: {error}", app.id))?;
+            keys.push(values.into_iter().next().unwrap_or_default());
         }
         RestGithub::new(section, &keys, Options::default()).map_err(|error| error.to_string())
     }

@@ -12,10 +12,19 @@ pub mod settings;
 
 use std::sync::{Arc, Mutex};
 
-use muster_aws::{DynamoLedger, SqsBell, SqsWake, aws_config};
+use self::github::LateGithub;
+use anyhow::Context as _;
+
+use muster_aws::{
+    AwsCloud, DynamoLedger, OwnRole, RoleError, SqsBell, SqsWake, Stack, StsIdentity, StsSettings, TrustedRole,
+    aws_config,
+};
+use muster_core::config::FleetConfig;
 use muster_core::ports::StoreError;
 use muster_core::time::Timestamp;
 use muster_webhook::clock::{Clock, SystemClock};
+use muster_webhook::live::LiveConfig;
+use tracing::warn;
 
 use crate::drivers::lambda::surroundings::{self, Missing, Surroundings};
 use crate::drivers::lambda::{LaterBell, RemoteBell};
@@ -49,9 +58,56 @@ impl Around {
     /// # Errors
     /// What is missing, or that of DynamoDB.
     pub async fn ledger(&self) -> anyhow::Result<Arc<DynamoLedger>> {
-        let table = self.vars.get(surroundings::TABLE)?;
+        self.ledger_in(self.vars.get(surroundings::TABLE)?).await
+    }
+
+    /// The ledger in this table, made if it is empty.
+    ///
+    /// # Errors
+    /// That of DynamoDB.
+    pub async fn ledger_in(&self, table: &str) -> anyhow::Result<Arc<DynamoLedger>> {
         let word = random_hex::<4>().ok_or_else(|| StoreError::Unavailable("no random numbers".to_owned()))?;
         Ok(Arc::new(DynamoLedger::open(muster_aws::dynamo(&self.sdk), table, &word).await?))
+    }
+
+    /// Machines, as the configuration in force and the stack name them.
+    pub fn cloud(&self, live: Arc<LiveConfig>) -> AwsCloud {
+        let stack = Stack::read(|name| self.vars.maybe(name).map(str::to_owned));
+        for missing in stack.missing(&live.current().aws) {
+            // What only one account or shape needs is told again when it is launched.
+            warn!(target: "muster::serve", "{missing}");
+        }
+        AwsCloud::new(self.sdk.clone(), stack, Arc::new(move || live.snapshot()), now())
+    }
+
+    /// GitHub, as the configuration in force names it.
+    pub fn github(&self, live: Arc<LiveConfig>) -> LateGithub {
+        LateGithub::new(live)
+    }
+
+    /// The identity check: by the region's own STS, or by an emulator where the SDK is pointed at one.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn identity(&self, config: &FleetConfig) -> anyhow::Result<StsIdentity> {
+        let region = self.sdk.region().context("there is no region: set AWS_REGION")?.to_string();
+        let roles = self.roles(config)?;
+        let audience = self.vars.maybe(surroundings::AUDIENCE).or_else(|| self.vars.maybe(surroundings::DOOR_URL));
+        let audience = audience.ok_or(Missing(surroundings::AUDIENCE))?.to_owned();
+        let sts = StsSettings { region, audience, roles };
+        Ok(match self.sdk.endpoint_url() {
+            None => StsIdentity::new(sts)?,
+            Some(emulator) => StsIdentity::at_emulator(sts, emulator)?,
+        })
+    }
+
+    /// Whose instances are believed under a configuration.
+    ///
+    /// # Errors
+    /// [`RoleError`].
+    pub fn roles(&self, config: &FleetConfig) -> Result<Vec<TrustedRole>, RoleError> {
+        let own = OwnRole { arn: self.vars.list(surroundings::RUNNER_ROLES).into_iter().next(), id: None };
+        TrustedRole::of_config(&config.aws, &own)
     }
 
     /// A bell behind the queue that this variable names.

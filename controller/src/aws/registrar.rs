@@ -10,7 +10,6 @@ use tokio::sync::Mutex;
 use tracing::info;
 
 use super::Around;
-use super::github::LateGithub;
 use super::settings::{Keeper, Settings};
 use crate::drivers::lambda::registrar::RegistrarFunction;
 use crate::drivers::lambda::{deadline, surroundings};
@@ -25,7 +24,7 @@ pub async fn run() -> anyhow::Result<()> {
     let store = around.ledger_as_it_is()?;
     let settings = Settings::open(&around, &*store, Keeper::Reads).await?;
     let live = settings.live.clone();
-    let github = Arc::new(LateGithub::new(live.clone(), settings.secrets.clone()));
+    let github = Arc::new(around.github(live.clone()));
     let registrar = Registrar::new(store.clone(), github, SystemClock, HpkeSealer);
     let function = RegistrarFunction::new(registrar, SystemClock, around.bell(surroundings::BELL_QUEUE_URL)?);
     let settings = Mutex::new(settings);

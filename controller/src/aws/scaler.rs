@@ -3,16 +3,14 @@
 use std::sync::Arc;
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use muster_aws::{AwsCloud, Stack};
 use muster_core::plan::Policy;
 use muster_webhook::clock::{Clock, SystemClock};
 use muster_webhook::pulse::Pulse;
 use serde_json::value::RawValue;
 use tokio::sync::Mutex;
 
-use super::github::LateGithub;
 use super::settings::{Keeper, Settings};
-use super::{Around, lines_on_stdout, now};
+use super::{Around, lines_on_stdout};
 use crate::drivers::lambda::scaler::ScalerFunction;
 use crate::drivers::lambda::{deadline, event, surroundings};
 use crate::drivers::ticker::Ticker;
@@ -25,11 +23,8 @@ pub async fn run() -> anyhow::Result<()> {
     let around = Around::find().await;
     let store = around.ledger().await?;
     let settings = Settings::open(&around, &*store, Keeper::Keeps).await?;
-    let stack = Stack::read(|name| around.vars.maybe(name).map(str::to_owned));
     let live = settings.live.clone();
-    let config = live.clone();
-    let cloud = AwsCloud::new(around.sdk.clone(), stack, Arc::new(move || config.snapshot()), now());
-    let github = LateGithub::new(live.clone(), settings.secrets.clone());
+    let (cloud, github) = (around.cloud(live.clone()), around.github(live.clone()));
     let ticker = Ticker::new(
         store.clone(),
         Arc::new(cloud),

@@ -15,6 +15,11 @@ enum CloudKind {
     /// A simulated cloud and GitHub in this process, for trying the door, the configuration and the planner: machines boot
     /// and register, but that GitHub knows nothing of jobs that come in through the door, and gives them to nobody
     Sim,
+    /// EC2 Auto Scaling and GitHub themselves. What the configuration leaves out comes from the environment: MUSTER_SUBNETS,
+    /// MUSTER_SECURITY_GROUPS, MUSTER_INSTANCE_PROFILE, MUSTER_IMAGE_LINUX_X64 and the like, MUSTER_DOOR_URL (where
+    /// machines find this door), MUSTER_AUDIENCE (default: the same), MUSTER_RUNNER_ROLES
+    #[cfg(feature = "aws")]
+    Aws,
 }
 
 #[derive(Debug, clap::Args)]
@@ -28,6 +33,10 @@ pub(super) struct Args {
     /// The ledger; made if it is not there
     #[arg(long, value_name = "FILE", default_value = "muster.sqlite")]
     db: PathBuf,
+    /// The ledger in this DynamoDB table instead of a file
+    #[cfg(feature = "aws")]
+    #[arg(long, value_name = "NAME", conflicts_with = "db")]
+    table: Option<String>,
     /// Where the door listens
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -40,14 +49,27 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<Found, Failure> {
-    let CloudKind::Sim = args.cloud;
-    let options = Options { config: args.config, db: args.db, listen: args.listen, emf: args.emf };
+    let options = Options {
+        config: args.config,
+        db: args.db,
+        #[cfg(feature = "aws")]
+        table: args.table,
+        listen: args.listen,
+        emf: args.emf,
+    };
+    #[cfg(feature = "aws")]
+    if args.cloud == CloudKind::Sim && options.table.is_some() {
+        return Err(anyhow::anyhow!("--table needs --cloud aws: a simulated cloud keeps its ledger in a file").into());
+    }
     crate::drivers::serve::log_to_stderr();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(serve::run(&options, |address| {
-        // The one line on standard output: whoever started us may wait for it.
-        output::line(format_args!("listening on http://{address}")).is_ok()
-    }));
+    // The one line on standard output: whoever started us may wait for it.
+    let ready = |address: SocketAddr| output::line(format_args!("listening on http://{address}")).is_ok();
+    let outcome = match args.cloud {
+        CloudKind::Sim => runtime.block_on(serve::run(&options, ready)),
+        #[cfg(feature = "aws")]
+        CloudKind::Aws => runtime.block_on(serve::run_in_aws(&options, ready)),
+    };
     runtime.shutdown_background();
     match outcome {
         Ok(()) => Ok(Found::Good),

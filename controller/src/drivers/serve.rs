@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
+use muster_core::identity::Identity;
 use muster_core::plan::Policy;
-use muster_core::ports::Store;
+use muster_core::ports::{Cloud, Github, Store};
 use muster_sim::{Settings, SharedUniverse, SimIdentity, Universe};
 use muster_store::{SqliteOptions, SqliteStore, Upkeep};
 use muster_webhook::bell::{Bell, NotifyBell};
@@ -46,8 +47,11 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 pub struct Options {
     /// The configuration.
     pub config: PathBuf,
-    /// The ledger.
+    /// The ledger in a file.
     pub db: PathBuf,
+    /// The ledger in a DynamoDB table instead.
+    #[cfg(feature = "aws")]
+    pub table: Option<String>,
     /// Where the door listens.
     pub listen: SocketAddr,
     /// Where metric lines are appended.
@@ -62,15 +66,98 @@ pub fn log_to_stderr() {
     let _ = lines.try_init();
 }
 
-/// Serves until SIGTERM or Ctrl-C. `ready` is told the address; `false` from it ends everything.
+/// What stands before anybody is served: whatever the cloud.
+struct Ready<S> {
+    store: Arc<S>,
+    config_watch: ConfigWatch,
+    secrets: Arc<Secrets>,
+    /// The secret that a simulated GitHub signs with.
+    own_secret: Vec<u8>,
+    live: Arc<LiveConfig>,
+    telemetry: Option<Telemetry>,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// Serves with a simulated cloud and GitHub until SIGTERM or Ctrl-C. `ready` is told the address; `false` from it ends
+/// everything.
 ///
 /// # Errors
 /// What keeps it from starting: configuration, secrets, ledger, address.
 pub async fn run(options: &Options, ready: impl FnOnce(SocketAddr) -> bool) -> anyhow::Result<()> {
+    let db = options.db.clone();
+    let here = get_ready(options, async || Ok(Arc::new(SqliteStore::open(&db, &SqliteOptions::default())?))).await?;
+    let clock = ScaledClock::starting_at(SystemClock.now(), 1.0);
+    let first_number = u64::try_from(clock.now().unix_ms()).unwrap_or(1);
+    let settings =
+        Settings { limits: limits(&here.live.current()), start: clock.now(), first_number, ..Settings::default() };
+    let universe_clock = clock.clone();
+    let universe = SharedUniverse::with_clock(
+        Universe::new(settings, std::iter::empty(), LiveCatalog(here.live.clone())),
+        Arc::new(move || universe_clock.now()),
+    );
+    let identity = SimIdentity::new(*b"a key for simulated proofs only.");
+    let parts = here.parts(Arc::new(universe.cloud()), Arc::new(universe.github()), clock.clone());
+    let door = format!("http://{}", here.address);
+    let outside = Outside::new(universe, clock, &door, &here.own_secret, identity.clone())?;
+    let carrying = async |stop| Ok(outside.run(stop).await?);
+    serve(here, parts, Arc::new(identity), carrying, ready).await
+}
+
+/// Serves in AWS, with GitHub itself, until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// What keeps it from starting: configuration, secrets, ledger, address, surroundings.
+#[cfg(feature = "aws")]
+pub async fn run_in_aws(options: &Options, ready: impl FnOnce(SocketAddr) -> bool) -> anyhow::Result<()> {
+    use crate::aws::Around;
+
+    let around = Around::find().await;
+    match &options.table {
+        Some(table) => {
+            let here = get_ready(options, async || around.ledger_in(table).await).await?;
+            serve_in_aws(&around, here, ready).await
+        }
+        None => {
+            let db = options.db.clone();
+            let open = async || Ok(Arc::new(SqliteStore::open(&db, &SqliteOptions::default())?));
+            let here = get_ready(options, open).await?;
+            serve_in_aws(&around, here, ready).await
+        }
+    }
+}
+
+#[cfg(feature = "aws")]
+async fn serve_in_aws<S: Store + Upkeep + 'static>(
+    around: &crate::aws::Around,
+    here: Ready<S>,
+    ready: impl FnOnce(SocketAddr) -> bool,
+) -> anyhow::Result<()> {
+    let identity = Arc::new(around.identity(&here.live.current())?);
+    let (cloud, github) = (Arc::new(around.cloud(here.live.clone())), Arc::new(around.github(here.live.clone())));
+    let parts = here.parts(cloud, github, SystemClock);
+    serve(
+        here,
+        parts,
+        identity,
+        async |stop| {
+            stopped(stop).await;
+            Ok(())
+        },
+        ready,
+    )
+    .await
+}
+
+/// Configuration, secrets, ledger, metrics and the socket.
+async fn get_ready<S: Store>(
+    options: &Options,
+    open: impl AsyncFnOnce() -> anyhow::Result<Arc<S>>,
+) -> anyhow::Result<Ready<S>> {
     let (mut source, reader) = (Source::at(&options.config).await?, SecretReader::default());
     let found = load(&mut source, &reader).await;
     let found = if source.is_object() { found } else { Ok(found?) };
-    let store = Arc::new(SqliteStore::open(&options.db, &SqliteOptions::default())?);
+    let store = open().await?;
     let mut loaded = match found {
         Ok(loaded) => loaded,
         Err(error) => last_good(&mut source, &reader, &*store, error).await?,
@@ -79,7 +166,7 @@ pub async fn run(options: &Options, ready: impl FnOnce(SocketAddr) -> bool) -> a
         warn!(target: "muster::config", %warning);
     }
     store.put_config(&loaded.text).await?;
-    let mut config_watch = ConfigWatch::new(source, reader, &loaded);
+    let config_watch = ConfigWatch::new(source, reader, &loaded);
     let live_secrets = loaded.secrets();
     let secrets = Arc::new(Secrets::new(&live_secrets)?);
     let own_secret = live_secrets.first().cloned().unwrap_or_default();
@@ -104,36 +191,48 @@ pub async fn run(options: &Options, ready: impl FnOnce(SocketAddr) -> bool) -> a
         .await
         .with_context(|| format!("cannot listen on {}: is another process there?", options.listen))?;
     let address = listener.local_addr()?;
+    Ok(Ready { store, config_watch, secrets, own_secret, live, telemetry, listener, address })
+}
 
-    let clock = ScaledClock::starting_at(SystemClock.now(), 1.0);
-    let first_number = u64::try_from(clock.now().unix_ms()).unwrap_or(1);
-    let settings =
-        Settings { limits: limits(&live.current()), start: clock.now(), first_number, ..Settings::default() };
-    let universe_clock = clock.clone();
-    let universe = SharedUniverse::with_clock(
-        Universe::new(settings, std::iter::empty(), LiveCatalog(live.clone())),
-        Arc::new(move || universe_clock.now()),
-    );
-    let identity = SimIdentity::new(*b"a key for simulated proofs only.");
-    let bell = Arc::new(NotifyBell::default());
-    let parts = Parts {
-        store: store.clone(),
-        cloud: Arc::new(universe.cloud()),
-        github: Arc::new(universe.github()),
-        clock: clock.clone(),
-        config: live.clone(),
-        secrets: secrets.clone(),
-        wakers: Arc::new(Wakers::in_process()),
-        bell: bell.clone(),
-        claims_bell: Arc::new(NotifyBell::default()),
-        pulse: Arc::new(Pulse::starting(clock.now())),
-    };
-    let outside = Outside::new(universe, clock.clone(), &format!("http://{address}"), &own_secret, identity.clone())?;
-    let registrar = Registrar::new(store.clone(), parts.github.clone(), clock, HpkeSealer);
+impl<S> Ready<S> {
+    fn parts<C, G, K: Clock>(&self, cloud: Arc<C>, github: Arc<G>, clock: K) -> Parts<S, C, G, K> {
+        Parts {
+            store: self.store.clone(),
+            cloud,
+            github,
+            config: self.live.clone(),
+            secrets: self.secrets.clone(),
+            wakers: Arc::new(Wakers::in_process()),
+            bell: Arc::new(NotifyBell::default()),
+            claims_bell: Arc::new(NotifyBell::default()),
+            pulse: Arc::new(Pulse::starting(clock.now())),
+            clock,
+        }
+    }
+}
 
+/// Runs all tasks until a signal, or until one of them ends. `besides` is one more, until the stop that it is given.
+async fn serve<S, C, G, K, I, B>(
+    here: Ready<S>,
+    parts: Parts<S, C, G, K>,
+    identity: Arc<I>,
+    besides: B,
+    ready: impl FnOnce(SocketAddr) -> bool,
+) -> anyhow::Result<()>
+where
+    S: Store + Upkeep + 'static,
+    C: Cloud + 'static,
+    G: Github + 'static,
+    K: Clock + Clone + 'static,
+    I: Identity + 'static,
+    B: AsyncFnOnce(watch::Receiver<bool>) -> anyhow::Result<()>,
+{
+    let Ready { store, mut config_watch, secrets, own_secret: _, live, telemetry, listener, address } = here;
+    let bell = parts.bell.clone();
+    let registrar = Registrar::new(store.clone(), parts.github.clone(), parts.clock.clone(), HpkeSealer);
     let (stop, stopping) = watch::channel(false);
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
-    let door = parts.clone().door(listener, Arc::new(identity), Arc::new(HpkeSealer), stopping.clone());
+    let door = parts.clone().door(listener, identity, Arc::new(HpkeSealer), stopping.clone());
     tasks.spawn(async { Ok(door.await?) });
     let scaler = parts.clone().scaler(Policy::Target, telemetry, (), (), stopping.clone());
     tasks.spawn(async {
@@ -145,15 +244,14 @@ pub async fn run(options: &Options, ready: impl FnOnce(SocketAddr) -> bool) -> a
         minting.await;
         Ok(())
     });
-    let carrying = outside.run(stopping.clone());
-    tasks.spawn(async { Ok(carrying.await?) });
     let (upkeep, stopping_upkeep) = (store.clone(), stopping.clone());
     tasks.spawn(async move {
         prune(&*upkeep, stopping_upkeep).await;
         Ok(())
     });
+    let stopping_watch = stopping.clone();
     tasks.spawn(async move {
-        while !*stopping.borrow() {
+        while !*stopping_watch.borrow() {
             let before = live.snapshot();
             if let Err(error) = config_watch.look(&live, &secrets, &*store).await {
                 error!(target: "muster::config", %error, "the new configuration could not be kept");
@@ -164,14 +262,15 @@ pub async fn run(options: &Options, ready: impl FnOnce(SocketAddr) -> bool) -> a
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
-                () = stopped(stopping.clone()) => {}
+                () = stopped(stopping_watch.clone()) => {}
             }
         }
         Ok(())
     });
-    info!(target: "muster::serve", %address, db = %options.db.display(), "serving");
+    info!(target: "muster::serve", %address, "serving");
     // Before anybody is told that we are here: a signal may follow at once.
     let mut asked = Signals::listen()?;
+    let mut besides = std::pin::pin!(besides(stopping));
     if ready(address) {
         tokio::select! {
             () = asked.heard() => info!(target: "muster::serve", "asked to end"),
@@ -180,11 +279,21 @@ pub async fn run(options: &Options, ready: impl FnOnce(SocketAddr) -> bool) -> a
                 ended.context("a task died")??;
                 anyhow::bail!("a task ended unasked");
             }
+            ended = &mut besides => {
+                stop.send_replace(true);
+                ended?;
+                anyhow::bail!("a task ended unasked");
+            }
         }
     }
     stop.send_replace(true);
-    let ended = tokio::time::timeout(END_WITHIN, async { while tasks.join_next().await.is_some() {} }).await;
-    if ended.is_err() {
+    let end = async {
+        if let Err(error) = besides.await {
+            warn!(target: "muster::serve", %error, "at the end");
+        }
+        while tasks.join_next().await.is_some() {}
+    };
+    if tokio::time::timeout(END_WITHIN, end).await.is_err() {
         info!(target: "muster::serve", "long polls were cut off");
     }
     tasks.shutdown().await;

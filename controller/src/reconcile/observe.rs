@@ -44,6 +44,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         if machines {
             report.wake(now + OBSERVE_EVERY);
         }
+        let first = self.observer.looked_at.is_none();
         self.observer.looked_at = Some(now);
         match from_cloud(&self.clock, self.cloud.zones()).await {
             Ok(zones) => world.set_zones(zones),
@@ -53,7 +54,8 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             Ok(stock) => world.set_stock(stock),
             Err(error) => report.troubles.push(format!("listing standby stock: {error}")),
         }
-        if !machines {
+        // At the first look all are listed, though the ledger knows of none: it may be a new one, or have been emptied.
+        if !machines && !first {
             return Ok(());
         }
         let known: Vec<(InstanceId, ShapeId)> = world
@@ -70,6 +72,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         };
         let mut batch = Batch::default();
         report.troubles.extend(sighting.troubles.iter().map(|trouble| format!("listing instances: {trouble}")));
+        report.troubles.extend(strangers(world, &sighting));
         for instance in self.observer.missing(world, &sighting, now) {
             world.instance_gone(&instance, now, &mut batch);
         }
@@ -78,6 +81,23 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         }
         Ok(())
     }
+}
+
+/// Machines that carry the fleet's tag and are not in the ledger. While a launch is open they may be its own.
+fn strangers(world: &World, sighting: &Sighting) -> Option<String> {
+    if world.launches().next().is_some() {
+        return None;
+    }
+    let unknown =
+        |seen: &&(InstanceId, InstanceState)| seen.1 == InstanceState::Live && world.machine(&seen.0).is_none();
+    let unknown: Vec<&str> = sighting.seen.iter().filter(unknown).map(|(instance, _)| instance.as_str()).collect();
+    let first = unknown.first()?;
+    Some(format!(
+        "{} machines of the fleet run that this ledger does not know, such as {first}: the ledger was emptied or is another \
+         one, or somebody has started them; they count against no cap, and nobody ends them: bring the former ledger back, \
+         or terminate them by their tag",
+        unknown.len()
+    ))
 }
 
 impl Observer {

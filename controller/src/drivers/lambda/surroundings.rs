@@ -23,6 +23,8 @@ pub const CLAIMS_QUEUE_URL: &str = "MUSTER_CLAIMS_QUEUE_URL";
 pub const WAKE_QUEUE_URL: &str = "MUSTER_WAKE_QUEUE_URL";
 /// What agents sign their proofs for: the door's own address.
 pub const AUDIENCE: &str = "MUSTER_AUDIENCE";
+/// The door's address, as machines find it.
+pub const DOOR_URL: &str = "MUSTER_DOOR_URL";
 /// The ARNs of the roles that machines run as, separated by commas.
 pub const RUNNER_ROLES: &str = "MUSTER_RUNNER_ROLES";
 /// A variable is not there.
