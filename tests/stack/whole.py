@@ -85,7 +85,7 @@ labels = ["{name}"]
 repositories = ["*"]
 public_repositories = true
 [pool.sizes.cpu-{cpus}]
-instance_types = ["c6i.{cpus}xlarge"]
+instance_types = ["m5.{cpus}xlarge"]
 """
 APP = 4711
 with_binaries = unittest.skipUnless(BINARIES, "MUSTER_TEST_BINARIES does not name a folder with our binaries")
@@ -219,15 +219,25 @@ class Surroundings(unittest.TestCase):
         """A tick of the schedule, at once: the constant event of its rule."""
         self.stack.invoke("door", {"muster": "tick"})
 
+    def groups(self, pool):
+        """The groups of a pool of `pools`, by name: those for its instance type."""
+        kind = f"m5.{2 ** (self.pools.index(pool) + 1)}xlarge"
+        groups = self.at_emulation("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
+        return {one["AutoScalingGroupName"]: one for one in groups if f'"{kind}"' in json.dumps(one, default=str)}
+
     def launches(self, pool):
         """LaunchInstances calls for a pool of `pools`."""
-        size = f"cpu-{2 ** (self.pools.index(pool) + 1)}"
-        return [call for call in self.calls("LaunchInstances") if size in call["params"]["AutoScalingGroupName"]]
+        groups = self.groups(pool)
+        return [call for call in self.calls("LaunchInstances") if call["params"]["AutoScalingGroupName"] in groups]
 
     def instances(self, pool):
         """Members of its groups, by id."""
-        size = f"cpu-{2 ** (self.pools.index(pool) + 1)}"
-        return {i: group for i, group in self.members().items() if size in group["AutoScalingGroupName"]}
+        return {i["InstanceId"]: i for group in self.groups(pool).values() for i in group["Instances"]}
+
+    def machines(self, pool):
+        """The ids of machines that the ledger has of a pool."""
+        records = [json.loads(row["record"]) for row in self.rows("machines").values()]
+        return {record["instance"] for record in records if record["purpose"]["pool"] == pool}
 
     def rows(self, kind):
         """Rows of the partitions of a kind, as plain values by their sort key."""
