@@ -85,8 +85,17 @@ labels = ["{name}"]
 repositories = ["*"]
 public_repositories = true
 [pool.sizes.cpu-{cpus}]
-instance_types = ["m5.{cpus}xlarge"]
+instance_types = ["{kind}"]
 """
+# Of the pools of a test: each has a type of its own, and so groups of its own.
+TYPES = [
+    ("m5.2xlarge", 8),
+    ("m5.4xlarge", 16),
+    ("m5.8xlarge", 32),
+    ("m5.12xlarge", 48),
+    ("m5.16xlarge", 64),
+    ("m5.24xlarge", 96),
+]
 APP = 4711
 with_binaries = unittest.skipUnless(BINARIES, "MUSTER_TEST_BINARIES does not name a folder with our binaries")
 
@@ -168,7 +177,7 @@ class Surroundings(unittest.TestCase):
             image=ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"],
             labels=json.dumps(LABELS),
         )
-        further = [POOL.format(name=name, cpus=2 ** (number + 1)) for number, name in enumerate(cls.pools)]
+        further = [POOL.format(name=name, kind=kind, cpus=cpus) for name, (kind, cpus) in zip(cls.pools, TYPES)]
         cls.stack.put_config("".join([config, *further]))
 
     @classmethod
@@ -221,7 +230,7 @@ class Surroundings(unittest.TestCase):
 
     def groups(self, pool):
         """The groups of a pool of `pools`, by name: those for its instance type."""
-        kind = f"m5.{2 ** (self.pools.index(pool) + 1)}xlarge"
+        kind = TYPES[self.pools.index(pool)][0]
         groups = self.at_emulation("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
         return {one["AutoScalingGroupName"]: one for one in groups if f'"{kind}"' in json.dumps(one, default=str)}
 
