@@ -8,8 +8,9 @@ zips (`test_stack.py`).
 
 import unittest
 
+from given import LABELS, now, queued, workflow_job
 from stack import PAYLOADS
-from whole import LABELS, SECRET, Surroundings, now, queued, with_binaries, workflow_job
+from whole import SECRET, Surroundings, with_binaries
 
 RECORDED = sorted(PAYLOADS.glob("workflow_job.*.json"))
 

@@ -11,8 +11,9 @@ import unittest
 from botocore.exceptions import ClientError
 
 from agent import Agent, prove
+from given import queued
 from stack import ONLY_OVER_TLS, REGION
-from whole import SECRET, Surroundings, queued, with_binaries
+from whole import SECRET, Surroundings, with_binaries
 
 STRANGER = "i-0123456789abcdef0"
 

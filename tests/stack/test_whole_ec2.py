@@ -7,7 +7,8 @@ What lives here: what becomes of a job whose launch fails. What may not: that ea
 import json
 import unittest
 
-from whole import Surroundings, queued, with_binaries
+from given import queued
+from whole import Surroundings, with_binaries
 
 FAILURES = 6
 

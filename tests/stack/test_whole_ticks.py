@@ -11,11 +11,12 @@ import time
 import unittest
 import zlib
 
-from whole import Surroundings, now, queued, with_binaries, workflow_job
+from given import now, queued, workflow_job
+from whole import Surroundings, with_binaries
 
 # How the ledger spreads facts over partitions: `controller/aws/src/ledger/keys.rs`.
 SHARDS = 8
-# A tick that dies may cost as much (issue: under a minute).
+# A tick that dies costs less than this.
 LOST_SECONDS_MAX = 60
 # The schedule says one minute; the emulator's clock may have just passed.
 MINUTE_SECONDS = 130
@@ -50,21 +51,22 @@ class Schedule(Surroundings):
 class Ticks(Surroundings):
     pools = ("aside", "astray", "twice", "dies", "hangs", "slow")
 
-    def put_raw_fact(self, partition, key, body):
-        """A row like that of a fact, past the door."""
+    def put_raw_fact(self, partition, key, body, without=()):
+        """A row like that of a fact, past the door. `without`: attributes that it lacks."""
         moment = time.time_ns()
         texts = {"pk": partition, "sk": key, "key": key, "body": body}
         numbers = {"seq": moment // 1_000, "live": moment // 1_000, "received_at": moment // 1_000_000}
         table = {"TableName": self.stack.outputs["Table"]}
         client = self.emulator.client("dynamodb")
         item = {name: {"S": text} for name, text in texts.items()} | {name: {"N": str(n)} for name, n in numbers.items()}
-        client.put_item(**table, Item=item)
+        client.put_item(**table, Item={name: value for name, value in item.items() if name not in without})
         self.addCleanup(client.delete_item, **table, Key={"pk": {"S": partition}, "sk": {"S": key}})
 
-    def settle(self, pool):
+    def settle(self, pool, job):
         """Waits until a job of the pool has its machine, so that its launch meets no other test's fault."""
         self.ring()
-        self.until("a machine", lambda: self.machines(pool))
+        self.until("the job", lambda: self.job(job))
+        self.until("a machine for each", lambda: len(self.machines(pool)) == len(self.launches(pool)) > 0)
         self.until("an answered bell", lambda: self.stack.waiting("BellQueue") == 0)
 
     def set_aside(self):
@@ -94,11 +96,20 @@ class Ticks(Surroundings):
     # faster, in every tick from then on: no fact is merged any more.
     @unittest.expectedFailure
     def test_a_fact_in_a_place_that_is_not_its_own_stops_nobody(self):
-        self.addCleanup(self.settle, "astray")
+        self.addCleanup(self.settle, "astray", 102)
         shard = (zlib.crc32(b"job:405") + 1) % SHARDS
         self.put_raw_fact(f"fact#{shard}", "job:405:1:queued", '{"kind":"dance"}')
         self.deliver(queued(102, labels=["astray"]), "queued-102")
-        self.until("the other fact merged", lambda: self.job(102), 15)
+        self.until("the other fact merged", lambda: self.job(102), 12)
+
+    # The same file: `get_number(&row, SEQ)?` and `get_at(&row, RECEIVED_AT)?` fail the reading of all new facts, and so every
+    # tick, where one row lacks such an attribute.
+    @unittest.expectedFailure
+    def test_a_fact_that_lacks_an_attribute_stops_nobody(self):
+        self.addCleanup(self.settle, "astray", 103)
+        self.put_raw_fact(f"fact#{zlib.crc32(b'job:406') % SHARDS}", "job:406:1:queued", "{}", without={"received_at"})
+        self.deliver(queued(103, labels=["astray"]), "queued-103")
+        self.until("the other fact merged", lambda: self.job(103), 12)
 
     def test_what_is_told_twice_and_backwards_is_known_once(self):
         labels = ["twice"]
