@@ -19,8 +19,8 @@ import urllib.error
 import urllib.request
 
 from stack import REGION, ROOT, Emulator, direct, template, wait_for
-import test_whole
-from test_whole import APP, BINARIES, CONFIG, LABELS, SECRET, Program, queued
+from whole import APP, BINARIES, SECRET, Program, Surroundings
+from given import CONFIG, LABELS, queued
 
 STOPPED_SECONDS = 30
 REFUSED_SECONDS = 60
@@ -30,7 +30,7 @@ LINES_A_SECOND_MAX = 4
 
 @unittest.skipUnless(BINARIES, "MUSTER_TEST_BINARIES does not name a folder with our binaries")
 class Serve(unittest.TestCase):
-    at_emulation = classmethod(test_whole.Whole.at_emulation.__func__)
+    at_emulation = classmethod(Surroundings.at_emulation.__func__)
 
     def setUp(self):
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="muster-serve-"))
@@ -157,7 +157,7 @@ class Serve(unittest.TestCase):
         self.quiet_enough(before, REFUSED_SECONDS)
         request = urllib.request.Request(self.emulation.url + "/_emulation/faults", method="DELETE")
         direct.open(request, timeout=10).close()
-        wait_for("the third machine", lambda: len(test_whole.Whole.members(self)) >= 3, 90)
+        wait_for("the third machine", lambda: len(Surroundings.members(self)) >= 3, 90)
 
         # Emptied: another table stands for a ledger that was lost. The former fleet is not taken for nothing.
         self.end(process)

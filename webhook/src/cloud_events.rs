@@ -78,16 +78,10 @@ pub fn read(json: &str) -> Result<Heard, CloudEventError> {
         (AUTO_SCALING, _, _) => return Ok(Heard::Look),
         _ => return Ok(Heard::Nothing),
     };
-    let instance = event.detail.instance.filter(|id| is_instance(id));
+    let instance = event.detail.instance.as_deref().and_then(InstanceId::parse);
     let instance = instance.ok_or_else(|| CloudEventError::NoInstance(event.kind.clone()))?;
     let at = Timestamp::parse(&event.time).ok_or(CloudEventError::NoTime(event.kind))?;
-    Ok(Heard::Instance(CloudEvent { instance: InstanceId::new(instance), at, kind }))
-}
-
-/// Whether this can be an instance's id: `i-` and 8 or 17 hexadecimal digits.
-fn is_instance(id: &str) -> bool {
-    let digits = |id: &str| matches!(id.len(), 8 | 17) && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    id.strip_prefix("i-").is_some_and(digits)
+    Ok(Heard::Instance(CloudEvent { instance, at, kind }))
 }
 
 #[cfg(test)]

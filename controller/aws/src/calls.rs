@@ -8,9 +8,11 @@ fn remedy(code: &str) -> Option<&'static str> {
         "AccessDenied" | "AccessDeniedException" => {
             "the role of this process may not do that: compare it with the stack's policies"
         }
-        "UnrecognizedClientException" | "InvalidClientTokenId" | "ExpiredToken" | "ExpiredTokenException" => {
-            "the credentials are refused: renew them, and check the clock of this machine"
-        }
+        "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "ExpiredToken"
+        | "ExpiredTokenException" => "the credentials are refused: renew them, and check the clock of this machine",
         "QueueDoesNotExist" | "AWS.SimpleQueueService.NonExistentQueue" => {
             "there is no such queue here: name the stack's queue, and its region"
         }
@@ -30,11 +32,19 @@ pub(crate) fn why<E>(error: &SdkError<E>) -> String
 where
     E: std::error::Error + ProvideErrorMetadata + 'static,
 {
+    why_with(error, |_| None)
+}
+
+/// The same, with remedies of a service's own that come first.
+pub(crate) fn why_with<E>(error: &SdkError<E>, own: fn(&str) -> Option<&'static str>) -> String
+where
+    E: std::error::Error + ProvideErrorMetadata + 'static,
+{
     match error {
         SdkError::ServiceError(answer) => match answer.err().code() {
             Some(code) => {
                 let message = answer.err().message().unwrap_or("no message");
-                let remedy = remedy(code).map(|remedy| format!("; {remedy}")).unwrap_or_default();
+                let remedy = own(code).or_else(|| remedy(code)).map(|remedy| format!("; {remedy}")).unwrap_or_default();
                 format!("{code}: {message}{remedy}")
             }
             None => format!("an answer with status {} and no error code; try again", answer.raw().status()),

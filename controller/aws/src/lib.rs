@@ -19,8 +19,6 @@ pub use bell::{HOLD_BACK_MAX, SLOT, SqsBell, SqsWake, WAKE_DELAY_MAX, hold_back}
 pub use cloud::{AwsCloud, Config, FLEET_TAG, Now, SHAPE_TAG, SpotPrice, Stack};
 pub use config_object::{ConfigObject, ConfigObjectError, ConfigVersion, ObjectAddress};
 pub use connect::{aws_config, dynamo, sqs};
-pub use identity::{
-    AUDIENCE_HEADER, EXPIRES_S, OwnRole, RoleError, StsIdentity, StsSettings, StsSettingsError, TrustedRole,
-};
+pub use identity::{AUDIENCE_HEADER, EXPIRES_S, RoleError, StsIdentity, StsSettings, StsSettingsError, TrustedRole};
 pub use ledger::{DynamoLedger, EXPIRES, LIVE, PARTITION, SORT, make_table};
 pub use secrets::{AwsSecretError, AwsSecrets, PREVIOUS_FOR, SECRET_AGE_MAX, SECRET_RETRY_AFTER, SecretValues};

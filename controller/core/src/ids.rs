@@ -120,3 +120,11 @@ impl fmt::Display for JobKey {
         write!(f, "{}#{}", self.job, self.attempt)
     }
 }
+
+impl InstanceId {
+    /// Reads an id as EC2 gives it: `i-` and 8 (until 2016) or 17 hexadecimal digits. `None` if it is none.
+    pub fn parse(text: &str) -> Option<InstanceId> {
+        let digits = text.strip_prefix("i-").filter(|digits| matches!(digits.len(), 8 | 17))?;
+        digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')).then(|| InstanceId::new(text))
+    }
+}

@@ -15,6 +15,7 @@ use tracing::error;
 
 use super::settings::{Keeper, Settings};
 use super::{Around, lines_on_stdout};
+use crate::drivers::lambda::PromptBell;
 use crate::drivers::lambda::door::DoorFunction;
 use crate::drivers::lambda::surroundings;
 
@@ -28,8 +29,8 @@ pub async fn run() -> anyhow::Result<()> {
     let settings = Settings::open(&around, &*store, Keeper::Reads).await?;
     let secrets = Arc::new(Secrets::new(&settings.webhook_secrets().await?)?);
     let identity = Arc::new(around.identity(&settings.live.current())?);
-    let bell = Arc::new(around.bell(surroundings::BELL_QUEUE_URL)?);
-    let claims_bell = Arc::new(around.bell(surroundings::CLAIMS_QUEUE_URL)?);
+    let bell = Arc::new(PromptBell::new(around.bell(surroundings::BELL_QUEUE_URL)?));
+    let claims_bell = Arc::new(PromptBell::new(around.bell(surroundings::CLAIMS_QUEUE_URL)?));
     let parts = DoorParts {
         store: store.clone(),
         identity: identity.clone(),

@@ -16,8 +16,7 @@ use self::github::LateGithub;
 use anyhow::Context as _;
 
 use muster_aws::{
-    AwsCloud, DynamoLedger, OwnRole, RoleError, SqsBell, SqsWake, Stack, StsIdentity, StsSettings, TrustedRole,
-    aws_config,
+    AwsCloud, DynamoLedger, RoleError, SqsBell, SqsWake, Stack, StsIdentity, StsSettings, TrustedRole, aws_config,
 };
 use muster_core::config::FleetConfig;
 use muster_core::ports::StoreError;
@@ -106,8 +105,7 @@ impl Around {
     /// # Errors
     /// [`RoleError`].
     pub fn roles(&self, config: &FleetConfig) -> Result<Vec<TrustedRole>, RoleError> {
-        let own = OwnRole { arn: self.vars.list(surroundings::RUNNER_ROLES).into_iter().next(), id: None };
-        TrustedRole::of_config(&config.aws, &own)
+        TrustedRole::of_config(&config.aws, &self.vars.list(surroundings::RUNNER_ROLES))
     }
 
     /// A bell behind the queue that this variable names.

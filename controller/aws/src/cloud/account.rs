@@ -25,6 +25,7 @@ use super::budget::{Api, Budgets, Now};
 use super::errors::Failure;
 use super::group::Realised;
 use super::image::Images;
+use super::names::{ACCOUNT_TAG, FLEET_TAG};
 use super::phantom::Excess;
 use super::subnets::Subnets;
 
@@ -190,7 +191,7 @@ impl Account {
             .timeout_config(timeouts())
             .build();
         let tag = |key: &str, value: &str| aws_sdk_sts::types::Tag::builder().key(key).value(value).build();
-        let tags = [tag("muster-fleet", &self.fleet), tag("muster-account", self.name.as_deref().unwrap_or_default())];
+        let tags = [tag(FLEET_TAG, &self.fleet), tag(ACCOUNT_TAG, self.name.as_deref().unwrap_or_default())];
         let tags: Result<Vec<_>, _> = tags.into_iter().collect();
         let tags = tags.map_err(|error| Failure::ours(LaunchErrorKind::Configuration, error.to_string()))?;
         let session: String = format!("muster-{}", self.fleet).chars().take(SESSION_CHARS_MAX).collect();

@@ -67,8 +67,9 @@ impl Account {
         let count = i32::try_from(launch.count.min(LAUNCH_MAX)).unwrap_or(1);
         let answer = self
             .call(Api::LaunchInstances, |clients| {
+                // Once: the SDK's repetition could be refused although the first attempt, answered too late, has launched.
                 clients
-                    .scaling
+                    .scaling_once
                     .launch_instances()
                     .auto_scaling_group_name(&blueprint.name)
                     .requested_capacity(count)

@@ -11,6 +11,8 @@ use sha2::{Digest as _, Sha256};
 pub const FLEET_TAG: &str = "muster:fleet";
 /// The shape that a group, a template or an instance was made for.
 pub const SHAPE_TAG: &str = "muster:shape";
+/// The tag of a role's session with the account's name in the configuration. `infra/account.yaml` lets these two through.
+pub(super) const ACCOUNT_TAG: &str = "muster:account";
 /// On groups: a hash of all that the group was made from.
 pub(super) const MADE_FROM_TAG: &str = "muster:made-from";
 

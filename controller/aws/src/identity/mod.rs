@@ -26,7 +26,7 @@ use muster_core::ids::InstanceId;
 use muster_core::time::Timestamp;
 use thiserror::Error;
 
-pub use self::roles::{OwnRole, RoleError, TrustedRole};
+pub use self::roles::{RoleError, TrustedRole};
 
 use self::answer::Caller;
 use self::proof::StsProof;
@@ -125,13 +125,12 @@ impl StsIdentity {
                  instance_role in the configuration"
             )));
         }
-        if !is_instance_id(&caller.session) {
+        let Some(instance) = InstanceId::parse(&caller.session) else {
             return Err(IdentityError::Refused(format!(
                 "the session name {:?} of the role {} is no instance's id: may others than EC2 assume that role?",
                 caller.session, caller.role
             )));
-        }
-        let instance = InstanceId::new(caller.session);
+        };
         Ok(VerifiedInstance::attested(instance).marked(proof.into_signature()).seen_in(accounts))
     }
 }
@@ -146,12 +145,6 @@ impl Identity for StsIdentity {
     }
 }
 
-/// Whether EC2 could have given this id: `i-` and 8 (until 2016) or 17 hexadecimal digits.
-fn is_instance_id(text: &str) -> bool {
-    let hex = |digits: &str| digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    text.strip_prefix("i-").is_some_and(|digits| matches!(digits.len(), 8 | 17) && hex(digits))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,7 +152,7 @@ mod tests {
     #[test]
     fn instance_ids_have_two_lengths_and_small_digits() {
         for good in ["i-0a1b2c3d", "i-0123456789abcdef0"] {
-            assert!(is_instance_id(good), "{good}");
+            assert!(InstanceId::parse(good).is_some(), "{good}");
         }
         for bad in [
             "",
@@ -175,7 +168,7 @@ mod tests {
             "mi-0123456789abcdef0",
             "i-0a1b2c3\u{661}",
         ] {
-            assert!(!is_instance_id(bad), "{bad}");
+            assert!(InstanceId::parse(bad).is_none(), "{bad}");
         }
     }
 

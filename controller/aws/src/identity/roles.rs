@@ -17,15 +17,6 @@ pub struct TrustedRole {
     role_id: Option<String>,
 }
 
-/// The controller's own account, as its stack says it: what the configuration is silent about is taken from here.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OwnRole {
-    /// The ARN of the instances' role.
-    pub arn: Option<String>,
-    /// Its unique id.
-    pub id: Option<String>,
-}
-
 /// A role cannot be trusted.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum RoleError {
@@ -62,26 +53,30 @@ impl TrustedRole {
         Ok(TrustedRole { name, account, role, role_id: role_id.map(str::to_owned) })
     }
 
-    /// The roles of all accounts of a configuration: the controller's own, and each `[[aws.account]]`.
+    /// The roles of all accounts of a configuration: the controller's own, and each `[[aws.account]]`. `told` are the ARNs
+    /// of the roles that the stacks have made, in whatever account: each is for the account that its ARN names.
     ///
     /// # Errors
     /// [`RoleError`], naming the account.
-    pub fn of_config(aws: &Aws, own: &OwnRole) -> Result<Vec<TrustedRole>, RoleError> {
-        let places = aws.accounts.iter().map(|(name, account)| (Some(name.clone()), &account.place));
+    pub fn of_config(aws: &Aws, told: &[String]) -> Result<Vec<TrustedRole>, RoleError> {
+        let elsewhere: Vec<&str> = aws.accounts.values().filter_map(|account| account_in(&account.role)).collect();
+        let own = told.iter().find(|arn| account_in(arn).is_none_or(|account| !elsewhere.contains(&account)));
+        let home = &aws.home;
+        let arn = home.instance_role.as_ref().or(home.instance_profile.as_ref()).or(own);
         let mut trusted = Vec::new();
-        for (name, place) in std::iter::once((None, &aws.home)).chain(places) {
-            let (mut arn, mut id) =
-                (place.instance_role.as_ref().or(place.instance_profile.as_ref()), place.instance_role_id.as_ref());
-            if name.is_none() && arn.is_none() {
-                arn = own.arn.as_ref();
-                id = id.or(own.id.as_ref());
-            }
-            match (arn, &name) {
-                (Some(arn), _) => trusted.push(TrustedRole::new(name, arn, id.map(String::as_str))?),
-                // All machines may be in other accounts.
-                (None, None) if !aws.accounts.is_empty() => {}
-                (None, _) => return Err(RoleError::Unknown(shown(&name))),
-            }
+        match arn {
+            Some(arn) => trusted.push(TrustedRole::new(None, arn, home.instance_role_id.as_deref())?),
+            // All machines may be in other accounts.
+            None if !aws.accounts.is_empty() => {}
+            None => return Err(RoleError::Unknown(shown(&None))),
+        }
+        for (name, account) in &aws.accounts {
+            let (name, place, number) = (Some(name.clone()), &account.place, account_in(&account.role));
+            let theirs = told.iter().find(|arn| number.is_some() && account_in(arn) == number);
+            // A profile's role has its name only where somebody has given it that.
+            let arn = place.instance_role.as_ref().or(theirs).or(place.instance_profile.as_ref());
+            let arn = arn.ok_or_else(|| RoleError::Unknown(shown(&name)))?;
+            trusted.push(TrustedRole::new(name, arn, place.instance_role_id.as_deref())?);
         }
         Ok(trusted)
     }
@@ -91,6 +86,11 @@ impl TrustedRole {
             && self.role == caller.role
             && self.role_id.as_ref().is_none_or(|id| *id == caller.role_id)
     }
+}
+
+/// The number of the account that an ARN is in.
+fn account_in(arn: &str) -> Option<&str> {
+    arn.split(':').nth(4).filter(|account| !account.is_empty())
 }
 
 /// The accounts that a caller may be an instance of, by their names in the configuration. Empty: it is nobody's.
@@ -148,5 +148,32 @@ mod tests {
         ] {
             assert!(role(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn each_account_has_the_role_that_its_own_stack_has_made() {
+        let account = |place| muster_core::config::Account {
+            role: "arn:aws:iam::999900001111:role/muster-acme".to_owned(),
+            external_id: None,
+            place,
+        };
+        let place = |role: Option<&str>| muster_core::config::Place {
+            instance_profile: Some("arn:aws:iam::999900001111:instance-profile/stack-InstanceProfile-1A".to_owned()),
+            instance_role: role.map(str::to_owned),
+            ..muster_core::config::Place::default()
+        };
+        let aws = |role| Aws { accounts: [("build".into(), account(place(role)))].into(), ..Aws::default() };
+        let told = ["arn:aws:iam::999900001111:role/theirs".to_owned(), ROLE.to_owned()];
+        let names = |aws: &Aws, told: &[String]| -> Vec<(String, String)> {
+            let roles = TrustedRole::of_config(aws, told).unwrap().into_iter();
+            roles.map(|role| (role.account, role.role)).collect()
+        };
+        let own = ("111122223333".to_owned(), "muster-runner".to_owned());
+        let theirs = |role: &str| ("999900001111".to_owned(), role.to_owned());
+        assert_eq!(names(&aws(None), &told), [own.clone(), theirs("theirs")], "whatever their order");
+        let said = aws(Some("arn:aws:iam::999900001111:role/said"));
+        assert_eq!(names(&said, &told), [own, theirs("said")], "the configuration comes first");
+        assert_eq!(names(&aws(None), &[]), [theirs("stack-InstanceProfile-1A")]);
+        assert!(TrustedRole::of_config(&Aws::default(), &[]).is_err());
     }
 }

@@ -15,9 +15,9 @@ use muster_store::{SetAside, job_of, read_fact};
 
 use super::DynamoLedger;
 use super::attempt::ABSENT;
-use super::keys::{self, LIVE, RowKey};
+use super::keys::{self, LIVE, RowKey, SORT};
 use super::read::Which;
-use super::row::{Row, bytes, get_at, get_number, get_text, number, row, text, to_json};
+use super::row::{Row, bytes, get_at, get_number, get_text, number, place, row, text, to_json};
 use super::trouble::told;
 
 /// The place in the ledger. Kept when the fact is judged and `live` is gone.
@@ -108,6 +108,11 @@ pub(super) fn subject(row: &Row) -> Result<Option<JobKey>, StoreError> {
     Ok(read(row)?.ok().and_then(|fact| job_of(&fact.body)))
 }
 
+/// When a fact was given its place.
+fn put_at(seq: i64) -> Timestamp {
+    Timestamp::from_unix_ms(seq / 1_000)
+}
+
 fn by_place(rows: &mut [Row]) {
     rows.sort_by_key(|row| get_number::<i64>(row, SEQ).unwrap_or(i64::MAX));
 }
@@ -148,14 +153,12 @@ impl DynamoLedger {
         self.places.forget();
         let mut told = Vec::new();
         for row in self.unjudged(max).await? {
-            let seq = get_number(&row, SEQ)?;
-            let fact = Told {
-                at: keys::fact(get_text(&row, KEY)?),
-                received_at: get_at(&row, RECEIVED_AT)?,
-                bytes: bytes(&row),
-            };
+            // By the index, which every row has that is found here. What else is wrong with one is told of that one.
+            let seq = get_number(&row, LIVE)?;
+            let received_at = get_at(&row, RECEIVED_AT).unwrap_or_else(|_| put_at(seq));
+            let fact = Told { at: place(&row)?, received_at, bytes: bytes(&row) };
             if self.places.tell(seq, fact) {
-                told.push(NewFact { seq, fact: read(&row)? });
+                told.push(NewFact { seq, fact: read(&row).unwrap_or_else(|error| Err(error.to_string())) });
             }
         }
         Ok(told)
@@ -165,7 +168,7 @@ impl DynamoLedger {
     pub(super) async fn new_about_jobs(&self) -> Result<Vec<(JobEvent, Timestamp)>, StoreError> {
         let mut told = Vec::new();
         for row in self.unjudged(usize::MAX).await? {
-            if let Ok(Fact { received_at, body: FactBody::Job(event) }) = read(&row)? {
+            if let Ok(Ok(Fact { received_at, body: FactBody::Job(event) })) = read(&row) {
                 told.push((event, received_at));
             }
         }
@@ -177,8 +180,7 @@ impl DynamoLedger {
         let which = Which::Beginning(place.sort);
         let mut rows = self.query("reading the history of a job", &place.partition, which, None).await?;
         by_place(&mut rows);
-        let facts: Result<Vec<_>, _> = rows.iter().map(read).collect();
-        Ok(facts?.into_iter().filter_map(Result::ok).collect())
+        Ok(rows.iter().filter_map(|row| read(row).ok()?.ok()).collect())
     }
 
     pub(super) async fn read_set_aside(&self, max: usize) -> Result<Vec<SetAside>, StoreError> {
@@ -186,14 +188,13 @@ impl DynamoLedger {
         let mut rows = self.query_all(what, keys::fact_partitions(), which, None).await?;
         by_place(&mut rows);
         rows.truncate(max);
+        // It may be for what it lacks that it was set aside.
+        let words = |row: &Row, attribute: &str| get_text(row, attribute).unwrap_or_default().to_owned();
         let told = |row: &Row| {
-            Ok(SetAside {
-                seq: get_number(row, SEQ)?,
-                key: get_text(row, KEY)?.to_owned(),
-                received_at: get_at(row, RECEIVED_AT)?,
-                body: get_text(row, BODY)?.to_owned(),
-                reason: get_text(row, REASON)?.to_owned(),
-            })
+            let seq = get_number(row, SEQ).unwrap_or_default();
+            let key = get_text(row, KEY).or_else(|_| get_text(row, SORT))?.to_owned();
+            let received_at = get_at(row, RECEIVED_AT).unwrap_or_else(|_| put_at(seq));
+            Ok(SetAside { seq, key, received_at, body: words(row, BODY), reason: words(row, REASON) })
         };
         rows.iter().map(told).collect()
     }

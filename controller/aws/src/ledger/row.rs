@@ -34,6 +34,11 @@ pub(super) fn key(of: &RowKey) -> Row {
     HashMap::from([(PARTITION.to_owned(), text(&of.partition)), (SORT.to_owned(), text(&of.sort))])
 }
 
+/// Where a row is.
+pub(super) fn place(row: &Row) -> Result<RowKey, StoreError> {
+    Ok(RowKey { partition: get_text(row, PARTITION)?.to_owned(), sort: get_text(row, SORT)?.to_owned() })
+}
+
 /// A row with its key.
 pub(super) fn row(of: &RowKey, attributes: impl IntoIterator<Item = (&'static str, AttributeValue)>) -> Row {
     let mut row = key(of);

@@ -1,7 +1,7 @@
 //! The door as a function.
 //!
 //! Invariant: the answer goes out after what it promises: the fact is in the ledger, and its bell has been sent or its loss
-//! logged.
+//! logged. A bell does not wait for the answer.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,14 +9,15 @@ use axum::Router;
 use lambda_http::{Adapter, Context, LambdaEvent, Service};
 use muster_core::fact::{Fact, FactBody};
 use muster_core::ports::{Store, StoreError};
+use muster_webhook::bell::Bell;
 use muster_webhook::clock::Clock;
 use muster_webhook::cloud_events::{self, Heard};
 use serde_json::Value;
 use thiserror::Error;
 use tracing::{debug, info, warn};
 
-use super::RemoteBell;
 use super::event::{self, DoorEvent};
+use super::{PromptBell, RemoteBell, ringing};
 use crate::telemetry::Telemetry;
 
 /// The door cannot take in what it was called with. Lambda shows the text and, if the caller was EventBridge or a queue,
@@ -39,8 +40,8 @@ pub struct DoorFunction<S, K, B> {
     router: Router,
     store: Arc<S>,
     clock: K,
-    bell: Arc<B>,
-    claims_bell: Arc<B>,
+    bell: Arc<PromptBell<B>>,
+    claims_bell: Arc<PromptBell<B>>,
     telemetry: Option<Mutex<Telemetry>>,
 }
 
@@ -50,8 +51,8 @@ impl<S: Store, K: Clock, B: RemoteBell> DoorFunction<S, K, B> {
         router: Router,
         store: Arc<S>,
         clock: K,
-        bell: Arc<B>,
-        claims_bell: Arc<B>,
+        bell: Arc<PromptBell<B>>,
+        claims_bell: Arc<PromptBell<B>>,
         telemetry: Option<Telemetry>,
     ) -> Self {
         DoorFunction { router, store, clock, bell, claims_bell, telemetry: telemetry.map(Mutex::new) }
@@ -62,7 +63,15 @@ impl<S: Store, K: Clock, B: RemoteBell> DoorFunction<S, K, B> {
     /// # Errors
     /// [`DoorError`], for an event that should come again or that nobody should have sent. A request always has an answer.
     pub async fn call(&self, json: &str, context: Context) -> Result<Value, DoorError> {
-        let outcome = match event::door(json).map_err(DoorError::Event)? {
+        let event = event::door(json).map_err(DoorError::Event)?;
+        // Nothing runs once this function has answered.
+        let outcome = ringing([&self.bell, &self.claims_bell], self.answer(event, json, context)).await;
+        self.flush();
+        outcome
+    }
+
+    async fn answer(&self, event: DoorEvent, json: &str, context: Context) -> Result<Value, DoorError> {
+        match event {
             DoorEvent::Http(request) => {
                 let request = LambdaEvent::new(*request, context);
                 let answer = match Adapter::from(self.router.clone()).call(request).await {
@@ -76,11 +85,7 @@ impl<S: Store, K: Clock, B: RemoteBell> DoorFunction<S, K, B> {
                 Ok(Value::Null)
             }
             DoorEvent::Cloud => self.hear(json).await.map(|()| Value::Null),
-        };
-        // Nothing runs once this function has answered.
-        tokio::join!(self.bell.send(), self.claims_bell.send());
-        self.flush();
-        outcome
+        }
     }
 
     /// Stores what the cloud says of one of our instances.

@@ -18,16 +18,66 @@ pub mod surroundings;
 mod tests;
 
 use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 
 use muster_core::time::Timestamp;
-use muster_webhook::bell::Bell;
+use muster_webhook::bell::{Bell, NotifyBell};
 
 /// A bell in another process. Rings are gathered and sent by [`RemoteBell::send`], which a function awaits before it
 /// answers.
 pub trait RemoteBell: Bell {
     /// Sends what was rung since the last call. A failure is logged by the bell itself: a lost bell costs time only.
     fn send(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// A bell in another process that notices its own rings: a function sends them while it still works on its answer.
+pub struct PromptBell<B> {
+    far: B,
+    near: NotifyBell,
+}
+
+impl<B: RemoteBell> Bell for PromptBell<B> {
+    fn ring(&self) {
+        self.far.ring();
+        self.near.ring();
+    }
+}
+
+impl<B: RemoteBell> PromptBell<B> {
+    /// In front of that bell.
+    pub fn new(far: B) -> PromptBell<B> {
+        PromptBell { far, near: NotifyBell::default() }
+    }
+}
+
+/// Works on an answer, and sends what rings meanwhile at once: a request may be held back for 25 s, waiting for what its
+/// own bell brings about. Whatever was rung is sent before this returns. A message is sent to its end, also if the answer
+/// is there before.
+pub async fn ringing<T, B: RemoteBell>(bells: [&PromptBell<B>; 2], answer: impl Future<Output = T>) -> T {
+    let mut answer = pin!(answer);
+    let mut given = None;
+    while given.is_none() {
+        tokio::select! {
+            answer = &mut answer => given = Some(answer),
+            () = bells[0].near.rung() => {}
+            () = bells[1].near.rung() => {}
+        }
+        let mut sends = pin!(async { tokio::join!(bells[0].far.send(), bells[1].far.send()) });
+        loop {
+            tokio::select! {
+                answer = &mut answer, if given.is_none() => given = Some(answer),
+                _ = &mut sends => break,
+            }
+        }
+    }
+    // A ring between the last send and the answer.
+    tokio::join!(bells[0].far.send(), bells[1].far.send());
+    match given {
+        Some(given) => given,
+        // The loop ends with an answer.
+        None => answer.await,
+    }
 }
 
 /// A ring that comes later.

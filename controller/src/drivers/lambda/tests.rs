@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 use super::door::{DoorError, DoorFunction};
 use super::registrar::RegistrarFunction;
 use super::scaler::{LINGER_MAX, ScalerFunction};
-use super::{LaterBell, RemoteBell};
+use super::{LaterBell, PromptBell, RemoteBell, ringing};
 use crate::drivers::catalog::ConfigCatalog;
 use crate::drivers::ticker::Ticker;
 use crate::reconcile::tests::{claim, machine};
@@ -121,7 +121,8 @@ impl World {
     }
 
     fn door(&self) -> DoorFunction<MemoryStore, LeapingClock, TestBell> {
-        let (bell, claims) = (Arc::new(self.bell.clone()), Arc::new(self.claims.clone()));
+        let prompt = |bell: &TestBell| Arc::new(PromptBell::new(bell.clone()));
+        let (bell, claims) = (prompt(&self.bell), prompt(&self.claims));
         let parts = DoorParts {
             store: self.store.clone(),
             identity: Arc::new(SimIdentity::new([7; 32])),
@@ -371,4 +372,21 @@ async fn a_claim_is_minted_and_told() {
     assert!(row.sealed_config.is_some());
     assert_eq!(function.call(&world.live, world.deadline()).await, 0);
     assert_eq!(function.call(&world.live, world.clock.now() + Duration::from_secs(5)).await, 0, "no time to mint");
+}
+
+#[tokio::test]
+async fn a_bell_is_sent_while_the_answer_is_held_back() {
+    let (bell, claims) = (TestBell::default(), TestBell::default());
+    let (near, far) = (PromptBell::new(bell.clone()), PromptBell::new(claims.clone()));
+    let answer = async {
+        far.ring();
+        // What the bell brings about.
+        while claims.0.sent.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        near.ring();
+        "configured"
+    };
+    assert_eq!(ringing([&near, &far], answer).await, "configured");
+    assert_eq!((bell.sent(), claims.sent()), (1, 1), "and what rang last was not forgotten");
 }

@@ -78,7 +78,10 @@ fn a_role_is_taken_on_once_and_its_account_stands_alone() {
         assert_eq!(calls.len(), 1, "{calls:?}");
         assert_eq!(calls[0]["params"]["ExternalId"], "what-was-agreed");
         let tags = calls[0]["params"].to_string();
-        assert!(tags.contains("muster-fleet") && tags.contains(&stage.fleet), "{tags}");
+        assert!(
+            tags.contains("muster:fleet") && tags.contains("muster:account") && tags.contains(&stage.fleet),
+            "{tags}"
+        );
         let launches = stage.control("GET", "calls?action=LaunchInstances", json!({})).await;
         let accounts: Vec<_> =
             launches.as_array().unwrap().iter().map(|call| call["account"].as_str().unwrap()).collect();

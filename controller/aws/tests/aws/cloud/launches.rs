@@ -54,8 +54,7 @@ fn an_answer_that_got_lost_is_had_by_asking_again() {
     let stage = on_emulation();
     block_on(async {
         stage.started(1).await;
-        // The SDK's one repetition is lost too.
-        stage.fault(json!({"kind": "lose_reply", "action": "LaunchInstances", "count": 2})).await;
+        stage.fault(json!({"kind": "lose_reply", "action": "LaunchInstances", "count": 1})).await;
         let launch = stage.launch_of("spot", 2);
         let lost = stage.cloud.launch(&launch, &[]).await;
         assert!(matches!(lost, Err(CloudError::Unknown(_))), "{lost:?}");

@@ -1,0 +1,148 @@
+"""The door in the deployed shape: what its role lets it do, and whom it believes.
+
+What lives here: our door under its own role, and machines that are not who they say. What may not: what a role allows
+whatever is in the zip (`test_stack.py`), and what is refused before STS is asked (the tests of `controller/aws`).
+"""
+
+import datetime
+import json
+import unittest
+
+from botocore.exceptions import ClientError
+
+from agent import Agent, prove
+from given import queued
+from stack import ONLY_OVER_TLS, REGION
+from whole import SECRET, Surroundings, with_binaries
+
+STRANGER = "i-0123456789abcdef0"
+
+
+@with_binaries
+class Authorized(Surroundings):
+    """With AUTH=true: actions and ARNs are enforced. LeadingKeys are not known to the emulator, so that the door's rows
+    are where they may be is for `infra/IAM.md` to review."""
+
+    pools = ("authorized",)
+    auth = True
+    without = ONLY_OVER_TLS
+
+    def test_the_door_takes_in_a_webhook_under_its_own_role_and_may_no_more(self):
+        body = json.dumps(queued(601, labels=["authorized"])).encode()
+        status, _, answer = self.stack.webhook(body, "another secret", delivery="forged-601")
+        self.assertEqual(status, 401, answer)
+        self.assertEqual(self.rows("fact"), {})
+        self.deliver(queued(601, labels=["authorized"]), "queued-601")
+        self.assertEqual([key.split(":")[:2] for key in self.rows("fact")], [["job", "601"]])
+        # The others do their part under their own roles.
+        self.until("a launch", lambda: self.launches("authorized"))
+        self.until("a machine", lambda: self.machines("authorized"))
+
+        credentials = self.stack.credentials_of("door")
+        client = lambda service: self.emulator.client(service, credentials)
+        role = client("sts").get_caller_identity()["Arn"]
+        self.assertIn(f":assumed-role/{self.stack.resources['DoorRole']}/", role)
+        ec2, groups = client("ec2"), client("autoscaling")
+        group = {"AutoScalingGroupName": "muster-acme-x"}
+        launch = {"RequestedCapacity": 1, "ClientToken": "x", **group}
+        app_key = {"Name": "/muster/acme/app/key", "WithDecryption": True}
+        for what, call in {
+            "ec2:RunInstances": lambda: ec2.run_instances(ImageId="ami-0123456789abcdef0", MinCount=1, MaxCount=1),
+            "ec2:DescribeInstances": ec2.describe_instances,
+            "ec2:TerminateInstances": lambda: ec2.terminate_instances(InstanceIds=[STRANGER]),
+            "autoscaling:DescribeAutoScalingGroups": groups.describe_auto_scaling_groups,
+            "autoscaling:LaunchInstances": lambda: groups.launch_instances(**launch),
+            "autoscaling:SetDesiredCapacity": lambda: groups.set_desired_capacity(**group, DesiredCapacity=1),
+            "ssm:GetParameter of the App key": lambda: client("ssm").get_parameter(**app_key),
+        }.items():
+            with self.assertRaises(ClientError, msg=f"{what} was allowed") as caught:
+                call()
+            code = caught.exception.response["Error"]["Code"]
+            self.assertIn(code, {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}, f"{what}: {code}")
+
+
+@with_binaries
+class Identity(Surroundings):
+    """Claims over the wire. ministack looks at neither signatures nor dates: it knows credentials by their key id. So a
+    proof for another audience, or with another secret key, passes here, and only AWS's own STS can refuse it."""
+
+    pools = ("identity", "waits")
+
+    def claim(self, agent, **fields):
+        status, answer = agent.claim(**fields)
+        self.assertTrue(status == 200 or not any("sealed" in name for name in answer), answer)
+        return status
+
+    def test_only_the_instance_itself_gets_a_session_and_one_at_a_time(self):
+        self.deliver(queued(701, labels=["identity"]), "queued-701")
+        self.until("a machine", lambda: self.machines("identity"))
+        [instance] = self.instances("identity")
+        own = self.stack.outputs["InstanceRoleArn"]
+        agent = self.agent(instance)
+
+        # Credentials of somebody else.
+        account = own.split(":")[4]
+        for what, role, session in (
+            ("another role", own.rsplit("/", 1)[0] + "/other", instance),
+            ("a role whose name begins alike", own + "x", instance),
+            ("a role of that name in another account", own.replace(account, "222222222222"), instance),
+            ("a session that is no instance's id", own, "somebody"),
+            ("a session that is nearly one", own, f"{instance}0"),
+        ):
+            self.assertEqual(self.claim(self.agent(session, role=role)), 401, what)
+        self.assertEqual(self.claim(self.agent(STRANGER)), 425, "an instance that the ledger does not know")
+
+        # Proofs that the door does not send on.
+        today = datetime.datetime.now(datetime.timezone.utc)
+        for what, minutes in (("old", -30), ("future", 30)):
+            at = today + datetime.timedelta(minutes=minutes)
+            proof = prove(agent.credentials, agent.audience, REGION, at=at)
+            self.assertEqual(self.claim(agent, proof=proof), 401, what)
+        proof = prove(agent.credentials, agent.audience, REGION)
+        for name, value in {"host": "example.com", "Action": "AssumeRole", "X-Amz-Expires": "604800"}.items():
+            self.assertIn(self.claim(agent, proof=proof | {name: value}), (400, 401), name)
+        for name, value in {"region": "x&Action=AssumeRole", "key_id": "x&Action=AssumeRole", "kind": "trust-me"}.items():
+            self.assertIn(self.claim(agent, proof=proof | {name: value}), (400, 401), name)
+        bad_token = proof | {"session_token": "a token that nobody gave"}
+        self.assertIn(self.claim(agent, proof=bad_token | {"key_id": "ASIAAAAAAAAAAAAAAAAA"}), (400, 401))
+
+        # Its own claim; the same proof from somebody who listened in; and a second one.
+        used = prove(agent.credentials, agent.audience, REGION)
+        self.until("an answer to the claim", lambda: self.claim(agent, proof=used) == 200)
+        eavesdropper = Agent(agent.post, instance, agent.credentials, agent.audience, REGION)
+        self.assertIn(self.claim(eavesdropper, proof=used), (401, 409))
+        self.assertEqual(self.claim(eavesdropper), 409, "a second nonce")
+        same_nonce = Agent(agent.post, instance, agent.credentials, agent.audience, REGION)
+        same_nonce.nonce = agent.nonce
+        self.assertEqual(self.claim(same_nonce), 409, "the same nonce with another key")
+        self.assertEqual(self.claim(agent), 200, "its own claim, again")
+
+        # It has finished.
+        self.until("a configuration", lambda: agent.config or agent.report("ready", wait_s=20) and agent.config)
+        for state, fields in (("listening", {}), ("busy", {}), ("done", {"ran_job": True})):
+            self.assertEqual(agent.report(state, **fields)[0], 200, state)
+        self.until("its end", lambda: self.calls("TerminateInstanceInAutoScalingGroup"))
+        for what, late in (("itself", agent), ("another nonce", eavesdropper)):
+            status, answer = self.until("410", lambda late=late: self.gone(late))
+            self.assertEqual(status, 410, (what, answer))
+            self.assertIn(answer["over"], ("ending", "ran_job", "forgotten"), what)
+
+    # The bell that wakes the registrar is sent while the claim waits for what it brings about.
+    def test_a_claim_that_waits_gets_its_configuration_meanwhile(self):
+        self.deliver(queued(702, labels=["waits"]), "queued-702")
+        self.until("a machine", lambda: self.machines("waits"))
+        self.until("no bell on its way", lambda: self.stack.waiting("BellQueue") + self.stack.waiting("ClaimsQueue") == 0)
+        [instance] = self.instances("waits")
+        status, answer = self.agent(instance).claim(wait_s=20)
+        self.assertEqual(status, 200, answer)
+        self.assertIn("sealed_config", answer)
+
+    @staticmethod
+    def gone(agent):
+        """The answer to a claim once the ledger has taken in the end."""
+        status, answer = agent.claim()
+        return (status, answer) if status == 410 else None
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,199 @@
+"""Facts, bells and ticks in the deployed shape, where something is not as it should be.
+
+What lives here: what must hold when rows do not read, bells come too often, facts come twice and backwards, and ticks die.
+What may not: failures of EC2 (`test_whole_ec2.py`).
+"""
+
+import os
+import pathlib
+import signal
+import time
+import unittest
+import zlib
+
+from given import now, queued, workflow_job
+from whole import Surroundings, with_binaries
+
+# How the ledger spreads facts over partitions: `controller/aws/src/ledger/keys.rs`.
+SHARDS = 8
+# A tick that dies costs less than this.
+LOST_SECONDS_MAX = 60
+# The schedule says one minute; the emulator's clock may have just passed.
+MINUTE_SECONDS = 130
+
+
+@with_binaries
+class Schedule(Surroundings):
+    """With an empty fleet, so that nobody but the schedule rings."""
+
+    def test_five_schedules_are_five_ticks_and_a_real_minute_brings_one(self):
+        # Shown: the rule's constant event rings each time, also shortly after the last one (a slot is 250 ms, and each
+        # tick takes longer), and each bell is a tick of its own. Not shown: that five minutes of real time bring five.
+        # The queue keeps a deduplication id for five minutes: the ids of five bells differ.
+        flushed = lambda: sum("FactsSetAside" in line for line in self.stack.metrics("scaler"))
+        before = {name: self.stack.invocations(name) for name in ("door", "scaler")}
+        flushed_before = flushed()
+        for number in range(1, 6):
+            ticks = self.stack.invocations("scaler")
+            self.ring()
+            self.until(f"tick {number}", lambda ticks=ticks: self.stack.invocations("scaler") > ticks)
+            self.until("an answered bell", lambda: self.stack.waiting("BellQueue") == 0)
+        # The emulator's own schedule may have come between.
+        for name, invoked in before.items():
+            self.assertIn(self.stack.invocations(name) - invoked, (5, 6), name)
+        self.until("a metric line of each", lambda: flushed() - flushed_before >= 5)
+        ticks = self.stack.invocations("scaler")
+        self.until("a tick that nobody here rang for", lambda: self.stack.invocations("scaler") > ticks, MINUTE_SECONDS)
+        self.assertEqual(self.calls("LaunchInstances"), [])
+
+
+@with_binaries
+class Ticks(Surroundings):
+    pools = ("aside", "astray", "twice", "dies", "hangs", "slow")
+
+    def put_raw_fact(self, partition, key, body, without=()):
+        """A row like that of a fact, past the door. `without`: attributes that it lacks."""
+        moment = time.time_ns()
+        texts = {"pk": partition, "sk": key, "key": key, "body": body}
+        numbers = {"seq": moment // 1_000, "live": moment // 1_000, "received_at": moment // 1_000_000}
+        table = {"TableName": self.stack.outputs["Table"]}
+        client = self.emulator.client("dynamodb")
+        item = {name: {"S": text} for name, text in texts.items()} | {name: {"N": str(n)} for name, n in numbers.items()}
+        client.put_item(**table, Item={name: value for name, value in item.items() if name not in without})
+        self.addCleanup(client.delete_item, **table, Key={"pk": {"S": partition}, "sk": {"S": key}})
+
+    def settle(self, pool, job):
+        """Waits until a job of the pool has its machine, so that its launch meets no other test's fault."""
+        self.ring()
+        self.until("the job", lambda: self.job(job))
+        self.until("a machine for each", lambda: len(self.machines(pool)) == len(self.launches(pool)) > 0)
+        self.until("an answered bell", lambda: self.stack.waiting("BellQueue") == 0)
+
+    def set_aside(self):
+        """The sum of FactsSetAside so far. A line's value is a number, or a list of them."""
+        values = [line["FactsSetAside"] for line in self.stack.metrics("scaler") if "FactsSetAside" in line]
+        return sum(sum(value) if isinstance(value, list) else value for value in values)
+
+    def test_facts_that_do_not_read_are_set_aside_and_others_are_merged(self):
+        key, body = "job:404:1:queued", '{"kind":"dance"'
+        before = self.set_aside()
+        self.put_raw_fact(f"fact#{zlib.crc32(b'job:404') % SHARDS}", key, body)
+        self.deliver(queued(101, labels=["aside"]), "queued-101")
+        reason = self.until("a fact set aside", lambda: self.rows("fact")[key].get("reason"))
+        self.assertIn("EOF", reason)
+        kept = self.rows("fact")[key]
+        self.assertEqual(kept["body"], body, "what does not read is kept as it was")
+        self.assertNotIn("live", kept, "it is not read again")
+        self.until("a metric above 0", lambda: self.set_aside() == before + 1)
+        self.until("the other fact merged", lambda: self.job(101))
+        self.until("its launch", lambda: self.launches("aside"))
+        self.ring()
+        self.until("an answered bell", lambda: self.stack.waiting("BellQueue") == 0)
+        self.assertEqual(self.set_aside(), before + 1, "it is counted once")
+
+    # It is judged where it stands, whatever it says of itself.
+    def test_a_fact_in_a_place_that_is_not_its_own_stops_nobody(self):
+        self.addCleanup(self.settle, "astray", 102)
+        shard = (zlib.crc32(b"job:405") + 1) % SHARDS
+        self.put_raw_fact(f"fact#{shard}", "job:405:1:queued", '{"kind":"dance"}')
+        self.deliver(queued(102, labels=["astray"]), "queued-102")
+        self.until("the other fact merged", lambda: self.job(102), 12)
+
+    def test_a_fact_that_lacks_an_attribute_stops_nobody(self):
+        self.addCleanup(self.settle, "astray", 103)
+        self.put_raw_fact(f"fact#{zlib.crc32(b'job:406') % SHARDS}", "job:406:1:queued", "{}", without={"received_at"})
+        self.deliver(queued(103, labels=["astray"]), "queued-103")
+        self.until("the other fact merged", lambda: self.job(103), 12)
+
+    def test_what_is_told_twice_and_backwards_is_known_once(self):
+        labels = ["twice"]
+        runner = {"runner_id": 9, "runner_name": "elsewhere", "runner_group_id": 1, "runner_group_name": "Default"}
+        waiting = queued(202, labels=labels)
+        started = workflow_job(202, status="in_progress", labels=labels, **runner)
+        ended = workflow_job(
+            202, status="completed", conclusion="success", completed_at=now(), labels=labels, **runner
+        )
+        told = {
+            "completed": waiting | {"action": "completed", "workflow_job": ended},
+            "in_progress": waiting | {"action": "in_progress", "workflow_job": started},
+            "queued": waiting,
+        }
+        for _ in range(2):
+            for action, payload in told.items():
+                self.deliver(payload, f"{action}-202")
+        for queue, function in (("BellQueue", "scaler"), ("ClaimsQueue", "registrar"), ("WakeQueue", "door")):
+            before = self.stack.invocations(function)
+            for number in range(2):
+                self.stack.ring(queue, word=f"extra-{number}")
+            self.until(f"{function} invoked", lambda: self.stack.invocations(function) > before)
+            self.until(f"{queue} emptied", lambda queue=queue: self.stack.waiting(queue) == 0)
+
+        def facts():
+            return [row for key, row in self.rows("fact").items() if key.startswith("job:202:")]
+
+        self.until("all facts merged", lambda: all("merged" in row for row in facts()))
+        self.assertEqual(sorted(row["key"].split(":")[3] for row in facts()), sorted(told), "each once")
+        job = self.job(202)
+        self.assertEqual(job["completed"]["conclusion"], "success", job)
+        self.assertEqual(job["completed"]["runner"]["name"], "elsewhere", job)
+        self.assertTrue(job["queued"] and job["started"], job)
+        self.assertEqual(self.launches("twice"), [])
+
+    def scalers(self):
+        """Processes of our emulator's that run the scaler, known by what ministack gave them."""
+        ours = {b"AWS_LAMBDA_FUNCTION_NAME=muster-acme-scaler", f"AWS_ENDPOINT_URL={self.emulator.url}".encode()}
+        for process in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                if ours <= set((process / "environ").read_bytes().split(b"\0")):
+                    yield int(process.name)
+            except OSError:
+                continue  # it has ended, or is somebody else's
+
+    # EC2 has launched and its reply is under way when something happens to the scaler's process. The batch of bells fails,
+    # and they come again when the queue's visibility time-out (35 s from their receipt) is over: until then a FIFO queue
+    # holds back the schedule's bells as well.
+
+    def test_a_tick_that_dies_in_a_launch_launches_once(self):
+        # ministack sees at once that the runtime has exited, as Lambda does.
+        self.lose_a_tick("dies", 303, signal.SIGKILL, "Runtime.ExitError")
+
+    def test_a_tick_that_hangs_in_a_launch_launches_once(self):
+        # ministack ends the process at the function's time-out (30 s), as Lambda does. The scaler does not hang by itself:
+        # its SDK gives up a call after 9 s.
+        self.lose_a_tick("hangs", 305, signal.SIGSTOP, "Task timed out after 30.00 seconds")
+
+    def lose_a_tick(self, pool, job, what_happens, said):
+        self.until("no bell on its way", lambda: self.stack.waiting("BellQueue") == 0)
+        self.fault(kind="delay", action="LaunchInstances", count=1, ms=10_000)
+        self.deliver(queued(job, labels=[pool]), f"queued-{job}")
+        self.until("an instance", lambda: self.instances(pool))
+        began = time.monotonic()
+        found = list(self.scalers())
+        self.assertEqual(len(found), 1, "one scaler at a time")
+        os.kill(found[0], what_happens)
+        self.assertEqual(self.machines(pool), set(), "it did not get as far as the reply")
+        self.until("a machine", lambda: self.machines(pool), LOST_SECONDS_MAX)
+        self.assertLess(time.monotonic() - began, LOST_SECONDS_MAX)
+        self.once(pool)
+        self.assertIn(said, self.emulator.told(2_000))
+
+    def test_a_launch_whose_reply_does_not_come_launches_once(self):
+        # Longer than the function's time-out. It ends in time all the same: the SDK waits 4 s, repeats once and is told that
+        # a call with the same token is in progress, and the tick goes on without.
+        self.fault(kind="delay", action="LaunchInstances", count=1, ms=40_000)
+        self.deliver(queued(304, labels=["slow"]), "queued-304")
+        self.until("an instance", lambda: self.instances("slow"))
+        self.until("a machine", lambda: self.machines("slow"), LOST_SECONDS_MAX)
+        self.once("slow")
+
+    def once(self, pool):
+        """Asked more than once, always as the same launch; there is one instance, and the ledger has it."""
+        calls = self.launches(pool)
+        self.assertGreater(len(calls), 1, calls)
+        self.assertEqual(len({call["params"]["ClientToken"] for call in calls}), 1, calls)
+        self.assertEqual(len(self.instances(pool)), 1)
+        self.assertEqual(self.machines(pool), set(self.instances(pool)))
+
+
+if __name__ == "__main__":
+    unittest.main()
