@@ -8,6 +8,7 @@
 //!
 //! Invariant: no name of a metric is written in the template by hand.
 
+mod accounts;
 mod alarms;
 mod dashboard;
 mod ledger;
