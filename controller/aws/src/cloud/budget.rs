@@ -65,6 +65,7 @@ apis! {
     // Auto Scaling. A launch also takes from RunInstances' bucket of resources, 1,000 instances and 2 a second.
     LaunchInstances = 20.0, 5.0;
     DescribeAccountLimits = 5.0, 1.0;
+    DescribeScalingActivities = 40.0, 10.0;
     DescribeAutoScalingGroups = 40.0, 10.0;
     DescribeAutoScalingInstances = 40.0, 10.0;
     DescribeWarmPool = 40.0, 10.0;
