@@ -25,7 +25,7 @@ from botocore.config import Config
 
 from agent import Agent
 from given import CONFIG, LABELS, POOL, TYPES
-from stack import FUNCTIONS, REGION, ROOT, Emulator, Stack, direct, wait_for, zip_of
+from stack import DEPLOYED, FUNCTIONS, REGION, ROOT, Emulator, Stack, direct, wait_for, zip_of
 
 BINARIES = os.environ.get("MUSTER_TEST_BINARIES")
 SECRET = "a secret of the tests"
@@ -108,7 +108,7 @@ class Surroundings(unittest.TestCase):
 
     def told(self):
         """What to show when a wait fails."""
-        return "\n".join(line for name in FUNCTIONS for line in self.stack.log(name)[-12:])
+        return "\n".join(line for name in DEPLOYED for line in self.stack.log(name)[-12:])
 
     def until(self, what, look, seconds=SECONDS):
         try:
@@ -178,7 +178,7 @@ class Surroundings(unittest.TestCase):
         role = role or self.stack.outputs["InstanceRoleArn"]
         credentials = self.emulator.client("sts").assume_role(RoleArn=role, RoleSessionName=instance)["Credentials"]
         if audience is None:
-            door = self.emulator.client("lambda").get_function_configuration(FunctionName="muster-acme-door")
+            door = self.emulator.client("lambda").get_function_configuration(FunctionName="muster-acme-agents")
             audience = door["Environment"]["Variables"]["MUSTER_AUDIENCE"]
 
         def post(path, body, headers):
