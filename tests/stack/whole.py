@@ -62,6 +62,8 @@ class Surroundings(unittest.TestCase):
     """The stack in its surroundings. `pools` are the names of further pools: their label is their name."""
 
     pools = ()
+    # References to further webhook secrets.
+    further_secrets = ()
     auth = False
     without = ()
 
@@ -84,7 +86,7 @@ class Surroundings(unittest.TestCase):
         subnets = [subnet["SubnetId"] for subnet in ec2.describe_subnets()["Subnets"]][:3]
         config = CONFIG.format(
             github=cls.github.url,
-            webhook=cls.stack.put_secret("webhook", "current", SECRET),
+            webhook='", "'.join([cls.stack.put_secret("webhook", "current", SECRET), *cls.further_secrets]),
             app=APP,
             key=cls.stack.put_secret("app", "key", key.read_text()),
             subnets=json.dumps(subnets),
