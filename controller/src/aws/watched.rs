@@ -8,8 +8,11 @@ use muster_core::config::FleetConfig;
 use muster_core::ports::Store;
 use muster_webhook::clock::SystemClock;
 
-use crate::drivers::lambda::looks::{Look, Looks};
+use crate::drivers::lambda::looks::{LOOK_EVERY, Look, Looks};
 use crate::watch::ConfigWatch;
+
+// A function that has rested must not go by a remembered secret.
+const _: () = assert!(muster_aws::SECRET_AGE_MAX.as_secs() < LOOK_EVERY.as_secs());
 
 /// A configuration that is watched, and who hears of a new one.
 pub struct Watched<S> {
