@@ -254,7 +254,7 @@ mod tests {
         let now = watched.changes();
         watched.takes(A_MOMENT);
         watched.clock.passes(LOOK_EVERY - PATIENCE).await;
-        tokio::join!(looks.before_event(), watched.clock.passes(A_MOMENT));
+        tokio::join!(looks.before_event(), watched.clock.passes(PATIENCE));
         assert_eq!((watched.known(), watched.count()), (now, 2));
     }
 
