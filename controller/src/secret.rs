@@ -46,6 +46,13 @@ pub struct SecretReader {
 }
 
 impl SecretReader {
+    /// Over the clients of this configuration.
+    #[cfg(feature = "aws")]
+    pub fn over(sdk: &muster_aws::SdkConfig) -> SecretReader {
+        let aws = tokio::sync::OnceCell::new_with(Some(muster_aws::AwsSecrets::of(sdk)));
+        SecretReader { aws: std::sync::Arc::new(aws) }
+    }
+
     /// The live values of a secret: the present one first, then the former one if it is being rotated. Relative files are
     /// beside the configuration. White space at the end is not part of a secret: editors and `echo` leave a newline there.
     ///

@@ -1,13 +1,13 @@
 //! Where the configuration is: a file, or an object in S3.
 //!
-//! What lives here: reading it. What may not: judging what was read (`watch.rs`).
+//! What lives here: reading it. What may not: judging what was read (`loaded.rs`).
 //!
 //! Invariant: what cannot be read is told with its place and what to do.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::watch::ConfigFileError;
+use crate::loaded::ConfigFileError;
 
 /// Where the configuration is.
 pub enum Source {
@@ -63,6 +63,18 @@ impl Source {
             Some(address) => object(address).await,
             None => Ok(Source::File(place.to_owned())),
         }
+    }
+
+    /// The object at this address, over a client of this configuration.
+    ///
+    /// # Errors
+    /// [`ConfigFileError::Object`].
+    #[cfg(feature = "aws")]
+    pub fn over(sdk: &muster_aws::SdkConfig, address: &str) -> Result<Source, ConfigFileError> {
+        let Some(parsed) = muster_aws::ObjectAddress::parse(address) else {
+            return Err(ConfigFileError::Object(format!("{address} is no object: write it as s3://BUCKET/KEY")));
+        };
+        Ok(Source::Object(Box::new(muster_aws::ConfigObject::over(sdk, parsed))))
     }
 
     /// Whether it is an object.
@@ -135,10 +147,7 @@ impl Source {
 
 #[cfg(feature = "aws")]
 async fn object(address: &str) -> Result<Source, ConfigFileError> {
-    let Some(parsed) = muster_aws::ObjectAddress::parse(address) else {
-        return Err(ConfigFileError::Object(format!("{address} is no object: write it as s3://BUCKET/KEY")));
-    };
-    Ok(Source::Object(Box::new(muster_aws::ConfigObject::over(&muster_aws::aws_config(None).await, parsed))))
+    Source::over(&muster_aws::aws_config(None).await, address)
 }
 
 #[cfg(not(feature = "aws"))]

@@ -32,7 +32,9 @@ ROOT = HERE.parent.parent
 TEMPLATE = ROOT / "infra" / "stack.yaml"
 PAYLOADS = HERE.parent / "payloads"
 
+# What there is a zip of, and what is made of them: the door twice, for GitHub and for agents.
 FUNCTIONS = ("door", "scaler", "registrar")
+DEPLOYED = ("door", "agents", "scaler", "registrar")
 REGION = "us-east-1"
 START_SECONDS_MAX = 60
 DEPLOY_SECONDS_MAX = 120

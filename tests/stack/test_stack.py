@@ -11,7 +11,7 @@ import unittest
 
 from botocore.exceptions import ClientError
 
-from stack import FUNCTIONS, ONLY_OVER_TLS, PAYLOADS, REGION, Emulator, Stack, stand_in, template, wait_for
+from stack import DEPLOYED, FUNCTIONS, ONLY_OVER_TLS, PAYLOADS, REGION, Emulator, Stack, stand_in, template, wait_for
 
 SECONDS = 20
 # The schedule says one minute; the emulator's clock may have just passed.
@@ -19,7 +19,8 @@ MINUTE_SECONDS = 130
 
 EVERYWHERE = {"MUSTER_FLEET", "MUSTER_TABLE", "MUSTER_CONFIG", "MUSTER_BELL_QUEUE_URL", "MUSTER_LOG"}
 ENVIRONMENT = {
-    "door": EVERYWHERE | {"MUSTER_CLAIMS_QUEUE_URL", "MUSTER_AUDIENCE", "MUSTER_RUNNER_ROLES"},
+    "door": EVERYWHERE | {"MUSTER_DOOR_SERVES"},
+    "agents": EVERYWHERE | {"MUSTER_DOOR_SERVES", "MUSTER_CLAIMS_QUEUE_URL", "MUSTER_AUDIENCE", "MUSTER_RUNNER_ROLES"},
     "scaler": EVERYWHERE
     | {
         "MUSTER_CLAIMS_QUEUE_URL",
@@ -77,12 +78,15 @@ class Deployed(unittest.TestCase):
         for method, path in [("GET", "/healthz"), ("POST", "/runners/claim"), ("POST", "/runners/report")]:
             status, _, _ = self.stack.post(path, b"{}" if method == "POST" else None, method=method)
             self.assertEqual(status, 202, path)
+            # Long polls of agents must not use up what webhooks need.
+            function = "agents" if path.startswith("/runners/") else "door"
+            self.seen(function, path, lambda event, path=path: event.get("rawPath") == path)
         for method, path in [("GET", "/webhook"), ("POST", "/"), ("POST", "/runners"), ("POST", "/healthz")]:
             status, _, _ = self.stack.post(path, b"{}" if method == "POST" else None, method=method)
             self.assertEqual(status, 404, f"{method} {path}")
 
     def test_every_function_gets_its_variables(self):
-        for function in FUNCTIONS:
+        for function in DEPLOYED:
             found = self.stack.invoke(function, {"stand-in": "environment"})
             ours = {name: value for name, value in found.items() if name.startswith("MUSTER_")}
             self.assertEqual(set(ours), ENVIRONMENT[function] | OPTIONAL.get(function, set()), function)
@@ -96,9 +100,11 @@ class Deployed(unittest.TestCase):
             self.assertNotIn("CARGO_TARGET_DIR", found)
         scaler = self.stack.invoke("scaler", {"stand-in": "environment"})
         door = self.stack.invoke("door", {"stand-in": "environment"})
+        agents = self.stack.invoke("agents", {"stand-in": "environment"})
+        self.assertEqual((door["MUSTER_DOOR_SERVES"], agents["MUSTER_DOOR_SERVES"]), ("github", "agents"))
         self.assertEqual(len(scaler["MUSTER_SUBNETS"].split(",")), 3)
-        self.assertEqual(scaler["MUSTER_DOOR_URL"], door["MUSTER_AUDIENCE"])
-        self.assertEqual(door["MUSTER_RUNNER_ROLES"], self.stack.outputs["InstanceRoleArn"])
+        self.assertEqual(scaler["MUSTER_DOOR_URL"], agents["MUSTER_AUDIENCE"])
+        self.assertEqual(agents["MUSTER_RUNNER_ROLES"], self.stack.outputs["InstanceRoleArn"])
         self.assertIn(":instance-profile/", scaler["MUSTER_INSTANCE_PROFILE"])
 
     def test_queues_invoke_whom_they_should(self):
@@ -129,6 +135,19 @@ class Deployed(unittest.TestCase):
         # More than the time-out, or Lambda refuses the mapping; less than a minute, or a crash costs more than one.
         self.assertTrue(timeout < int(queue["VisibilityTimeout"]) < 60, queue["VisibilityTimeout"])
         self.assertIn("muster-acme-bell-dead.fifo", queue["RedrivePolicy"])
+
+    def test_agents_and_webhooks_have_executions_of_their_own(self):
+        said = template()
+        for function, parameter in (("Door", "DoorConcurrency"), ("Agents", "AgentsConcurrency")):
+            # The emulator's CloudFormation leaves the number out.
+            kept = said["Resources"][function]["Properties"]["ReservedConcurrentExecutions"]
+            self.assertEqual(kept["Fn::If"], [f"Has{parameter}", {"Ref": parameter}, {"Ref": "AWS::NoValue"}])
+            # An account may have no more than 10, of which nothing can be kept for anybody.
+            self.assertEqual(said["Parameters"][parameter]["Default"], 0)
+        client = self.emulator.client("lambda")
+        for function, wakes in (("door", 1), ("agents", 0)):
+            sources = client.list_event_source_mappings(FunctionName=f"muster-acme-{function}")["EventSourceMappings"]
+            self.assertEqual(len(sources), wakes, function)
 
     def test_the_schedule_invokes_the_door(self):
         self.seen("door", "a tick", lambda event: event == {"muster": "tick"}, MINUTE_SECONDS)
@@ -252,7 +271,7 @@ class Authorized(unittest.TestCase):
         cls.stack.put_secret("webhook", "two", "another")
         for kind in ("webhook", "app"):
             cls.emulator.client("secretsmanager").create_secret(Name=f"muster/acme/{kind}/three", SecretString="s")
-        cls.roles = {function: cls.stack.credentials_of(function) for function in FUNCTIONS}
+        cls.roles = {function: cls.stack.credentials_of(function) for function in DEPLOYED}
 
     def client(self, function, service):
         return self.emulator.client(service, self.roles[function])
@@ -269,12 +288,12 @@ class Authorized(unittest.TestCase):
         )["Parameter"]["Value"]
 
     def test_the_roles_are_the_functions(self):
-        for function, role in (("door", "DoorRole"), ("scaler", "ScalerRole"), ("registrar", "RegistrarRole")):
+        for function, role in zip(DEPLOYED, ("DoorRole", "AgentsRole", "ScalerRole", "RegistrarRole")):
             told = self.client(function, "sts").get_caller_identity()["Arn"]
             self.assertIn(f":assumed-role/{self.stack.resources[role]}/", told)
 
-    def test_door_and_registrar_are_refused_ec2_and_auto_scaling(self):
-        for function in ("door", "registrar"):
+    def test_doors_and_registrar_are_refused_ec2_and_auto_scaling(self):
+        for function in ("door", "agents", "registrar"):
             ec2, groups = self.client(function, "ec2"), self.client(function, "autoscaling")
             image = {"ImageId": "ami-0123456789abcdef0", "MinCount": 1, "MaxCount": 1}
             template = {"LaunchTemplateName": "muster-acme-x", "Version": "1"}
@@ -297,6 +316,8 @@ class Authorized(unittest.TestCase):
     def test_only_who_needs_the_app_key_gets_it(self):
         self.refused("door: the App key", lambda: self.secret("door", "app"))
         self.assertEqual(self.secret("door", "webhook"), "secret of webhook")
+        for kind in ("webhook", "app"):
+            self.refused(f"agents: the {kind} secret", lambda kind=kind: self.secret("agents", kind))
         for function in ("scaler", "registrar"):
             self.assertEqual(self.secret(function, "app"), "secret of app")
             self.refused(f"{function}: the webhook secret", lambda function=function: self.secret(function, "webhook"))
@@ -306,30 +327,59 @@ class Authorized(unittest.TestCase):
             name = f"muster/acme/{other}/three"
             self.refused(f"{function}: {name}", lambda client=client, name=name: client.get_secret_value(SecretId=name))
 
-    def test_the_door_may_do_its_own(self):
-        table, ledger = self.stack.outputs["Table"], self.client("door", "dynamodb")
-        for partition in ("fact#1", "once", "claims"):
-            ledger.put_item(TableName=table, Item={"pk": {"S": partition}, "sk": {"S": "x"}})
-        for partition in ("claims", "leases"):
-            key = {"pk": {"S": partition}, "sk": {"S": "x"}}
-            value = {":at": {"N": "1"}}
-            ledger.update_item(
-                TableName=table, Key=key, UpdateExpression="SET heard_at = :at", ExpressionAttributeValues=value
-            )
-        for partition in ("claims", "orders", "machines", "meta"):
-            ledger.get_item(TableName=table, Key={"pk": {"S": partition}, "sk": {"S": "x"}}, ConsistentRead=True)
-        queues = self.client("door", "sqs")
-        for queue in ("BellQueue", "ClaimsQueue"):
-            url = self.stack.resources[queue]
-            queues.send_message(QueueUrl=url, MessageBody="look", MessageGroupId="acme", MessageDeduplicationId="door")
-        bucket, key = self.stack.outputs["Config"].removeprefix("s3://").split("/", 1)
-        self.assertEqual(self.client("door", "s3").get_object(Bucket=bucket, Key=key)["Body"].read(), b"[fleet]\n")
+    def put(self, function, *partitions):
+        for partition in partitions:
+            row = {"pk": {"S": partition}, "sk": {"S": "x"}}
+            self.client(function, "dynamodb").put_item(TableName=self.stack.outputs["Table"], Item=row)
 
-    def test_the_door_is_refused_what_is_not_its_own(self):
-        table, ledger = self.stack.outputs["Table"], self.client("door", "dynamodb")
+    def get(self, function, *partitions):
+        for partition in partitions:
+            key = {"pk": {"S": partition}, "sk": {"S": "x"}}
+            ledger = self.client(function, "dynamodb")
+            ledger.get_item(TableName=self.stack.outputs["Table"], Key=key, ConsistentRead=True)
+
+    def update(self, function, *partitions):
+        for partition in partitions:
+            self.client(function, "dynamodb").update_item(
+                TableName=self.stack.outputs["Table"],
+                Key={"pk": {"S": partition}, "sk": {"S": "x"}},
+                UpdateExpression="SET heard_at = :at",
+                ExpressionAttributeValues={":at": {"N": "1"}},
+            )
+
+    def send(self, function, queue):
+        url = self.stack.resources[queue]
+        self.client(function, "sqs").send_message(
+            QueueUrl=url, MessageBody="look", MessageGroupId="acme", MessageDeduplicationId=function
+        )
+
+    def test_the_doors_may_do_their_own(self):
+        self.put("door", "fact#1", "once")
+        self.get("door", "machines", "meta")
+        self.put("agents", "fact#1", "once", "claims")
+        self.get("agents", "claims", "orders", "machines", "meta")
+        self.update("agents", "claims", "leases")
+        for function, queue in (("door", "BellQueue"), ("agents", "BellQueue"), ("agents", "ClaimsQueue")):
+            self.send(function, queue)
+        bucket, key = self.stack.outputs["Config"].removeprefix("s3://").split("/", 1)
+        for function in ("door", "agents"):
+            self.assertEqual(self.client(function, "s3").get_object(Bucket=bucket, Key=key)["Body"].read(), b"[fleet]\n")
+
+    def test_the_doors_are_refused_what_is_not_their_own(self):
+        for function, role in (("door", "DoorRole"), ("agents", "AgentsRole")):
+            self.refused_in_common(function, role)
+        self.refused("door: dynamodb:UpdateItem", lambda: self.update("door", "claims"))
+        self.refused("door: sqs:SendMessage of claims", lambda: self.send("door", "ClaimsQueue"))
+        url = self.stack.resources["WakeQueue"]
+        self.client("door", "sqs").receive_message(QueueUrl=url)
+        queues = self.client("agents", "sqs")
+        self.refused("agents: sqs:ReceiveMessage of wakes", lambda: queues.receive_message(QueueUrl=url))
+
+    def refused_in_common(self, function, role):
+        table, ledger = self.stack.outputs["Table"], self.client(function, "dynamodb")
         key = {"pk": {"S": "claims"}, "sk": {"S": "x"}}
         bucket, config = self.stack.outputs["Config"].removeprefix("s3://").split("/", 1)
-        s3, queues, iam = self.client("door", "s3"), self.client("door", "sqs"), self.client("door", "iam")
+        s3, queues, iam = self.client(function, "s3"), self.client(function, "sqs"), self.client(function, "iam")
         wake, bell = self.stack.resources["WakeQueue"], self.stack.resources["BellQueue"]
         names = {"#pk": "pk"}
         for what, call in {
@@ -347,10 +397,10 @@ class Authorized(unittest.TestCase):
             "sqs:ReceiveMessage of bells": lambda: queues.receive_message(QueueUrl=bell),
             "sqs:SendMessage of wakes": lambda: queues.send_message(QueueUrl=wake, MessageBody="x"),
             "iam:PutRolePolicy": lambda: iam.put_role_policy(
-                RoleName=self.stack.resources["DoorRole"], PolicyName="more", PolicyDocument="{}"
+                RoleName=self.stack.resources[role], PolicyName="more", PolicyDocument="{}"
             ),
         }.items():
-            self.refused(what, call)
+            self.refused(f"{function}: {what}", call)
 
     def test_the_scaler_may_look_and_passes_one_role_only(self):
         self.client("scaler", "autoscaling").describe_auto_scaling_groups()

@@ -6,6 +6,7 @@ whatever is in the zip (`test_stack.py`), and what is refused before STS is aske
 
 import datetime
 import json
+import threading
 import unittest
 
 from botocore.exceptions import ClientError
@@ -16,6 +17,8 @@ from stack import ONLY_OVER_TLS, REGION
 from whole import SECRET, Surroundings, with_binaries
 
 STRANGER = "i-0123456789abcdef0"
+# The emulator's answer for a function without an execution left. API Gateway itself says 503.
+THROTTLED = 429
 
 
 @with_binaries
@@ -66,7 +69,7 @@ class Identity(Surroundings):
     """Claims over the wire. ministack looks at neither signatures nor dates: it knows credentials by their key id. So a
     proof for another audience, or with another secret key, passes here, and only AWS's own STS can refuse it."""
 
-    pools = ("identity", "waits")
+    pools = ("identity", "waits", "polls")
 
     def claim(self, agent, **fields):
         status, answer = agent.claim(**fields)
@@ -137,11 +140,70 @@ class Identity(Surroundings):
         self.assertEqual(status, 200, answer)
         self.assertIn("sealed_config", answer)
 
+    # An idle machine's request is held; here the agents' door has one execution, and so it is used up.
+    def test_long_polls_take_nothing_from_webhooks(self):
+        self.deliver(queued(703, labels=["polls"]), "queued-703")
+        self.until("a machine", lambda: self.machines("polls"))
+        [instance] = self.instances("polls")
+        idle, stranger = self.agent(instance), self.agent(STRANGER)
+        self.until("a session", lambda: idle.claim()[0] == 200)
+        self.until("a configuration", lambda: idle.config or idle.report("ready", wait_s=20) and idle.config)
+        client, door = self.emulator.client("lambda"), "muster-acme-agents"
+        client.put_function_concurrency(FunctionName=door, ReservedConcurrentExecutions=1)
+        self.addCleanup(client.delete_function_concurrency, FunctionName=door)
+        answers = []
+
+        def poll():
+            # The stranger may have been first.
+            while not answers or answers[-1] == THROTTLED:
+                answers.append(idle.report("listening", wait_s=20)[0])
+
+        held = threading.Thread(target=poll)
+        held.start()
+        self.addCleanup(held.join)
+        self.until("the poll held", lambda: stranger.say("/runners/report", {})[0] == THROTTLED)
+        for job in range(710, 720):
+            self.deliver(queued(job, labels=["nobody"]), f"queued-{job}")
+        status, _, _ = self.stack.post("/healthz", None, method="GET")
+        self.assertEqual(status, 200)
+        self.assertEqual(stranger.say("/runners/report", {})[0], THROTTLED, "it is still held")
+        held.join()
+        self.assertEqual(answers[-1], 200, answers)
+
     @staticmethod
     def gone(agent):
         """The answer to a claim once the ledger has taken in the end."""
         status, answer = agent.claim()
         return (status, answer) if status == 410 else None
+
+
+@with_binaries
+class HalfOfTheSecrets(Surroundings):
+    """The configuration names two webhook secrets, and one of them has no value (yet)."""
+
+    pools = ("half",)
+    further_secrets = ("ssm:/muster/acme/webhook/next",)
+
+    def test_a_new_door_opens_with_one_of_two_secrets_and_finds_the_other(self):
+        body = json.dumps(queued(801, labels=["half"])).encode()
+        self.deliver(queued(801, labels=["half"]), "queued-801")
+        status, _, _ = self.stack.webhook(body, "the next secret", delivery="early-801")
+        self.assertEqual(status, 401)
+        status, _, told = self.stack.post("/healthz", None, method="GET")
+        self.assertEqual(status, 503, told)
+        self.assertIn(b"/muster/acme/webhook/next", told)
+        self.assertIn("ERROR", [line.get("level") for line in self.stack.json_lines("door")])
+        # Nobody else needs it.
+        self.until("a launch", lambda: self.launches("half"))
+        for function in ("agents", "scaler", "registrar"):
+            wrong = [line for line in self.stack.json_lines(function) if "webhook/next" in json.dumps(line)]
+            self.assertEqual(wrong, [], function)
+
+        self.stack.put_secret("webhook", "next", "the next secret")
+        accepted = lambda: self.stack.webhook(body, "the next secret", delivery="late-801")[0] == 202
+        self.until("the other secret found", accepted)
+        self.deliver(queued(802, labels=["half"]), "queued-802")
+        self.assertEqual(self.stack.post("/healthz", None, method="GET")[0], 200)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from botocore.config import Config
 
 from agent import Agent
 from given import CONFIG, LABELS, POOL, TYPES
-from stack import FUNCTIONS, REGION, ROOT, Emulator, Stack, direct, wait_for, zip_of
+from stack import DEPLOYED, FUNCTIONS, REGION, ROOT, Emulator, Stack, direct, wait_for, zip_of
 
 BINARIES = os.environ.get("MUSTER_TEST_BINARIES")
 SECRET = "a secret of the tests"
@@ -62,6 +62,8 @@ class Surroundings(unittest.TestCase):
     """The stack in its surroundings. `pools` are the names of further pools: their label is their name."""
 
     pools = ()
+    # References to further webhook secrets.
+    further_secrets = ()
     auth = False
     without = ()
 
@@ -84,7 +86,7 @@ class Surroundings(unittest.TestCase):
         subnets = [subnet["SubnetId"] for subnet in ec2.describe_subnets()["Subnets"]][:3]
         config = CONFIG.format(
             github=cls.github.url,
-            webhook=cls.stack.put_secret("webhook", "current", SECRET),
+            webhook='", "'.join([cls.stack.put_secret("webhook", "current", SECRET), *cls.further_secrets]),
             app=APP,
             key=cls.stack.put_secret("app", "key", key.read_text()),
             subnets=json.dumps(subnets),
@@ -108,7 +110,7 @@ class Surroundings(unittest.TestCase):
 
     def told(self):
         """What to show when a wait fails."""
-        return "\n".join(line for name in FUNCTIONS for line in self.stack.log(name)[-12:])
+        return "\n".join(line for name in DEPLOYED for line in self.stack.log(name)[-12:])
 
     def until(self, what, look, seconds=SECONDS):
         try:
@@ -178,7 +180,7 @@ class Surroundings(unittest.TestCase):
         role = role or self.stack.outputs["InstanceRoleArn"]
         credentials = self.emulator.client("sts").assume_role(RoleArn=role, RoleSessionName=instance)["Credentials"]
         if audience is None:
-            door = self.emulator.client("lambda").get_function_configuration(FunctionName="muster-acme-door")
+            door = self.emulator.client("lambda").get_function_configuration(FunctionName="muster-acme-agents")
             audience = door["Environment"]["Variables"]["MUSTER_AUDIENCE"]
 
         def post(path, body, headers):

@@ -125,7 +125,7 @@ impl<S: Store, I: Identity, C: Clock> Claims<S, I, C> {
         Claims { store, identity, clock, sealer, bell, registrar, wakers }
     }
 
-    /// Takes in one claim, and waits up to `wait_s` for the configuration. Ready at once with `wait_s` 0 if the ports are.
+    /// Takes in one claim, and waits up to `wait_s` for the configuration, but no longer than 25 s after the claim came. Ready at once with `wait_s` 0 if the ports are.
     ///
     /// # Errors
     /// [`ClaimError`]; then there is no new session. [`ClaimError::Store`] may hide one: the same claim, repeated, gets it.
@@ -173,7 +173,7 @@ impl<S: Store, I: Identity, C: Clock> Claims<S, I, C> {
             },
         };
         self.tell(&row).await?;
-        self.answer(row, request.wait_s).await
+        self.answer(row, request.wait_s, now).await
     }
 
     async fn speaker<'r>(&self, request: &'r ClaimRequest, now: Timestamp) -> Result<Speaker<'r>, ClaimError> {
@@ -256,9 +256,9 @@ impl<S: Store, I: Identity, C: Clock> Claims<S, I, C> {
         Ok(())
     }
 
-    async fn answer(&self, row: ClaimRow, wait_s: u32) -> Result<ClaimAnswer, ClaimError> {
+    async fn answer(&self, row: ClaimRow, wait_s: u32, came_at: Timestamp) -> Result<ClaimAnswer, ClaimError> {
         let ClaimRow { instance, session, sealed_session, .. } = row;
-        let mut wait = Wait::begin(&*self.clock, &self.wakers, &instance, wait_s);
+        let mut wait = Wait::begin(&*self.clock, &self.wakers, &instance, wait_s, came_at);
         let sealed_config = loop {
             let row = self.store.claim(&instance).await?.filter(|row| row.session == session);
             let config = handover::sealed_config(&*self.store, row, self.clock.now()).await?;

@@ -35,7 +35,7 @@ pub use claims::{ClaimError, Claims};
 pub use clock::{Clock, SystemClock};
 pub use live::LiveConfig;
 pub use reports::{ReportError, Reports};
-pub use router::{Door, DoorParts};
+pub use router::{Door, DoorParts, Serves};
 pub use seal::{HpkeSealer, Sealer};
 pub use signature::{Secrets, Signed};
 pub use wakers::Wakers;

@@ -58,6 +58,7 @@ impl<S: Store, C: Clock> Reports<S, C> {
     /// [`ReportError`]; after [`ReportError::Store`] the same report should be sent again.
     pub async fn report(&self, request: &ReportRequest) -> Result<ReportAnswer, ReportError> {
         format::report(request)?;
+        let came_at = self.clock.now();
         let from = &request.from;
         let row = self.store.claim(&from.instance).await?;
         // The hash is computed for unknown machines too: an answer takes as long for them.
@@ -81,7 +82,7 @@ impl<S: Store, C: Clock> Reports<S, C> {
         }
 
         let wait_s = if waits(&request.state) { request.wait_s } else { 0 };
-        let mut wait = Wait::begin(&*self.clock, &self.wakers, &row.instance, wait_s);
+        let mut wait = Wait::begin(&*self.clock, &self.wakers, &row.instance, wait_s, came_at);
         loop {
             if let Some(news) = self.news(&row, request).await? {
                 return Ok(news);

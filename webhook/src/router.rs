@@ -68,6 +68,18 @@ pub struct DoorParts<S, I, C> {
     pub pulse: Option<Arc<Pulse>>,
 }
 
+/// Whom a door serves. Agents hold their requests for up to 25 s; where they and GitHub would share a few connections, each
+/// gets a door of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serves {
+    /// GitHub and agents.
+    All,
+    /// GitHub alone: webhooks.
+    Github,
+    /// Agents alone: claims and reports.
+    Agents,
+}
+
 /// The door.
 pub struct Door<S, I, C> {
     store: Arc<S>,
@@ -122,13 +134,23 @@ where
         &self.reports
     }
 
-    /// The routes.
+    /// All routes.
     pub fn router(self) -> Router {
-        Router::new()
-            .route("/webhook", post(webhook::<S, I, C>))
-            .route("/healthz", get(healthz::<S, I, C>))
-            .route("/runners/claim", post(claim::<S, I, C>))
-            .route("/runners/report", post(report::<S, I, C>))
+        self.router_for(Serves::All)
+    }
+
+    /// The routes of those whom it serves, and `/healthz`.
+    pub fn router_for(self, serves: Serves) -> Router {
+        let mut routes = Router::new().route("/healthz", get(healthz::<S, I, C>));
+        if matches!(serves, Serves::All | Serves::Github) {
+            routes = routes.route("/webhook", post(webhook::<S, I, C>));
+        }
+        if matches!(serves, Serves::All | Serves::Agents) {
+            routes = routes
+                .route("/runners/claim", post(claim::<S, I, C>))
+                .route("/runners/report", post(report::<S, I, C>));
+        }
+        routes
             .fallback(async || to_response(Answer::no_such_path()))
             .method_not_allowed_fallback(async || to_response(Answer::no_such_method()))
             .with_state(Arc::new(self))

@@ -20,9 +20,17 @@ pub(crate) struct Wait<'a, C> {
 }
 
 impl<'a, C: Clock> Wait<'a, C> {
-    /// A wait of `wait_s`, at most [`WAIT_S_MAX`], for what concerns one machine.
-    pub(crate) fn begin(clock: &'a C, wakers: &'a Wakers, instance: &InstanceId, wait_s: u32) -> Wait<'a, C> {
-        let until = clock.now() + Duration::from_secs(wait_s.min(WAIT_S_MAX).into());
+    /// A wait of `wait_s` for what concerns one machine, which ends [`WAIT_S_MAX`] after the request came, whatever was done
+    /// for it meanwhile: whoever carries requests gives them a few seconds more and no longer.
+    pub(crate) fn begin(
+        clock: &'a C,
+        wakers: &'a Wakers,
+        instance: &InstanceId,
+        wait_s: u32,
+        came_at: Timestamp,
+    ) -> Wait<'a, C> {
+        let until = clock.now() + Duration::from_secs(wait_s.into());
+        let until = until.min(came_at + Duration::from_secs(WAIT_S_MAX.into()));
         Wait { clock, until, waiter: (wait_s > 0).then(|| wakers.register(instance)) }
     }
 

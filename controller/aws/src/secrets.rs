@@ -16,8 +16,9 @@ use thiserror::Error;
 
 use crate::calls;
 
-/// How long a value is taken without asking again: a rotation is seen this late at most.
-pub const SECRET_AGE_MAX: Duration = Duration::from_secs(60);
+/// How long a value is taken without asking again: a rotation is seen this late at most by whoever looks all the time. It is
+/// less than what functions let pass between two looks (30 s), so that each of their looks asks.
+pub const SECRET_AGE_MAX: Duration = Duration::from_secs(25);
 /// How long a failure is told again without asking again.
 pub const SECRET_RETRY_AFTER: Duration = Duration::from_secs(10);
 /// How long after a rotation the former value of a secret is live beside the new one: people have to bring the new one to

@@ -37,8 +37,8 @@ pub struct LateGithub {
 
 impl LateGithub {
     /// Nothing is read yet.
-    pub fn new(live: Arc<LiveConfig>) -> LateGithub {
-        LateGithub { live, secrets: SecretReader::default(), state: Mutex::new(State::New) }
+    pub fn new(live: Arc<LiveConfig>, secrets: SecretReader) -> LateGithub {
+        LateGithub { live, secrets, state: Mutex::new(State::New) }
     }
 
     async fn made(&self) -> Result<Arc<RestGithub>, GithubError> {

@@ -8,7 +8,7 @@ pub mod door;
 pub mod github;
 pub mod registrar;
 pub mod scaler;
-pub mod settings;
+pub mod watched;
 
 use std::sync::{Arc, Mutex};
 
@@ -19,7 +19,7 @@ use muster_aws::{
     AwsCloud, DynamoLedger, RoleError, SqsBell, SqsWake, Stack, StsIdentity, StsSettings, TrustedRole, aws_config,
 };
 use muster_core::config::FleetConfig;
-use muster_core::ports::StoreError;
+use muster_core::ports::{Store, StoreError};
 use muster_core::time::Timestamp;
 use muster_webhook::clock::{Clock, SystemClock};
 use muster_webhook::live::LiveConfig;
@@ -28,7 +28,11 @@ use tracing::warn;
 use crate::drivers::lambda::surroundings::{self, Missing, Surroundings};
 use crate::drivers::lambda::{LaterBell, RemoteBell};
 use crate::drivers::random_hex;
+use crate::loaded::Duty;
+use crate::secret::SecretReader;
+use crate::source::Source;
 use crate::telemetry::{self, Telemetry};
+use crate::watch::ConfigWatch;
 
 /// The SDK's configuration and the stack's environment.
 pub struct Around {
@@ -69,6 +73,16 @@ impl Around {
         Ok(Arc::new(DynamoLedger::open(muster_aws::dynamo(&self.sdk), table, &word).await?))
     }
 
+    /// The configuration at its place, and what is in force until it was looked at again.
+    ///
+    /// # Errors
+    /// There is none to begin with.
+    pub async fn watch(&self, store: &impl Store, duty: Duty) -> anyhow::Result<ConfigWatch> {
+        let source = Source::over(&self.sdk, self.vars.get(surroundings::CONFIG)?)
+            .with_context(|| format!("environment variable {}", surroundings::CONFIG))?;
+        Ok(ConfigWatch::start(source, SecretReader::over(&self.sdk), store, duty).await?)
+    }
+
     /// Machines, as the configuration in force and the stack name them.
     pub fn cloud(&self, live: Arc<LiveConfig>) -> AwsCloud {
         let stack = Stack::read(|name| self.vars.maybe(name).map(str::to_owned));
@@ -81,7 +95,7 @@ impl Around {
 
     /// GitHub, as the configuration in force names it.
     pub fn github(&self, live: Arc<LiveConfig>) -> LateGithub {
-        LateGithub::new(live)
+        LateGithub::new(live, SecretReader::over(&self.sdk))
     }
 
     /// The identity check: by the region's own STS, or by an emulator where the SDK is pointed at one.
@@ -105,7 +119,15 @@ impl Around {
     /// # Errors
     /// [`RoleError`].
     pub fn roles(&self, config: &FleetConfig) -> Result<Vec<TrustedRole>, RoleError> {
-        TrustedRole::of_config(&config.aws, &self.vars.list(surroundings::RUNNER_ROLES))
+        Around::roles_of(config, &self.vars.list(surroundings::RUNNER_ROLES))
+    }
+
+    /// The same, with the stack's own roles.
+    ///
+    /// # Errors
+    /// [`RoleError`].
+    pub fn roles_of(config: &FleetConfig, own: &[String]) -> Result<Vec<TrustedRole>, RoleError> {
+        TrustedRole::of_config(&config.aws, own)
     }
 
     /// A bell behind the queue that this variable names.

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use super::Found;
 use super::output::{self, Failure};
 use crate::drivers::serve::{self, Options};
-use crate::watch::ConfigFileError;
+use crate::loaded::ConfigFileError;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum CloudKind {

@@ -24,18 +24,19 @@ use muster_webhook::wakers::Wakers;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::catalog::{LiveCatalog, limits};
 use super::pump::Outside;
 use super::service::{Parts, stopped};
 use crate::clock::ScaledClock;
+use crate::loaded::{Duty, load};
 use crate::registrar::Registrar;
 use crate::secret::SecretReader;
 use crate::source::Source;
 use crate::telemetry::{self, Telemetry};
-use crate::watch::{ConfigWatch, LOOK_EVERY, last_good, load};
+use crate::watch::{ConfigWatch, LOOK_EVERY};
 
 /// How often finished jobs past their retention are removed from the ledger.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
@@ -155,27 +156,11 @@ async fn get_ready<S: Store>(
     open: impl AsyncFnOnce() -> anyhow::Result<Arc<S>>,
 ) -> anyhow::Result<Ready<S>> {
     let (mut source, reader) = (Source::at(&options.config).await?, SecretReader::default());
-    let found = load(&mut source, &reader).await;
+    let found = load(&mut source, &reader, Duty::Service).await;
+    // Beside a file there is somebody: what is wrong with it is told before a ledger is made.
     let found = if source.is_object() { found } else { Ok(found?) };
     let store = open().await?;
-    let mut loaded = match found {
-        Ok(loaded) => loaded,
-        Err(error) => last_good(&mut source, &reader, &*store, error).await?,
-    };
-    for warning in &loaded.warnings {
-        warn!(target: "muster::config", %warning);
-    }
-    store.put_config(&loaded.text).await?;
-    let config_watch = ConfigWatch::new(source, reader, &loaded);
-    let live_secrets = loaded.secrets();
-    let secrets = Arc::new(Secrets::new(&live_secrets)?);
-    let own_secret = live_secrets.first().cloned().unwrap_or_default();
-    let refused = loaded.refused.take();
-    let live = Arc::new(LiveConfig::new(loaded.config));
-    if let Some(why) = refused {
-        error!(target: "muster::config", %why, "what was good last is in force");
-        live.refuse(why);
-    }
+    let config_watch = ConfigWatch::begin(source, reader, found, &*store, Duty::Service).await?;
     let telemetry = match &options.emf {
         None => None,
         Some(path) => {
@@ -191,6 +176,8 @@ async fn get_ready<S: Store>(
         .await
         .with_context(|| format!("cannot listen on {}: is another process there?", options.listen))?;
     let address = listener.local_addr()?;
+    let (live, secrets) = (config_watch.live().clone(), config_watch.secrets().clone());
+    let own_secret = config_watch.signing_secret();
     Ok(Ready { store, config_watch, secrets, own_secret, live, telemetry, listener, address })
 }
 
@@ -227,7 +214,7 @@ where
     I: Identity + 'static,
     B: AsyncFnOnce(watch::Receiver<bool>) -> anyhow::Result<()>,
 {
-    let Ready { store, mut config_watch, secrets, own_secret: _, live, telemetry, listener, address } = here;
+    let Ready { store, mut config_watch, secrets: _, own_secret: _, live, telemetry, listener, address } = here;
     let bell = parts.bell.clone();
     let registrar = Registrar::new(store.clone(), parts.github.clone(), parts.clock.clone(), HpkeSealer);
     let (stop, stopping) = watch::channel(false);
@@ -253,9 +240,7 @@ where
     tasks.spawn(async move {
         while !*stopping_watch.borrow() {
             let before = live.snapshot();
-            if let Err(error) = config_watch.look(&live, &secrets, &*store).await {
-                error!(target: "muster::config", %error, "the new configuration could not be kept");
-            }
+            config_watch.look(&*store).await;
             if !Arc::ptr_eq(&before, &live.snapshot()) {
                 // What was refused may be demand now: the scaler need not wait for its next deadline.
                 bell.ring();

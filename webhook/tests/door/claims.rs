@@ -383,3 +383,21 @@ async fn without_a_wait_the_future_is_ready_at_once() {
     let claim = std::pin::pin!(world.door.claims().claim(&request));
     assert!(matches!(claim.poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(_))));
 }
+
+/// The function that carries it has 29 s.
+#[tokio::test(start_paused = true)]
+async fn a_claim_is_answered_in_time_however_long_its_proof_took() {
+    let (world, keys) = (World::new(), KeyPair::generate());
+    world.launch(INSTANCE);
+    for (slow, wait_s, takes) in [(false, 25, 25), (true, 25, 25), (true, 3, 8), (true, 0, 5)] {
+        let mut request = claim(INSTANCE, NONCE, &keys);
+        request.wait_s = wait_s;
+        if slow {
+            request.proof.insert("slow".to_owned(), "yes".to_owned());
+        }
+        let began = tokio::time::Instant::now();
+        let answer = ask(&world, &request).await.expect("a good claim");
+        assert!(answer.sealed_config.is_none());
+        assert_eq!(began.elapsed().as_secs(), takes, "slow: {slow}, wait: {wait_s}");
+    }
+}

@@ -1,10 +1,13 @@
 //! `GET /healthz`.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
+use muster_webhook::Serves;
 use serde_json::Value;
+use tower::ServiceExt;
 
 use crate::world::{World, delivery, recorded};
 
@@ -57,4 +60,26 @@ async fn a_ledger_that_takes_small_rows_only_is_wrong_too() {
     }
     world.store.taken_from.store(0, Ordering::Relaxed);
     assert_eq!(health(&world).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_door_for_one_has_no_way_in_for_the_other() {
+    for (serves, served, not_served) in [
+        (Serves::Github, &["/webhook"][..], &["/runners/claim", "/runners/report"][..]),
+        (Serves::Agents, &["/runners/claim", "/runners/report"], &["/webhook"]),
+        (Serves::All, &["/webhook", "/runners/claim", "/runners/report"], &[]),
+    ] {
+        let router = Arc::into_inner(World::new().door).expect("the only one").router_for(serves);
+        let status = async |path: &str| {
+            let request = if path == "/healthz" { Request::get(path) } else { Request::post(path) };
+            router.clone().oneshot(request.body(Body::empty()).expect("a request")).await.expect("an answer").status()
+        };
+        assert_eq!(status("/healthz").await, StatusCode::OK, "{serves:?}");
+        for path in served {
+            assert_ne!(status(path).await, StatusCode::NOT_FOUND, "{serves:?} {path}");
+        }
+        for path in not_served {
+            assert_eq!(status(path).await, StatusCode::NOT_FOUND, "{serves:?} {path}");
+        }
+    }
 }

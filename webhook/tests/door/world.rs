@@ -97,6 +97,9 @@ impl CountingBell {
     }
 }
 
+/// How long it takes over a proof that says so: as long as the check by STS may.
+pub(crate) const SLOW: Duration = Duration::from_secs(5);
+
 /// Believes whoever says `word = please`.
 pub(crate) struct Polite;
 
@@ -107,6 +110,9 @@ impl Identity for Polite {
         _now: Timestamp,
     ) -> Result<VerifiedInstance, IdentityError> {
         let field = |name: &str| proof.get(name).map(String::as_str);
+        if field("slow").is_some() {
+            tokio::time::sleep(SLOW).await;
+        }
         match (field("word"), field("instance")) {
             (Some("please"), Some(instance)) => {
                 let mut verified = VerifiedInstance::attested(InstanceId::new(instance));

@@ -203,8 +203,28 @@ fn all() -> Vec<Alarm> {
             Bad::AtLeast("1"),
             FIVE,
             ("3", "2"),
-            "The door has no executions left: each idle machine holds one in its long poll. Then: raise DoorConcurrency, or \
-             the account's quota of concurrent executions.",
+            "The door has no executions left: GitHub gets 503 and does not repeat a delivery by itself. Then: raise \
+             DoorConcurrency; or keep agents from using up the account's executions, with AgentsConcurrency; or ask AWS for \
+             a higher quota of concurrent executions.",
+        ),
+        one(
+            "AgentsErrors",
+            function("Agents", "Errors"),
+            Bad::AtLeast("1"),
+            FIVE,
+            ("3", "2"),
+            "The door of the agents crashes or times out: machines ask again, and are late. Then: its log, whose group ends \
+             in -agents.",
+        ),
+        one(
+            "AgentsThrottles",
+            function("Agents", "Throttles"),
+            Bad::AtLeast("1"),
+            FIVE,
+            ("3", "2"),
+            "The door of the agents has no executions left: each idle machine holds one in its long poll. Machines ask \
+             again, and claims and orders are late. Then: raise AgentsConcurrency, or the account's quota of concurrent \
+             executions; or keep fewer machines idle.",
         ),
         one(
             "DoorFails",

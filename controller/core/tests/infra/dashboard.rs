@@ -127,7 +127,7 @@ fn ours() -> Vec<(&'static str, Vec<Line>)> {
 fn theirs() -> Vec<(&'static str, Value)> {
     let function = |name: &str| format!("muster-${{Fleet}}-{name}");
     let of = |metric: &str, statistic: &str| -> Vec<Value> {
-        let functions = ["door", "scaler", "registrar"].map(function);
+        let functions = ["door", "agents", "scaler", "registrar"].map(function);
         functions.map(|name| json!(["AWS/Lambda", metric, "FunctionName", name, {"stat": statistic}])).to_vec()
     };
     let queue = |name: &str, metric: &str| json!(["AWS/SQS", metric, "QueueName", name, {"stat": "Maximum"}]);

@@ -1,7 +1,7 @@
 //! Muster as Lambda functions: the same door, scaler and registrar as in one process, behind events.
 //!
-//! Three functions share one ledger. The *door* is called by the HTTP API, by EventBridge and by the wake queue; it stores
-//! and rings. The *scaler* is called by the bell queue alone, one call at a time; the *registrar* by the claims queue alone.
+//! Four functions share one ledger. The *door* is called by the HTTP API, by EventBridge and by the wake queue; it stores
+//! and rings. It is there twice, for GitHub and for agents, whose requests are held. The *scaler* is called by the bell queue alone, one call at a time; the *registrar* by the claims queue alone.
 //!
 //! What lives here: from an event to a call of our own parts, and what must be done before the answer, since nothing runs
 //! after it. What may not: a decision, or an AWS SDK (the ports bring it).
@@ -11,6 +11,7 @@
 
 pub mod door;
 pub mod event;
+pub mod looks;
 pub mod registrar;
 pub mod scaler;
 pub mod surroundings;

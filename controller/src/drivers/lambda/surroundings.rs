@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use muster_webhook::Serves;
 use thiserror::Error;
 
 /// The fleet's name, as in the configuration.
@@ -27,6 +28,14 @@ pub const AUDIENCE: &str = "MUSTER_AUDIENCE";
 pub const DOOR_URL: &str = "MUSTER_DOOR_URL";
 /// The ARNs of the roles that machines run as, separated by commas.
 pub const RUNNER_ROLES: &str = "MUSTER_RUNNER_ROLES";
+/// Whom this door serves: `github` or `agents`; both if it is not set.
+pub const SERVES: &str = "MUSTER_DOOR_SERVES";
+
+/// A variable says something that it cannot.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("environment variable {SERVES} is {0:?}: it can be `github` or `agents`, or not set for both")]
+pub struct NobodyServed(pub String);
+
 /// A variable is not there.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
@@ -59,6 +68,19 @@ impl Surroundings {
         self.maybe(name).ok_or(Missing(name))
     }
 
+    /// Whom the door serves.
+    ///
+    /// # Errors
+    /// [`NobodyServed`].
+    pub fn serves(&self) -> Result<Serves, NobodyServed> {
+        match self.maybe(SERVES) {
+            None => Ok(Serves::All),
+            Some("github") => Ok(Serves::Github),
+            Some("agents") => Ok(Serves::Agents),
+            Some(other) => Err(NobodyServed(other.to_owned())),
+        }
+    }
+
     /// A list separated by commas; empty if it is not there.
     pub fn list(&self, name: &str) -> Vec<String> {
         let items = self.maybe(name).unwrap_or_default().split(',').map(str::trim);
@@ -80,6 +102,14 @@ mod tests {
         assert_eq!(around.get(TABLE), Ok("muster"));
         assert_eq!(around.get(FLEET), Err(Missing(FLEET)));
         assert!(Missing(FLEET).to_string().contains("MUSTER_FLEET"));
+    }
+
+    #[test]
+    fn a_door_serves_all_whom_it_is_not_told_to_leave_out() {
+        assert_eq!(of(&[]).serves(), Ok(Serves::All));
+        assert_eq!(of(&[(SERVES, "github")]).serves(), Ok(Serves::Github));
+        assert_eq!(of(&[(SERVES, "agents")]).serves(), Ok(Serves::Agents));
+        assert_eq!(of(&[(SERVES, "Agents")]).serves(), Err(NobodyServed("Agents".to_owned())));
     }
 
     #[test]
