@@ -226,7 +226,7 @@ class Stack:
         for resource in ("Scaler", "Registrar"):
             self.emulator.client("lambda").put_function_concurrency(
                 FunctionName=self.resources[resource],
-                ReservedConcurrentExecutions=resources[resource]["Properties"]["ReservedConcurrentExecutions"],
+                ReservedConcurrentExecutions=template()["Parameters"]["ScalerConcurrency"]["Default"],
             )
 
     def deployed(self):

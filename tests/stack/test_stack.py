@@ -124,7 +124,9 @@ class Deployed(unittest.TestCase):
         self.assertEqual([source["EventSourceArn"].rsplit(":", 1)[1] for source in sources], ["muster-acme-bell.fifo"])
         self.assertEqual(sources[0]["BatchSize"], 10)
         for function in ("scaler", "registrar"):
-            # Put by `Stack.complete` from the template's own number.
+            # Put by `Stack.complete` from the parameter's default.
+            kept = template()["Resources"][function.capitalize()]["Properties"]["ReservedConcurrentExecutions"]
+            self.assertEqual(kept["Fn::If"], ["HasScalerConcurrency", 1, {"Ref": "AWS::NoValue"}])
             told = client.get_function_concurrency(FunctionName=f"muster-acme-{function}")
             self.assertEqual(told["ReservedConcurrentExecutions"], 1, function)
         queue = self.emulator.client("sqs").get_queue_attributes(
