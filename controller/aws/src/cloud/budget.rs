@@ -165,8 +165,7 @@ mod tests {
     }
 
     /// Called by AWS in our name: by `LaunchInstances`, and when a group or a template is made.
-    const IN_OUR_NAME: [&str; 5] =
-        ["CreateFleet", "CreateServiceLinkedRole", "CreateTags", "PassRole", "RunInstances"];
+    const IN_OUR_NAME: [&str; 5] = ["CreateFleet", "CreateServiceLinkedRole", "CreateTags", "PassRole", "RunInstances"];
 
     /// The scaler's policy `fleet`, in the stack's and in the other accounts' template.
     #[test]

@@ -229,7 +229,14 @@ impl Account {
         let mut error = None;
         if instances.len() < wanted {
             let waited = (self.now)().since(raise.at);
-            let failed = if waited < ACTIVITIES_AFTER { None } else { self.take_back(name, &raise).await? };
+            let failed = match waited < ACTIVITIES_AFTER {
+                true => None,
+                false => match self.take_back(name, &raise).await {
+                    Err(failure) if waited < RAISE_MAX => return Err(CloudError::Unknown(failure.text)),
+                    // Time judges it, whatever its activities say.
+                    failed => failed.unwrap_or_default(),
+                },
+            };
             if failed.is_none() && waited < RAISE_MAX {
                 let missing = wanted - instances.len();
                 return Err(CloudError::Unknown(format!("{name}: {missing} of {wanted} machines are on their way")));
@@ -253,13 +260,11 @@ impl Account {
 
     /// Takes back what is missing of a raise, if the group's activities say that it failed and that nothing is under way any
     /// more; says why it failed.
-    async fn take_back(&self, name: &str, raise: &Raise) -> Result<Option<LaunchError>, CloudError> {
-        let unknown = |failure: Failure| CloudError::Unknown(failure.text);
-        let told = self.activities(name, raise.at).await.map_err(unknown)?;
+    async fn take_back(&self, name: &str, raise: &Raise) -> Result<Option<LaunchError>, Failure> {
+        let told = self.activities(name, raise.at).await?;
         let Some(error) = told.failed.filter(|_| told.open == 0) else { return Ok(None) };
-        let instances = self.fleet_instances().await.map_err(unknown)?;
-        let lowered = self.lower(name, &instances).await.map_err(unknown)?;
-        Ok(lowered.then_some(error))
+        let instances = self.fleet_instances().await?;
+        Ok(self.lower(name, &instances).await?.then_some(error))
     }
 
     async fn keep(&self, group: &str, raise: &str) -> Result<(), Failure> {

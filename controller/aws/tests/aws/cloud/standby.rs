@@ -81,6 +81,7 @@ fn a_member_that_nobody_knows_is_not_taken_for_a_newcomer() {
     });
 }
 
+/// Even if nobody may read why.
 #[test]
 fn a_raise_that_brings_nothing_is_over_in_time_and_taken_back() {
     let stage = stage(Ground::Emulation, &Wish::default());
@@ -88,10 +89,12 @@ fn a_raise_that_brings_nothing_is_over_in_time_and_taken_back() {
         let shape = stage.shape("on-demand").id.clone();
         good(stage.cloud.set_standby(&shape, 0).await);
         stage.fault(json!({"kind": "launch"})).await;
+        stage.fault(json!({"kind": "error", "action": "DescribeScalingActivities", "code": "AccessDenied"})).await;
         let launch = from_stock(&stage, 1);
         assert!(on_its_way(&stage.cloud.launch(&launch, &[]).await));
         stage.advance(120).await;
-        assert!(on_its_way(&stage.cloud.launch(&launch, &[]).await));
+        let unread = stage.cloud.launch(&launch, &[]).await;
+        assert!(matches!(&unread, Err(CloudError::Unknown(why)) if why.contains("AccessDenied")), "{unread:?}");
         stage.advance(180).await;
         let over = good(stage.cloud.launch(&launch, &[]).await);
         assert_eq!((over.instances.len(), over.error.map(|e| e.kind)), (0, Some(LaunchErrorKind::Capacity)));
