@@ -14,8 +14,9 @@ import statistics
 import sys
 import time
 
+from events import bell, variables_of, webhook
 from runtime import Runtime
-from serving import POOL, World, signed
+from serving import World
 from whole import BINARIES as FOLDER
 from wiretap import Tap, counted, waited
 
@@ -23,41 +24,6 @@ EVENTS = 30
 # The scaler before the door: it ticks over an empty fleet then, and nothing waits.
 ORDER = ("scaler", "registrar", "door")
 BINARIES = pathlib.Path(FOLDER)
-
-
-def variables_of(function):
-    """What the stack gives a function."""
-    client = World.emulator.client("lambda")
-    return client.get_function_configuration(FunctionName=f"muster-acme-{function}")["Environment"]["Variables"]
-
-
-def webhook(job):
-    """An event of the HTTP API: a signed delivery about a job of its own, of labels that the configuration serves."""
-    body, headers = signed(job, [POOL])
-    return {
-        "version": "2.0",
-        "routeKey": "POST /webhook",
-        "rawPath": "/webhook",
-        "rawQueryString": "",
-        "headers": {name.lower(): value for name, value in headers.items()},
-        "requestContext": {
-            "accountId": "123456789012", "apiId": "bench", "domainName": "bench.execute-api.us-east-1.amazonaws.com",
-            "domainPrefix": "bench", "requestId": str(job), "routeKey": "POST /webhook", "stage": "$default",
-            "time": "01/Jan/2026:00:00:00 +0000", "timeEpoch": int(time.time() * 1000),
-            "http": {"method": "POST", "path": "/webhook", "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1", "userAgent": "bench"},
-        },
-        "body": body.decode(),
-        "isBase64Encoded": False,
-    }
-
-
-def bell(number):
-    """An event of a queue: one bell."""
-    return {"Records": [{
-        "messageId": str(number), "receiptHandle": "r", "body": "look", "attributes": {"ApproximateReceiveCount": "1"},
-        "messageAttributes": {}, "md5OfBody": "", "eventSource": "aws:sqs",
-        "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:bell.fifo", "awsRegion": "us-east-1",
-    }]}
 
 
 def once(function, variables, tap, number, log):
@@ -102,7 +68,6 @@ def main():
         World.setUpClass()
         World.quiet()
         tap = Tap(World.upstream)
-        credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
         print(f"{runs} processes of each function; medians (most). ms of which in calls: the emulators' time, not AWS's")
         print("| function | binary MB | zip MB | asks for an event, ms | first answer, ms | in calls | next answer, ms | in calls "
               f"| memory after {EVENTS} events, MB |")
@@ -110,7 +75,7 @@ def main():
         made, number = {}, 1_000_000
         with open(zips / "log", "wb") as log:
             for function in ORDER:
-                variables = variables_of(function) | credentials | {"AWS_ENDPOINT_URL": tap.url, "MUSTER_LOG": "warn"}
+                variables = variables_of(function, tap)
                 found = []
                 for _ in range(runs):
                     figures, made[function] = once(function, variables, tap, number, log)

@@ -23,9 +23,9 @@ class Failed(Exception):
 
 
 class Runtime:
-    """Starts a bootstrap and hands it events."""
+    """Starts a bootstrap and hands it events. What it logs goes to `log`, its metric lines to `lines`."""
 
-    def __init__(self, bootstrap, name, variables, log):
+    def __init__(self, bootstrap, name, variables, log, lines=subprocess.DEVNULL):
         self.polls, self.events, self.answers = queue.Queue(), queue.Queue(), queue.Queue()
         runtime = self
 
@@ -75,7 +75,7 @@ class Runtime:
         }
         self.began = time.monotonic()
         self.process = subprocess.Popen(
-            [bootstrap], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log
+            [bootstrap], env=environment, stdin=subprocess.DEVNULL, stdout=lines, stderr=log
         )
 
     def polled(self):
