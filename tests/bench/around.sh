@@ -23,14 +23,18 @@ emulators_python() {
 MUSTER_BENCH_PYTHON="${MUSTER_BENCH_PYTHON:-$(emulators_python)}"
 scratch="$(mktemp -d "${TMPDIR:-/tmp}/muster-$me.XXXXXX")"
 trap 'rm -rf "$scratch"' EXIT
+# The same packages and features as `.ci/run`, so that the SDK is built once.
+with_aws=(-p muster -p muster-aws -p muster-tests --features "muster/aws,muster-tests/github")
+# A command that does not time anything says `profile=debug` before.
+profile="${profile:-release}"
 if [[ -z "${MUSTER_BENCH_BINARIES:-}" ]]; then
-    # The same packages and features as `.ci/run`, so that the SDK is built once.
-    cargo build --quiet --release --locked -p muster -p muster-aws -p muster-tests \
-        --features muster/aws,muster-tests/github --bins
+    as_profile=()
+    if [[ "$profile" == release ]]; then as_profile=(--release); fi
+    cargo build --quiet "${as_profile[@]}" --locked "${with_aws[@]}" --bins
     MUSTER_BENCH_BINARIES="$scratch/binaries"
     mkdir "$MUSTER_BENCH_BINARIES"
     for name in muster muster-door muster-scaler muster-registrar github-fake; do
-        strip -s -o "$MUSTER_BENCH_BINARIES/$name" "${CARGO_TARGET_DIR:-target}/release/$name"
+        strip -s -o "$MUSTER_BENCH_BINARIES/$name" "${CARGO_TARGET_DIR:-target}/$profile/$name"
     done
 fi
 export MUSTER_TEST_BINARIES="$MUSTER_BENCH_BINARIES" MUSTER_BENCH_SCRATCH="$scratch" PYTHONDONTWRITEBYTECODE=1
