@@ -78,7 +78,7 @@ class Surroundings(unittest.TestCase):
         cls.github = Program(binaries / "github-fake", "--organization", "octo-org", "--app", APP, "--key", key)
         cls.addClassCleanup(cls.github.stop)
         variables = {f"AWS_ENDPOINT_URL_{service}": cls.emulation.url for service in cls.emulated}
-        cls.emulator = Emulator(auth=cls.auth, variables=variables | cls.variables())
+        cls.emulator = Emulator(auth=cls.auth, variables=variables)
         cls.addClassCleanup(cls.emulator.stop)
         zips = {name: zip_of((binaries / f"muster-{name}").read_bytes()) for name in FUNCTIONS}
         cls.stack = Stack(cls.emulator, zips, without=cls.without)
@@ -96,11 +96,6 @@ class Surroundings(unittest.TestCase):
         )
         further = [POOL.format(name=name, kind=kind, cpus=cpus) for name, (kind, cpus) in zip(cls.pools, TYPES)]
         cls.stack.put_config(cls.configured("".join([config, *further])))
-
-    @classmethod
-    def variables(cls):
-        """Further variables of ministack and of every function."""
-        return {}
 
     @classmethod
     def configured(cls, text):
