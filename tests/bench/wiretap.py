@@ -58,6 +58,9 @@ class Tap:
                 address = urllib.parse.urlsplit(tap.at(service)).netloc
                 headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
                 answer, told = self.ask(address, body, headers)
+                # Before it goes out: whoever has the answer can count the call.
+                with tap.lock:
+                    tap.calls.append((began, time.monotonic(), service, action, answer.status))
                 self.send_response_only(answer.status)
                 for name, value in answer.getheaders():
                     if name.lower() not in HOP_BY_HOP:
@@ -66,8 +69,6 @@ class Tap:
                 self.end_headers()
                 if self.command != "HEAD":
                     self.wfile.write(told)
-                with tap.lock:
-                    tap.calls.append((began, time.monotonic(), service, action, answer.status))
 
             def ask(self, address, body, headers):
                 """One request over a connection that is kept; over a new one if the kept one was closed meanwhile."""
