@@ -73,8 +73,18 @@ impl<S: Store, C: Cloud, G: Github, K: Clock + Clone> Ticker<S, C, G, K> {
         }
     }
 
-    /// Ticks once.
+    /// Ticks once, and takes the time that it needs.
     pub async fn tick(&mut self, probe: &mut impl Probe, audience: &mut impl Audience) -> Ticked {
+        self.tick_until(Timestamp::MAX, probe, audience).await
+    }
+
+    /// Ticks once, to be done by `until`.
+    pub async fn tick_until(
+        &mut self,
+        until: Timestamp,
+        probe: &mut impl Probe,
+        audience: &mut impl Audience,
+    ) -> Ticked {
         let latest = self.live.snapshot();
         if !Arc::ptr_eq(&latest, &self.config) {
             info!(target: "muster::scaler", "a new configuration is in force");
@@ -82,7 +92,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock + Clone> Ticker<S, C, G, K> {
             self.config = latest;
         }
         let began = Instant::now();
-        match self.reconciler.tick(probe).await {
+        match self.reconciler.tick_until(until, probe).await {
             Ok(report) => {
                 let took = began.elapsed();
                 self.pulse.good(self.clock.now());

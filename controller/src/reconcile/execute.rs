@@ -1,12 +1,15 @@
 //! Effects: what a committed intent asks of the cloud and of GitHub, and the record of how it went.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::StreamExt as _;
+use futures_util::future::{join_all, join4};
+use futures_util::stream;
 use muster_core::fact::{Fact, FactBody};
 use muster_core::ids::{InstanceId, RunnerId, ShapeId};
 use muster_core::launch::{Launch, LaunchError, LaunchErrorKind, LaunchReply};
-use muster_core::machine::{Machine, MachineEvent, MachinePhase, Report};
+use muster_core::machine::{Machine, MachineEvent, MachinePhase, Removal, Report};
 use muster_core::plan::{REMOVE_WITHIN, THAWS_AFTER};
 use muster_core::ports::{Batch, Cloud, CloudError, Ended, Github, GithubError, Store};
 use muster_core::time::Timestamp;
@@ -14,16 +17,17 @@ use muster_core::world::{Effect, World};
 use muster_webhook::clock::Clock;
 
 use super::{
-    CALL_MAX, EFFECT_WITHIN, Probe, Reconciler, Step, TickError, TickReport, UNCERTAIN_MAX, from_cloud,
-    from_github_within,
+    EFFECT_WITHIN, Probe, Reconciler, Step, TickError, TickReport, UNCERTAIN_MAX, from_cloud, from_github_within,
 };
 
 /// Instances ended in one request (`TerminateInstanceInAutoScalingGroup`, `InstanceIds`).
 const TERMINATE_MAX: usize = 100;
+/// Removals that GitHub works on at a time: it allows 100 requests at once (GitHub REST API, secondary rate limits).
+const REMOVED_AT_ONCE: usize = 10;
 
 impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
-    /// Executes the effects of one commit: launches (their token makes a repeat harmless), then what has no token, if the
-    /// ledger is still ours and the commit is fresh.
+    /// Executes the effects of one commit: launches (their token makes a repeat harmless), and beside them what has no token,
+    /// if the ledger is still ours and the commit is fresh. A launch may wait long for its answer; nothing waits for it.
     pub(super) async fn execute(
         &mut self,
         world: &mut World,
@@ -45,32 +49,38 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             }
         }
         let mut batch = Batch::default();
-        if !launches.is_empty() {
-            probe.reached(Step::BeforeEffect)?;
-            self.launch(world, launches, report, &mut batch).await;
-            probe.reached(Step::AfterEffect)?;
-        }
-        let endings = self.spare(world, endings, report, &mut batch).await?;
-        let fresh = self.clock.now().since(committed_at) <= EFFECT_WITHIN;
+        let mut endings = self.spare(world, endings, report, &mut batch).await?;
         if !(endings.is_empty() && removals.is_empty() && stocks.is_empty()) {
-            if fresh && self.store.generation().await? == world.generation() {
-                probe.reached(Step::BeforeEffect)?;
-                self.end(world, &endings, report, &mut batch).await;
-                self.remove(world, removals, report, &mut batch).await;
-                for (shape, size) in stocks {
-                    match from_cloud(&self.clock, self.cloud.set_standby(&shape, size)).await {
-                        Ok(()) => world.set_stock_wanted(shape, size),
-                        Err(error) => report.troubles.push(format!("standby stock of {shape}: {error}")),
-                    }
-                }
-                probe.reached(Step::AfterEffect)?;
-            } else {
+            let fresh = self.clock.now().since(committed_at) <= EFFECT_WITHIN;
+            if !(fresh && self.store.generation().await? == world.generation()) {
                 report.troubles.push("effects were not started: the commit is stale or not the last one".to_owned());
                 // None of it was begun, so that the next plan need not wait for it.
-                for instance in &endings {
-                    world.take_back_end(instance, &mut batch);
+                for instance in endings.drain(..) {
+                    world.take_back_end(&instance, &mut batch);
                 }
+                removals.clear();
+                stocks.clear();
                 report.wake(self.clock.now());
+            }
+        }
+        if !(launches.is_empty() && endings.is_empty() && removals.is_empty() && stocks.is_empty()) {
+            probe.reached(Step::BeforeEffect)?;
+            let (replies, ended, removed, stocked) = join4(
+                self.launch(world, &launches),
+                self.end(world, &endings),
+                self.remove(world, &removals),
+                self.set_stocks(&stocks),
+            )
+            .await;
+            probe.reached(Step::AfterEffect)?;
+            self.launched(world, launches, replies, report, &mut batch);
+            self.ended(world, ended, report, &mut batch);
+            self.removed(world, removals, removed, report, &mut batch);
+            for ((shape, size), answer) in stocks.into_iter().zip(stocked) {
+                match answer {
+                    Ok(()) => world.set_stock_wanted(shape, size),
+                    Err(error) => report.troubles.push(format!("standby stock of {shape}: {error}")),
+                }
             }
         }
         if !batch.is_empty() {
@@ -80,13 +90,23 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         Ok(())
     }
 
-    async fn launch(&mut self, world: &mut World, launches: Vec<Launch>, report: &mut TickReport, batch: &mut Batch) {
-        let known = known_of(world, &launches);
+    async fn launch(&self, world: &World, launches: &[Launch]) -> Vec<Result<LaunchReply, CloudError>> {
+        let known = known_of(world, launches);
         let calls = launches.iter().map(|launch| {
             let known = known.get(&launch.purpose.shape).map(Vec::as_slice).unwrap_or_default();
-            from_cloud(&self.clock, self.cloud.launch(launch, known))
+            from_cloud(&self.clock, self.call_max(), self.cloud.launch(launch, known))
         });
-        let replies = join_all(calls).await;
+        join_all(calls).await
+    }
+
+    fn launched(
+        &mut self,
+        world: &mut World,
+        launches: Vec<Launch>,
+        replies: Vec<Result<LaunchReply, CloudError>>,
+        report: &mut TickReport,
+        batch: &mut Batch,
+    ) {
         let answered_at = self.clock.now();
         for (launch, reply) in launches.into_iter().zip(replies) {
             let reply = match reply {
@@ -112,7 +132,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             if let Some(error) = &reply.error {
                 report.refused.push((launch.clone(), error.clone()));
                 // Try elsewhere at once: the hold is in the world now.
-                report.wake(answered_at + std::time::Duration::from_secs(1));
+                report.wake(answered_at + Duration::from_secs(1));
             }
             world.launch_answered(&launch.id, &reply, answered_at, batch);
         }
@@ -161,12 +181,25 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         self.asked.contains_key(&launch.id) && now.since(launch.intended_at) <= UNCERTAIN_MAX
     }
 
-    async fn end(&mut self, world: &mut World, endings: &[InstanceId], report: &mut TickReport, batch: &mut Batch) {
+    async fn end(&self, world: &World, endings: &[InstanceId]) -> Vec<(usize, Result<Ended, CloudError>)> {
         let shape_of = |instance: &InstanceId| world.machine(instance).map(|machine| machine.purpose.shape.clone());
         let named: Vec<(InstanceId, ShapeId)> =
             endings.iter().filter_map(|instance| Some((instance.clone(), shape_of(instance)?))).collect();
-        for instances in named.chunks(TERMINATE_MAX) {
-            match from_cloud(&self.clock, self.cloud.terminate(instances)).await {
+        let chunks = || named.chunks(TERMINATE_MAX);
+        let calls = chunks().map(|some| from_cloud(&self.clock, self.call_max(), self.cloud.terminate(some)));
+        let answers = join_all(calls).await;
+        chunks().map(<[_]>::len).zip(answers).collect()
+    }
+
+    fn ended(
+        &self,
+        world: &mut World,
+        answers: Vec<(usize, Result<Ended, CloudError>)>,
+        report: &mut TickReport,
+        batch: &mut Batch,
+    ) {
+        for (count, answer) in answers {
+            match answer {
                 Ok(Ended { gone, failed }) => {
                     let told = failed.into_iter().map(|(instance, why)| format!("ending {instance}: {why}"));
                     report.troubles.extend(told);
@@ -179,44 +212,71 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
                         world.instance_gone(&instance, now, batch);
                     }
                 }
-                Err(error) => report.troubles.push(format!("ending {} instances: {error}", instances.len())),
+                Err(error) => report.troubles.push(format!("ending {count} instances: {error}")),
             }
         }
     }
 
+    /// Asks GitHub to remove registrations, some at a time.
     async fn remove(
-        &mut self,
+        &self,
+        world: &World,
+        removals: &[(InstanceId, RunnerId)],
+    ) -> Vec<Option<Result<Removal, GithubError>>> {
+        let frozen_at = |instance: &InstanceId| match world.machine(instance).map(Machine::phase) {
+            Some(MachinePhase::Frozen(at)) => Some(at),
+            Some(_) | None => None,
+        };
+        let calls = removals.iter().map(|(instance, runner)| self.remove_one(*runner, frozen_at(instance)));
+        stream::iter(calls.collect::<Vec<_>>()).buffered(REMOVED_AT_ONCE).collect().await
+    }
+
+    /// `None` for one whose agent thaws before an answer could come: removing a busy registration can succeed.
+    async fn remove_one(&self, runner: RunnerId, frozen_at: Option<Timestamp>) -> Option<Result<Removal, GithubError>> {
+        let mut limit = self.call_max();
+        if let Some(at) = frozen_at {
+            let frozen_for = self.clock.now().since(at);
+            if frozen_for > REMOVE_WITHIN {
+                return None;
+            }
+            limit = limit.min(THAWS_AFTER.saturating_sub(frozen_for));
+        }
+        Some(from_github_within(&self.clock, limit, self.github.remove(runner)).await)
+    }
+
+    fn removed(
+        &self,
         world: &mut World,
         removals: Vec<(InstanceId, RunnerId)>,
+        answers: Vec<Option<Result<Removal, GithubError>>>,
         report: &mut TickReport,
         batch: &mut Batch,
     ) {
-        for (instance, runner) in removals {
+        for ((instance, runner), answer) in removals.into_iter().zip(answers) {
             let now = self.clock.now();
-            let mut limit = CALL_MAX;
-            if let Some(MachinePhase::Frozen(at)) = world.machine(&instance).map(Machine::phase) {
-                let frozen_for = now.since(at);
-                if frozen_for > REMOVE_WITHIN {
-                    // The calls before this one took long. Its agent thaws it any moment, and removing a busy
-                    // registration can succeed.
-                    report.troubles.push(format!("removing registration {runner}: too late, its agent thaws it"));
-                    continue;
-                }
-                limit = THAWS_AFTER.saturating_sub(frozen_for);
-            }
-            match from_github_within(&self.clock, limit, self.github.remove(runner)).await {
-                Ok(removal) => {
+            match answer {
+                Some(Ok(removal)) => {
                     world.removal_answered(&instance, removal, now, batch);
                     // The agent waits frozen for the answer: turn to it at once.
                     report.wake(now);
                 }
-                Err(GithubError::Limited { until }) => {
-                    report.wake(until.max(now + std::time::Duration::from_secs(1)));
+                Some(Err(GithubError::Limited { until })) => {
+                    report.wake(until.max(now + Duration::from_secs(1)));
                     report.troubles.push(format!("removing registration {runner}: GitHub asks to wait until {until}"));
                 }
-                Err(error) => report.troubles.push(format!("removing registration {runner}: {error}")),
+                Some(Err(error)) => report.troubles.push(format!("removing registration {runner}: {error}")),
+                None => {
+                    report.troubles.push(format!("removing registration {runner}: too late, its agent thaws it"));
+                }
             }
         }
+    }
+
+    async fn set_stocks(&self, stocks: &[(ShapeId, u32)]) -> Vec<Result<(), CloudError>> {
+        let calls = stocks
+            .iter()
+            .map(|(shape, size)| from_cloud(&self.clock, self.call_max(), self.cloud.set_standby(shape, *size)));
+        join_all(calls).await
     }
 }
 

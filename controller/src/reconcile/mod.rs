@@ -10,6 +10,8 @@ mod execute;
 mod observe;
 mod report;
 mod silence;
+#[cfg(test)]
+mod slow_tests;
 mod step;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -33,7 +35,7 @@ use muster_core::world::{Effect, Merged, News, World};
 use muster_webhook::clock::Clock;
 use thiserror::Error;
 
-pub use observe::{GONE_AFTER, GONE_READS, NEWBORN, OBSERVE_EVERY};
+pub use observe::{GONE_AFTER, GONE_READS, LOOK_MAX, NEWBORN, OBSERVE_EVERY, OBSERVE_IDLE_EVERY};
 pub use report::{JobNews, TickReport};
 pub use silence::{RELEASED_MAX, SILENCED_MAX};
 pub use step::{Probe, Step, StopAt};
@@ -50,6 +52,10 @@ pub const EFFECT_WITHIN: Duration = Duration::from_secs(5);
 
 /// An answer from outside is waited for so long. One that comes later was no answer: what was asked for may have happened.
 pub const CALL_MAX: Duration = Duration::from_secs(30);
+/// A tick that must be over by a certain time keeps this much for writing down how its effects went.
+pub const RECORD_WITHIN: Duration = Duration::from_secs(3);
+/// It begins nothing outside with less than this left.
+pub const BEGIN_WITH: Duration = Duration::from_secs(8);
 /// A refusal of a repeated launch does not settle it before it is as old as this: the first request may have launched.
 /// Agents that the ledger does not know give up in this time.
 pub const UNCERTAIN_MAX: Duration = BOOT_MAX;
@@ -76,8 +82,10 @@ pub struct Reconciler<S, C, G, K> {
     world: Option<World>,
     observer: observe::Observer,
     asked: BTreeMap<LaunchId, Timestamp>,
-    silenced: silence::Silenced,
-    released: silence::Silenced,
+    silenced: silence::Once,
+    released: silence::Once,
+    /// When the present tick must be over.
+    until: Timestamp,
     /// When the first tick began: before it, nobody may have heard the agents.
     watched_from: Option<Timestamp>,
 }
@@ -102,8 +110,9 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             world: None,
             observer: observe::Observer::default(),
             asked: BTreeMap::new(),
-            silenced: silence::Silenced::new(),
-            released: silence::Silenced::new(),
+            silenced: silence::Once::default(),
+            released: silence::Once::default(),
+            until: Timestamp::MAX,
             watched_from: None,
         }
     }
@@ -134,11 +143,21 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         Ok(())
     }
 
-    /// One tick.
+    /// One tick that takes the time it needs.
     ///
     /// # Errors
     /// [`TickError`]: the next tick starts from the ledger again.
     pub async fn tick(&mut self, probe: &mut impl Probe) -> Result<TickReport, TickError> {
+        self.tick_until(Timestamp::MAX, probe).await
+    }
+
+    /// One tick that is to be over by `until`: calls to the outside are waited for no longer, and what does not fit any more
+    /// is left to the next tick.
+    ///
+    /// # Errors
+    /// [`TickError`]: the next tick starts from the ledger again.
+    pub async fn tick_until(&mut self, until: Timestamp, probe: &mut impl Probe) -> Result<TickReport, TickError> {
+        self.until = until;
         let world = self.world.take();
         let outcome = self.steps(world, probe).await;
         outcome.map(|(world, report)| {
@@ -154,8 +173,8 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             Some(world) => world,
             None => {
                 self.observer = observe::Observer::default();
-                self.silenced.clear();
-                self.released.clear();
+                self.silenced = silence::Once::default();
+                self.released = silence::Once::default();
                 let snapshot = self.store.load().await?;
                 // At each start and after each failure anew: it is an alarm until somebody mends it.
                 report.set_aside += snapshot.unreadable.len();
@@ -181,11 +200,19 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         if let Some(at) = plan.wake_at {
             report.wake(at);
         }
-        self.ask_again(&mut world, &mut report, probe).await?;
+        let mut repeats = self.to_ask_again(&world, &mut report);
         for chunk in plan.steps.chunks(STEPS_MAX) {
+            if self.is_late() {
+                let left = plan.steps.len() - report.steps.len();
+                report.troubles.push(format!("time is up: {left} steps are left to the next tick"));
+                report.wake(self.clock.now());
+                break;
+            }
+            report.steps.extend_from_slice(chunk);
             let mut batch = Batch::default();
             let steps = chunk.iter();
-            let effects: Vec<Effect> = steps.filter_map(|step| world.intend(&step.action, now, &mut batch)).collect();
+            let intended = steps.filter_map(|step| world.intend(&step.action, now, &mut batch));
+            let effects: Vec<Effect> = intended.collect();
             let committed_at = self.clock.now();
             // An effect that leaves nothing to write (a removal, whose intent is the drain; a standby size) is committed
             // too: the generation rises, and a second scaler is out before anything happens.
@@ -195,12 +222,13 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
                 probe.committed(&batch);
                 probe.reached(Step::Committed)?;
             }
+            let effects = std::mem::take(&mut repeats).into_iter().chain(effects).collect();
             report.orders.extend(batch.orders.iter().map(|(instance, _)| instance.clone()));
             self.execute(&mut world, effects, committed_at, &mut report, probe).await?;
         }
+        self.execute(&mut world, repeats, now, &mut report, probe).await?;
         self.release(&world, &mut report).await;
         self.silence(&world, &mut report).await;
-        report.steps = plan.steps;
         Ok((world, report))
     }
 
@@ -282,17 +310,13 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         report.violations = violations;
     }
 
-    /// Asks once more for launches whose outcome was never learned: the token makes it the same launch.
-    async fn ask_again(
-        &mut self,
-        world: &mut World,
-        report: &mut TickReport,
-        probe: &mut impl Probe,
-    ) -> Result<(), TickError> {
+    /// Launches whose outcome was never learned, to be asked for once more: the token makes it the same launch. They need no
+    /// commit, and go with the first effects of the plan.
+    fn to_ask_again(&mut self, world: &World, report: &mut TickReport) -> Vec<Effect> {
         let now = report.now;
-        if world.switch() != Switch::Run {
+        if world.switch() != Switch::Run || self.is_late() {
             // What was never asked for would be a launch now.
-            return Ok(());
+            return Vec::new();
         }
         let open: Vec<Launch> = world.launches().cloned().collect();
         self.asked.retain(|id, _| open.iter().any(|launch| launch.id == *id));
@@ -306,7 +330,17 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
                 self.asked.insert(launch.id.clone(), now);
             }
         }
-        self.execute(world, effects, now, report, probe).await
+        effects
+    }
+
+    /// How long the outside may be waited for now.
+    fn call_max(&self) -> Duration {
+        CALL_MAX.min(self.until.since(self.clock.now()).saturating_sub(RECORD_WITHIN))
+    }
+
+    /// Whether there is too little time left to begin something outside.
+    fn is_late(&self) -> bool {
+        self.until.since(self.clock.now()) < BEGIN_WITH
     }
 
     async fn commit(&self, world: &mut World, batch: &Batch) -> Result<(), TickError> {
@@ -329,10 +363,11 @@ async fn answered<T>(clock: &impl Clock, limit: Duration, call: impl Future<Outp
 /// The same for the cloud: no answer is the answer that it may have taken effect.
 async fn from_cloud<T>(
     clock: &impl Clock,
+    limit: Duration,
     call: impl Future<Output = Result<T, CloudError>> + Send,
 ) -> Result<T, CloudError> {
-    let answer = answered(clock, CALL_MAX, call).await;
-    answer.unwrap_or_else(|| Err(CloudError::Unknown(format!("within {} s", CALL_MAX.as_secs()))))
+    let answer = answered(clock, limit, call).await;
+    answer.unwrap_or_else(|| Err(CloudError::Unknown(format!("within {:.1} s", limit.as_secs_f64()))))
 }
 
 /// The same for GitHub.

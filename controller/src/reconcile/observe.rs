@@ -1,11 +1,16 @@
 //! Looking at the cloud: zones, standby stock, and which instances are still there.
 //!
+//! The looks are taken side by side and briefly: a cloud that does not answer delays a tick by seconds, and what was known
+//! before stays in use. A fleet without machines is looked at too, if seldom: on the occasion the adapter tidies up what
+//! the last launches may have left behind.
+//!
 //! Invariant: "gone" needs positive evidence. An instance is gone when the cloud says so, or when it was absent from
 //! several lists over a while, and never right after its launch: lists lag behind.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use futures_util::future::join3;
 use muster_core::ids::{InstanceId, ShapeId};
 use muster_core::ports::{Batch, Cloud, Github, InstanceState, Sighting, Store};
 use muster_core::time::Timestamp;
@@ -16,6 +21,10 @@ use super::{Reconciler, TickError, TickReport, from_cloud};
 
 /// How often the cloud is looked at.
 pub const OBSERVE_EVERY: Duration = Duration::from_secs(60);
+/// How often instances are listed while the ledger knows of none.
+pub const OBSERVE_IDLE_EVERY: Duration = Duration::from_secs(600);
+/// A look that has no answer by then was none.
+pub const LOOK_MAX: Duration = Duration::from_secs(8);
 /// So many lists in a row without an instance, ...
 pub const GONE_READS: u32 = 3;
 /// ... over at least this long, mean that it is gone, ...
@@ -27,6 +36,8 @@ pub const NEWBORN: Duration = Duration::from_secs(300);
 #[derive(Debug, Default)]
 pub(super) struct Observer {
     looked_at: Option<Timestamp>,
+    /// When instances were last listed.
+    listed_at: Option<Timestamp>,
     absent: BTreeMap<InstanceId, (u32, Timestamp)>,
 }
 
@@ -40,35 +51,40 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             }
             return Ok(());
         }
-        // An idle fleet is not polled: the next fact ends the silence.
-        if machines {
-            report.wake(now + OBSERVE_EVERY);
-        }
-        let first = self.observer.looked_at.is_none();
         self.observer.looked_at = Some(now);
-        match from_cloud(&self.clock, self.cloud.zones()).await {
-            Ok(zones) => world.set_zones(zones),
-            Err(error) => report.troubles.push(format!("listing zones: {error}")),
-        }
-        match from_cloud(&self.clock, self.cloud.standby()).await {
-            Ok(stock) => world.set_stock(stock),
-            Err(error) => report.troubles.push(format!("listing standby stock: {error}")),
-        }
         // At the first look all are listed, though the ledger knows of none: it may be a new one, or have been emptied.
-        if !machines && !first {
-            return Ok(());
+        let lists = machines || self.observer.listed_at.is_none_or(|at| now.since(at) >= OBSERVE_IDLE_EVERY);
+        if lists {
+            self.observer.listed_at = Some(now);
         }
+        // The next fact ends the silence of an idle fleet.
+        report.wake(if machines { now + OBSERVE_EVERY } else { now + OBSERVE_IDLE_EVERY });
         let known: Vec<(InstanceId, ShapeId)> = world
             .machines()
             .filter(|machine| machine.is_live())
             .map(|machine| (machine.instance.clone(), machine.purpose.shape.clone()))
             .collect();
-        let sighting = match from_cloud(&self.clock, self.cloud.instances(&known)).await {
-            Ok(sighting) => sighting,
-            Err(error) => {
+        let (clock, limit) = (&self.clock, LOOK_MAX.min(self.call_max()));
+        let list =
+            async { if lists { Some(from_cloud(clock, limit, self.cloud.instances(&known)).await) } else { None } };
+        let (zones, stock, sighting) =
+            join3(from_cloud(clock, limit, self.cloud.zones()), from_cloud(clock, limit, self.cloud.standby()), list)
+                .await;
+        match zones {
+            Ok(zones) => world.set_zones(zones),
+            Err(error) => report.troubles.push(format!("listing zones: {error}")),
+        }
+        match stock {
+            Ok(stock) => world.set_stock(stock),
+            Err(error) => report.troubles.push(format!("listing standby stock: {error}")),
+        }
+        let sighting = match sighting {
+            Some(Ok(sighting)) => sighting,
+            Some(Err(error)) => {
                 report.troubles.push(format!("listing instances: {error}"));
                 return Ok(());
             }
+            None => return Ok(()),
         };
         let mut batch = Batch::default();
         report.troubles.extend(sighting.troubles.iter().map(|trouble| format!("listing instances: {trouble}")));

@@ -7,13 +7,15 @@
 //! The same for machines that came out of a standby stock: their group holds them at a hook until their agent has claimed.
 //!
 //! Invariant: nothing waits for it. It comes last in a tick, is repeated until it succeeds, and repeated once more for
-//! every machine after a start.
+//! every machine after a start. A tick does it for a bounded number, those first that were tried least recently: machines
+//! for which it fails again and again do not keep the others from their turn.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use muster_core::ids::{InstanceId, ShapeId};
-use muster_core::machine::Origin;
+use muster_core::machine::{Machine, Origin};
 use muster_core::ports::{Cloud, CloudError, Github, Store, Switch};
+use muster_core::time::Timestamp;
 use muster_core::world::World;
 use muster_webhook::clock::Clock;
 
@@ -26,71 +28,89 @@ pub const SILENCED_MAX: usize = 50;
 /// Machines let go on by one tick.
 pub const RELEASED_MAX: usize = 50;
 
-/// The machines whose metadata service is known to be off.
-pub(super) type Silenced = BTreeSet<InstanceId>;
+/// Something that is done once to every machine that is due for it.
+#[derive(Default)]
+pub(super) struct Once {
+    done: BTreeSet<InstanceId>,
+    /// When it was last tried for those for which it failed.
+    tried: BTreeMap<InstanceId, Timestamp>,
+}
+
+impl Once {
+    /// Whose turn it is now: at most `most` of those that are due.
+    fn next<'a>(
+        &mut self,
+        world: &'a World,
+        is_due: impl Fn(&Machine) -> bool,
+        most: usize,
+        now: Timestamp,
+    ) -> Vec<(InstanceId, ShapeId)> {
+        self.done.retain(|instance| world.machine(instance).is_some());
+        self.tried.retain(|instance, _| world.machine(instance).is_some());
+        let mut due: Vec<&'a Machine> =
+            world.machines().filter(|machine| is_due(machine) && !self.done.contains(&machine.instance)).collect();
+        due.sort_by_key(|machine| self.tried.get(&machine.instance));
+        due.truncate(most);
+        self.tried.extend(due.iter().map(|machine| (machine.instance.clone(), now)));
+        due.into_iter().map(|machine| (machine.instance.clone(), machine.purpose.shape.clone())).collect()
+    }
+
+    /// Takes in for whom it failed; says so in words.
+    fn answered(
+        &mut self,
+        whose: Vec<(InstanceId, ShapeId)>,
+        answer: Result<Vec<(InstanceId, CloudError)>, CloudError>,
+        what: &str,
+        report: &mut TickReport,
+    ) {
+        match answer {
+            Ok(failed) => {
+                let failed: BTreeMap<InstanceId, CloudError> = failed.into_iter().collect();
+                for (instance, _) in whose {
+                    match failed.get(&instance) {
+                        Some(why) => report.troubles.push(format!("{what} {instance}: {why}")),
+                        None => {
+                            self.tried.remove(&instance);
+                            self.done.insert(instance);
+                        }
+                    }
+                }
+            }
+            Err(error) => report.troubles.push(format!("{what} {} machines: {error}", whose.len())),
+        }
+    }
+}
 
 impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
     /// Silences machines that hold a registration and are not known to be silent.
     pub(super) async fn silence(&mut self, world: &World, report: &mut TickReport) {
-        if world.switch() == Switch::Freeze {
+        let is_loud = |machine: &Machine| {
+            machine.told.registered.is_some() && machine.is_live() && machine.terminate_at.is_none()
+        };
+        if world.switch() == Switch::Freeze || self.is_late() {
             return;
         }
-        let silenced = &mut self.silenced;
-        silenced.retain(|instance| world.machine(instance).is_some());
-        let loud = world.machines().filter(|machine| {
-            machine.told.registered.is_some()
-                && machine.is_live()
-                && machine.terminate_at.is_none()
-                && !silenced.contains(&machine.instance)
-        });
-        let loud: Vec<(InstanceId, ShapeId)> =
-            loud.take(SILENCED_MAX).map(|machine| (machine.instance.clone(), machine.purpose.shape.clone())).collect();
+        let loud = self.silenced.next(world, is_loud, SILENCED_MAX, report.now);
         if loud.is_empty() {
             return;
         }
-        match from_cloud(&self.clock, self.cloud.silence(&loud)).await {
-            Ok(failed) => {
-                let failed: BTreeMap<InstanceId, CloudError> = failed.into_iter().collect();
-                let loud = loud.into_iter().map(|(instance, _)| instance);
-                self.silenced.extend(loud.filter(|instance| !failed.contains_key(instance)));
-                let told = failed
-                    .iter()
-                    .map(|(instance, why)| format!("turning the metadata service of {instance} off: {why}"));
-                report.troubles.extend(told);
-            }
-            Err(error) => {
-                report.troubles.push(format!("turning the metadata service of {} instances off: {error}", loud.len()));
-            }
-        }
+        let answer = from_cloud(&self.clock, self.call_max(), self.cloud.silence(&loud)).await;
+        self.silenced.answered(loud, answer, "turning the metadata service off:", report);
     }
 
     /// Lets machines from standby go on that have claimed: their group holds them until we say so, or for minutes.
     pub(super) async fn release(&mut self, world: &World, report: &mut TickReport) {
-        if world.switch() == Switch::Freeze {
+        let is_held = |machine: &Machine| {
+            machine.purpose.origin == Origin::Standby && machine.told.claimed_at.is_some() && machine.is_live()
+        };
+        if world.switch() == Switch::Freeze || self.is_late() {
             return;
         }
-        let released = &mut self.released;
-        released.retain(|instance| world.machine(instance).is_some());
-        let held = world.machines().filter(|machine| {
-            machine.purpose.origin == Origin::Standby
-                && machine.told.claimed_at.is_some()
-                && machine.is_live()
-                && !released.contains(&machine.instance)
-        });
-        let held: Vec<(InstanceId, ShapeId)> =
-            held.take(RELEASED_MAX).map(|machine| (machine.instance.clone(), machine.purpose.shape.clone())).collect();
+        let held = self.released.next(world, is_held, RELEASED_MAX, report.now);
         if held.is_empty() {
             return;
         }
-        match from_cloud(&self.clock, self.cloud.release(&held)).await {
-            Ok(failed) => {
-                let failed: BTreeMap<InstanceId, CloudError> = failed.into_iter().collect();
-                let held = held.into_iter().map(|(instance, _)| instance);
-                self.released.extend(held.filter(|instance| !failed.contains_key(instance)));
-                let told = failed.iter().map(|(instance, why)| format!("letting {instance} go on: {why}"));
-                report.troubles.extend(told);
-            }
-            Err(error) => report.troubles.push(format!("letting {} instances go on: {error}", held.len())),
-        }
+        let answer = from_cloud(&self.clock, self.call_max(), self.cloud.release(&held)).await;
+        self.released.answered(held, answer, "letting go on:", report);
     }
 }

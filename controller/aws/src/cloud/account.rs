@@ -41,6 +41,8 @@ const CALL_WITHIN: Duration = Duration::from_secs(20);
 /// So is one attempt of a call that is harmless to repeat.
 const ATTEMPT_WITHIN: Duration = Duration::from_secs(9);
 const ATTEMPTS_MAX: u32 = 2;
+/// A look at an account is given up after this long: a tick takes it before it plans.
+pub(super) const LOOK_WITHIN: Duration = Duration::from_secs(5);
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 const _: () = assert!(ATTEMPT_WITHIN.as_secs() * ATTEMPTS_MAX as u64 <= CALL_WITHIN.as_secs());
 
@@ -142,6 +144,20 @@ impl Account {
     pub(super) async fn turn(&self, group: &str) -> tokio::sync::OwnedMutexGuard<()> {
         let turn = lock(&self.turns).entry(group.to_owned()).or_default().clone();
         turn.lock_owned().await
+    }
+
+    /// Waits for something that is read of the account, and no longer than [`LOOK_WITHIN`]: what another account says must
+    /// not wait for it.
+    pub(super) async fn look_for<T>(
+        &self,
+        what: &str,
+        read: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let late = |_| {
+            let text = format!("{what} of {}: no answer within {} s", self.title(), LOOK_WITHIN.as_secs());
+            Err(Failure::ours(LaunchErrorKind::Throttled, text))
+        };
+        tokio::time::timeout(LOOK_WITHIN, read).await.unwrap_or_else(late)
     }
 
     /// Makes one call, if the budget allows, with clients whose credentials are good.

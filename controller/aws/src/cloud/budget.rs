@@ -65,6 +65,7 @@ apis! {
     // Auto Scaling. A launch also takes from RunInstances' bucket of resources, 1,000 instances and 2 a second.
     LaunchInstances = 20.0, 5.0;
     DescribeAccountLimits = 5.0, 1.0;
+    DescribeScalingActivities = 40.0, 10.0;
     DescribeAutoScalingGroups = 40.0, 10.0;
     DescribeAutoScalingInstances = 40.0, 10.0;
     DescribeWarmPool = 40.0, 10.0;
@@ -130,6 +131,7 @@ impl Budgets {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::sync::atomic::{AtomicI64, Ordering};
 
     use futures_util::FutureExt;
@@ -159,6 +161,32 @@ mod tests {
         for api in Api::ALL {
             let (size, per_second) = api.bucket();
             assert!(size >= 1.0 && per_second > 0.0, "{}", api.name());
+        }
+    }
+
+    /// Called by AWS in our name: by `LaunchInstances`, and when a group or a template is made.
+    const IN_OUR_NAME: [&str; 5] =
+        ["CreateFleet", "CreateServiceLinkedRole", "CreateTags", "PassRole", "RunInstances"];
+
+    /// The scaler's policy `fleet`, in the stack's and in the other accounts' template.
+    #[test]
+    fn the_policies_allow_what_is_called_and_nothing_else() {
+        for template in [include_str!("../../../../infra/stack.yaml"), include_str!("../../../../infra/account.yaml")] {
+            let policy = template.split("- PolicyName: fleet").nth(1).expect("there is the policy");
+            let policy = policy.split("- PolicyName: ").next().unwrap_or_default();
+            let policy = policy.split("\n  InstanceRole:").next().unwrap_or_default();
+            let quoted = policy.split('"').skip(1).step_by(2);
+            let services = ["autoscaling", "ec2", "iam", "ssm"];
+            let action = |text: &'static str| {
+                let (service, name) = text.split_once(':')?;
+                (services.contains(&service) && name.starts_with(char::is_uppercase)).then_some(name)
+            };
+            // Keys of conditions look alike.
+            let keys = ["CreateAction", "LaunchTemplate", "PassedToService", "AWSServiceName"];
+            let allowed: BTreeSet<&str> = quoted.filter_map(action).filter(|name| !keys.contains(name)).collect();
+            let called = Api::ALL.iter().filter(|api| **api != Api::AssumeRole).map(|api| api.name());
+            let called: BTreeSet<&str> = called.chain(IN_OUR_NAME).collect();
+            assert_eq!(allowed, called);
         }
     }
 }

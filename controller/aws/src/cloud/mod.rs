@@ -10,6 +10,7 @@
 //! Invariant: one account that fails stops its own shapes and hides its own instances, and nothing else.
 
 mod account;
+mod activities;
 mod blueprint;
 mod budget;
 mod errors;
@@ -285,7 +286,7 @@ impl Cloud for AwsCloud {
 
     async fn zones(&self) -> Result<Vec<Zone>, CloudError> {
         let accounts = self.accounts(&(self.config)());
-        let told = join_all(accounts.iter().map(|account| account.zones())).await;
+        let told = join_all(accounts.iter().map(|account| account.look_for("zones", account.zones()))).await;
         let mut zones: Vec<Zone> = Vec::new();
         let mut failed = None;
         for told in told {
@@ -309,7 +310,7 @@ impl Cloud for AwsCloud {
 
     async fn standby(&self) -> Result<Vec<(ShapeId, u32)>, CloudError> {
         let accounts = self.accounts(&(self.config)());
-        let told = join_all(accounts.iter().map(|account| account.stock())).await;
+        let told = join_all(accounts.iter().map(|account| account.look_for("standby stock", account.stock()))).await;
         // Of an account that cannot be read no stock is known, which is to say none: nothing is launched from it.
         let failed = told.iter().filter_map(|told| told.as_ref().err()).next().cloned();
         let stock: Vec<_> = told.into_iter().flatten().flatten().collect();

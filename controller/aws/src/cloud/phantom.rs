@@ -72,20 +72,27 @@ impl Account {
             let Some(name) = group.auto_scaling_group_name() else { continue };
             let excess = lowered(group, instances);
             if lock(&self.excess).is_due(name, excess.is_some(), (self.now)())
-                && let Err(failure) = self.lower(name, instances).await
+                && let Err(failure) = self.lower_if_quiet(name, instances).await
             {
                 troubles.push(format!("cancelling phantom capacity: {failure}"));
             }
         }
     }
 
-    async fn lower(&self, name: &str, instances: &AllSeen) -> Result<(), Failure> {
+    async fn lower_if_quiet(&self, name: &str, instances: &AllSeen) -> Result<(), Failure> {
         let _turn = self.turn(name).await;
-        // As it is now: whoever had the turn before may have changed it.
-        let Some(group) = self.find_group(name).await? else { return Ok(()) };
-        let Some(members) = lowered(&group, instances).filter(|_| lock(&self.excess).is_quiet(name, (self.now)()))
-        else {
-            return Ok(());
+        // Whoever had the turn before may have launched.
+        let quiet = lock(&self.excess).is_quiet(name, (self.now)());
+        if quiet { self.lower(name, instances).await.map(|_| ()) } else { Ok(()) }
+    }
+
+    /// Takes an excess away, as the group is now; whether there is none any more. For whoever has the group's turn.
+    pub(super) async fn lower(&self, name: &str, instances: &AllSeen) -> Result<bool, Failure> {
+        let Some(group) = self.find_group(name).await? else { return Ok(true) };
+        let Some(members) = lowered(&group, instances) else {
+            return Ok(
+                usize::try_from(group.desired_capacity().unwrap_or(0)).is_ok_and(|d| d <= group.instances().len())
+            );
         };
         let from = group.desired_capacity().unwrap_or(0);
         self.call(Api::SetDesiredCapacity, |clients| {
@@ -100,7 +107,7 @@ impl Account {
         .await?;
         tracing::warn!(group = name, from, to = members, "phantom desired capacity was cancelled");
         lock(&self.excess).seen.remove(name);
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -6,7 +6,11 @@
 //! `LaunchInstances` does not work in a group with a warm pool, and raising desired capacity has no token. So the group
 //! itself remembers the one raise that is open, in a tag that is written before it: a repeat of the launch finds it and
 //! raises nothing. Whose the machines are is told by the ledger: a member that it does not know, and that was not there
-//! before the raise, has come by it.
+//! before the raise, has come by it. The tag stays after the answer, for the answer may never be written down: the next
+//! launch takes its place once the ledger knows all who came.
+//!
+//! A raise whose launches Auto Scaling reports as failed is not waited out: what is missing is taken back, and the launch is
+//! told what the group's activities say, so that the next plan goes elsewhere.
 //!
 //! Invariant: one raise at a time; under one launch's id desired capacity is raised once.
 
@@ -32,6 +36,8 @@ const HOOK: &str = "muster-standby";
 const HOOK_SECONDS: i32 = 300;
 /// On standby groups: the open raise.
 const RAISE_TAG: &str = "muster:raise";
+/// Before that, a raise is not judged by the group's activities: they may not be listed yet.
+const ACTIVITIES_AFTER: Duration = Duration::from_secs(20);
 /// A raise whose machines have not come by then is over: starting takes less than a minute.
 pub(super) const RAISE_MAX: Duration = Duration::from_secs(240);
 /// Members that the ledger does not know, at the time of a raise: more than these do not fit into the tag.
@@ -39,22 +45,30 @@ const STRANGERS_MAX: usize = 6;
 /// Longest value of a tag (Auto Scaling API, `Tag`).
 const TAG_CHARS_MAX: usize = 256;
 /// Longest client token and the other parts of the tag's value, with their separators.
-const _: () = assert!(64 + 20 + STRANGERS_MAX * 20 < TAG_CHARS_MAX);
+const _: () = assert!(64 + 20 + 5 + STRANGERS_MAX * 20 < TAG_CHARS_MAX);
 /// Members of a pool in one page (Auto Scaling API, `DescribeWarmPool`), and pages read.
 const PAGES_MAX: usize = 50;
 
-/// An open raise, as its tag says.
+/// How the tag says that a raise was answered.
+const ANSWERED: &str = "done";
+/// How it says that it was not.
+const UNANSWERED: &str = "open";
+
+/// The latest raise, as its tag says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Raise {
     token: String,
     at: Timestamp,
+    /// Whether its launch has got its answer, which may not be in the ledger yet.
+    answered: bool,
     /// Members that were there before, and that the ledger did not know.
     strangers: Vec<String>,
 }
 
 impl Raise {
     fn value(&self) -> String {
-        let mut parts = vec![self.token.clone(), self.at.unix_ms().to_string()];
+        let state = if self.answered { ANSWERED } else { UNANSWERED };
+        let mut parts = vec![self.token.clone(), self.at.unix_ms().to_string(), state.to_owned()];
         parts.extend(self.strangers.iter().cloned());
         parts.join(" ")
     }
@@ -63,7 +77,8 @@ impl Raise {
         let mut parts = tag_of(group, RAISE_TAG)?.split(' ');
         let token = parts.next().filter(|token| token.len() > 1)?.to_owned();
         let at = Timestamp::from_unix_ms(parts.next()?.parse().ok()?);
-        Some(Raise { token, at, strangers: parts.map(str::to_owned).collect() })
+        let answered = parts.next()? == ANSWERED;
+        Some(Raise { token, at, answered, strangers: parts.map(str::to_owned).collect() })
     }
 }
 
@@ -158,8 +173,11 @@ impl Account {
         let token = client_token(&launch.id);
         let now = (self.now)();
         match Raise::of(&group) {
-            Some(raise) if raise.token == token => return self.who_came(name, &group, &raise, launch, known).await,
-            Some(raise) if now.since(raise.at) < RAISE_MAX => {
+            Some(raise) if raise.token == token => return self.who_came(name, group, raise, launch, known).await,
+            Some(raise)
+                if now.since(raise.at) < RAISE_MAX
+                    && !(raise.answered && newcomers(&group, known, &raise.strangers).is_empty()) =>
+            {
                 return Err(not_now("another launch of it is under way".to_owned()));
             }
             Some(_) | None => {}
@@ -172,7 +190,7 @@ impl Account {
         if strangers.len() > STRANGERS_MAX {
             return Err(not_now(format!("it has {} members that the ledger does not know", strangers.len())));
         }
-        let raise = Raise { token, at: now, strangers };
+        let raise = Raise { token, at: now, answered: false, strangers };
         self.keep(name, &raise.value()).await.map_err(Failure::on_the_way)?;
         lock(&self.excess).busy(name, now);
         let to = desired.saturating_add(i32::try_from(launch.count).unwrap_or(i32::MAX));
@@ -201,27 +219,47 @@ impl Account {
     async fn who_came(
         &self,
         name: &str,
-        group: &AutoScalingGroup,
-        raise: &Raise,
+        group: AutoScalingGroup,
+        raise: Raise,
         launch: &Launch,
         known: &[InstanceId],
     ) -> Result<LaunchReply, CloudError> {
-        let mut instances = newcomers(group, known, &raise.strangers);
-        instances.truncate(launch.count as usize);
-        let missing = launch.count as usize - instances.len();
-        if missing > 0 && (self.now)().since(raise.at) < RAISE_MAX {
-            return Err(CloudError::Unknown(format!(
-                "{name}: {missing} of {} machines are on their way",
-                launch.count
-            )));
+        let wanted = launch.count as usize;
+        let mut instances = newcomers(&group, known, &raise.strangers);
+        let mut error = None;
+        if instances.len() < wanted {
+            let waited = (self.now)().since(raise.at);
+            let failed = if waited < ACTIVITIES_AFTER { None } else { self.take_back(name, &raise).await? };
+            if failed.is_none() && waited < RAISE_MAX {
+                let missing = wanted - instances.len();
+                return Err(CloudError::Unknown(format!("{name}: {missing} of {wanted} machines are on their way")));
+            }
+            // Some may have come while it was taken back.
+            let group = self.find_group(name).await.map_err(|failure| CloudError::Unknown(failure.text))?;
+            instances = group.map(|group| newcomers(&group, known, &raise.strangers)).unwrap_or_default();
+            error = failed.or_else(|| {
+                let waited = RAISE_MAX.as_secs();
+                let message = format!("{} of {wanted} machines came within {waited} s", instances.len()).into();
+                Some(LaunchError { kind: LaunchErrorKind::Capacity, message })
+            });
         }
-        self.keep(name, "-").await.map_err(|failure| CloudError::Unknown(failure.text))?;
-        let error = (missing > 0).then(|| LaunchError {
-            kind: LaunchErrorKind::Capacity,
-            message: format!("{missing} of {} machines did not come within {} s", launch.count, RAISE_MAX.as_secs())
-                .into(),
-        });
-        Ok(LaunchReply { instances, error })
+        instances.truncate(wanted);
+        if !raise.answered {
+            let raise = Raise { answered: true, ..raise };
+            self.keep(name, &raise.value()).await.map_err(|failure| CloudError::Unknown(failure.text))?;
+        }
+        Ok(LaunchReply { error: error.filter(|_| instances.len() < wanted), instances })
+    }
+
+    /// Takes back what is missing of a raise, if the group's activities say that it failed and that nothing is under way any
+    /// more; says why it failed.
+    async fn take_back(&self, name: &str, raise: &Raise) -> Result<Option<LaunchError>, CloudError> {
+        let unknown = |failure: Failure| CloudError::Unknown(failure.text);
+        let told = self.activities(name, raise.at).await.map_err(unknown)?;
+        let Some(error) = told.failed.filter(|_| told.open == 0) else { return Ok(None) };
+        let instances = self.fleet_instances().await.map_err(unknown)?;
+        let lowered = self.lower(name, &instances).await.map_err(unknown)?;
+        Ok(lowered.then_some(error))
     }
 
     async fn keep(&self, group: &str, raise: &str) -> Result<(), Failure> {

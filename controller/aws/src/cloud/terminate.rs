@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use muster_core::ids::InstanceId;
+use muster_core::launch::LaunchErrorKind;
 use muster_core::ports::{CloudError, Ended, InstanceState};
 
 use super::account::{Account, texts};
@@ -73,9 +74,8 @@ impl Account {
         }
         for (group, members) in by_group {
             for members in members.chunks(TERMINATED_MAX) {
-                if let Err(failure) = self.end_members(&group, members).await {
-                    ended.failed.extend(members.iter().map(|member| (member.clone(), failure.clone().into())));
-                }
+                let failed = self.end_members(&group, members).await;
+                ended.failed.extend(failed.into_iter().map(|(member, failure)| (member, failure.into())));
             }
         }
         if !strays.is_empty()
@@ -124,44 +124,62 @@ impl Account {
         Ok((seen, members))
     }
 
-    /// Ends, or buries, members of a group of ours, lowering its desired capacity by as many.
-    pub(super) async fn end_members(&self, group: &str, members: &[InstanceId]) -> Result<(), Failure> {
+    /// Ends, or buries, members of a group of ours, lowering its desired capacity by as many. Returns those for which it
+    /// failed.
+    pub(super) async fn end_members(&self, group: &str, members: &[InstanceId]) -> Vec<(InstanceId, Failure)> {
         let _turn = self.turn(group).await;
-        let ended = self
-            .call(Api::TerminateInstanceInAutoScalingGroup, |clients| {
-                let end = clients.scaling_once.terminate_instance_in_auto_scaling_group();
-                let end = end.should_decrement_desired_capacity(true);
-                match members {
-                    [only] => end.instance_id(only.as_str()).send(),
-                    several => end.auto_scaling_group_name(group).set_instance_ids(Some(texts(several))).send(),
+        let failure = match members {
+            [] => return Vec::new(),
+            [only] => return Vec::from_iter(self.end_member(group, only).await.err().map(|why| (only.clone(), why))),
+            several => {
+                let ended = self.call(Api::TerminateInstanceInAutoScalingGroup, |clients| {
+                    let end = clients.scaling_once.terminate_instance_in_auto_scaling_group();
+                    let end = end.auto_scaling_group_name(group).set_instance_ids(Some(texts(several)));
+                    end.should_decrement_desired_capacity(true).send()
+                });
+                match ended.await {
+                    Ok(_) => return Vec::new(),
+                    Err(failure) => failure,
                 }
+            }
+        };
+        if failure.refusal() != Some(LaunchErrorKind::Configuration) {
+            return members.iter().map(|member| (member.clone(), failure.clone())).collect();
+        }
+        // One of them left in the meantime, or desired capacity is lower than their number: each for itself.
+        let mut failed = Vec::new();
+        for member in members {
+            if let Err(failure) = self.end_member(group, member).await {
+                failed.push((member.clone(), failure));
+            }
+        }
+        failed
+    }
+
+    async fn end_member(&self, group: &str, member: &InstanceId) -> Result<(), Failure> {
+        let end = async |decrement: bool| {
+            self.call(Api::TerminateInstanceInAutoScalingGroup, |clients| {
+                let end = clients.scaling_once.terminate_instance_in_auto_scaling_group();
+                end.should_decrement_desired_capacity(decrement).instance_id(member.as_str()).send()
             })
-            .await;
-        match ended {
-            Ok(_) => Ok(()),
-            // One of them left in the meantime. The others are asked for one by one.
-            Err(failure) if members.len() > 1 && failure.refusal().is_some() => self.end_each(members).await,
-            Err(failure) if failure.is_not_found() || failure.is("ScalingActivityInProgress") => Ok(()),
-            Err(failure) => Err(failure),
+            .await
+            .map(|_| ())
+        };
+        match end(true).await {
+            Err(failure) if failure.is_not_found() => Ok(()),
+            Err(failure) if failure.is("ValidationError") && self.wants_nothing(group).await => {
+                // Somebody has lowered desired capacity below the members: there is nothing left to lower, and nothing
+                // takes this one's place.
+                tracing::warn!(group, %member, "desired capacity is 0 already: ended without lowering it");
+                end(false).await.or(Err(failure))
+            }
+            other => other,
         }
     }
 
-    async fn end_each(&self, members: &[InstanceId]) -> Result<(), Failure> {
-        let mut failed = None;
-        for member in members {
-            let ended = self
-                .call(Api::TerminateInstanceInAutoScalingGroup, |clients| {
-                    let end = clients.scaling_once.terminate_instance_in_auto_scaling_group();
-                    end.should_decrement_desired_capacity(true).instance_id(member.as_str()).send()
-                })
-                .await;
-            match ended {
-                Ok(_) => {}
-                Err(failure) if failure.is_not_found() || failure.is("ScalingActivityInProgress") => {}
-                Err(failure) => failed = Some(failure),
-            }
-        }
-        failed.map_or(Ok(()), Err)
+    /// Whether the group's desired capacity is as low as can be.
+    async fn wants_nothing(&self, group: &str) -> bool {
+        matches!(self.find_group(group).await, Ok(Some(group)) if group.desired_capacity() == Some(0))
     }
 
     /// Ends instances of ours that are members of nothing any more.

@@ -16,6 +16,7 @@ use super::keys::{self, CLAIMS, EXPIRES, LEASES, LIVE};
 use super::read::Which;
 use super::row::{self, RECORD, Row, expiry, get_record, get_text, names, number, row, text, to_json, values};
 use super::trouble::told;
+use muster_store::JOB_RETENTION;
 
 pub(super) const SESSION: &str = "session";
 pub(super) const CLAIMED_AT: &str = "claimed_at";
@@ -121,9 +122,10 @@ impl DynamoLedger {
     }
 
     pub(super) async fn write_lease(&self, instance: &InstanceId, at: Timestamp) -> Result<(), StoreError> {
-        let with = vec![(":at", number(at.unix_ms()))];
+        // One that is noted after its machine was forgotten goes by itself.
+        let with = vec![(":at", number(at.unix_ms())), (":expires", expiry(at + JOB_RETENTION))];
         let condition = "attribute_not_exists(#heard_at) OR #heard_at < :at";
-        match self.alter(LEASES, instance, "SET #heard_at = :at", condition, with).await {
+        match self.alter(LEASES, instance, "SET #heard_at = :at, #expires = :expires", condition, with).await {
             // If it fails, it was heard of later.
             Ok(_) => Ok(()),
             // It is being forgotten, or noted by another: neither needs this one.

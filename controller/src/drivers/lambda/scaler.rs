@@ -3,7 +3,8 @@
 //! A call is a batch of bells. It ticks, and goes on ticking while the next tick is due in a moment: the handshake of a
 //! drain takes several, a second apart. What is due later comes back by the wake queue and the door.
 //!
-//! Invariant: a call never fails its batch. A tick that failed is told, and a wake message brings the next one.
+//! Invariant: a call never fails its batch. A tick that failed is told, and a wake message brings the next one. No tick
+//! waits for a cloud or a GitHub that hangs until Lambda ends the call.
 
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ where
         }
         self.ticker.trust_only_if_latest().await;
         loop {
-            let ticked = self.ticker.tick(&mut (), &mut ()).await;
+            let ticked = self.ticker.tick_until(deadline, &mut (), &mut ()).await;
             if ticked.claims {
                 self.claims_bell.ring();
                 self.claims_bell.send().await;

@@ -45,6 +45,39 @@ fn a_second_end_counts_once_whatever_aws_makes_of_it() {
     }
 }
 
+/// Somebody has lowered desired capacity below the members: it cannot be lowered once more with each that is ended.
+#[test]
+fn members_above_desired_capacity_are_ended_too() {
+    let stage = on_emulation();
+    block_on(async {
+        let instances = stage.started(3).await;
+        let name = stage.group().await.auto_scaling_group_name.unwrap();
+        stage.scaling.set_desired_capacity().auto_scaling_group_name(name).desired_capacity(1).send().await.unwrap();
+        let ended = stage.end(&instances).await;
+        assert!(ended.failed.is_empty(), "{ended:?}");
+        stage.advance(300).await;
+        assert_eq!(stage.sizes().await, (0, 0));
+        for instance in &instances {
+            assert_eq!(stage.state(instance).await, "terminated");
+        }
+    });
+}
+
+#[test]
+fn a_group_that_is_busy_ends_nothing_and_is_asked_again() {
+    let stage = on_emulation();
+    block_on(async {
+        let instances = stage.started(2).await;
+        let busy = json!({"kind": "error", "action": "TerminateInstanceInAutoScalingGroup", "code": "ScalingActivityInProgress", "count": 1});
+        stage.fault(busy).await;
+        let ended = stage.end(&instances[..1]).await;
+        assert!(matches!(ended.failed[..], [(_, CloudError::Throttled(_))]), "{ended:?}");
+        assert!(stage.end(&instances[..1]).await.failed.is_empty());
+        stage.advance(60).await;
+        assert_eq!(stage.sizes().await, (1, 1));
+    });
+}
+
 #[test]
 fn the_answer_to_an_end_gets_lost() {
     let stage = on_emulation();
@@ -137,7 +170,8 @@ fn phantom_capacity_is_cancelled_down_to_the_members() {
         assert_eq!(stage.sizes().await, (5, 2), "not right after a launch");
         for _ in 0..3 {
             stage.advance(60).await;
-            assert_eq!(stage.look(&instances).await.troubles, Vec::<String>::new());
+            let troubles = stage.look(&instances).await.troubles;
+            assert!(troubles.iter().all(|why| why.contains("lacks machines: capacity")), "{troubles:?}");
         }
         assert_eq!(stage.sizes().await, (2, 2));
         stage.heal().await;
@@ -201,5 +235,18 @@ fn a_look_that_fails_says_nothing_about_anyone() {
         stage.fault(json!({"kind": "error", "action": "DescribeAutoScalingGroups", "code": "Throttling"})).await;
         let sighting = stage.look(&instances).await;
         assert_eq!((live(&sighting).len(), sighting.troubles.len()), (2, 1), "{sighting:?}");
+    });
+}
+
+/// An account that gives no answer is given up in time, and hides nothing but itself.
+#[test]
+fn a_look_does_not_wait_for_a_service_that_hangs() {
+    let stage = on_emulation();
+    block_on(async {
+        let instances = stage.started(1).await;
+        stage.fault(json!({"kind": "delay", "action": "DescribeAutoScalingGroups", "ms": 8_000})).await;
+        let sighting = stage.look(&instances).await;
+        assert_eq!(live(&sighting).len(), 1, "{sighting:?}");
+        assert!(sighting.troubles[0].contains("no answer within 5 s"), "{sighting:?}");
     });
 }

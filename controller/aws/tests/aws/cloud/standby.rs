@@ -156,3 +156,76 @@ fn a_stock_that_nobody_asks_for_goes_with_its_group() {
         assert_eq!(stage.groups().await.len(), 0);
     });
 }
+
+/// The scaler dies after the cloud has answered, and before the ledger knows.
+#[test]
+fn an_answer_that_was_never_written_down_is_given_again() {
+    let mut stage = stage(Ground::Emulation, &Wish::default());
+    block_on(async {
+        stocked(&stage, 3).await;
+        let launch = from_stock(&stage, 1);
+        stage.writes().await;
+        assert!(on_its_way(&stage.cloud.launch(&launch, &[]).await));
+        stage.advance(5).await;
+        let first = good(stage.cloud.launch(&launch, &[]).await);
+        stage.restart(stage.stack.clone());
+        let next = from_stock(&stage, 1);
+        let early = stage.cloud.launch(&next, &[]).await;
+        assert!(matches!(&early, Err(CloudError::Throttled(_))), "its machine is not in the ledger: {early:?}");
+        let again = good(stage.cloud.launch(&launch, &[]).await);
+        assert_eq!((again.instances.clone(), again.error), (first.instances, None));
+        assert!(on_its_way(&stage.cloud.launch(&next, &again.instances).await), "it is now");
+        let raises = stage.writes().await.into_iter().filter(|action| action == "SetDesiredCapacity").count();
+        assert_eq!(raises, 2);
+        assert_eq!(stage.group().await.desired_capacity(), Some(2));
+    });
+}
+
+/// What the group's activities say ends the wait, and what is missing is taken back.
+#[test]
+fn a_raise_that_failed_is_not_waited_out() {
+    let stage = stage(Ground::Emulation, &Wish::default());
+    block_on(async {
+        let shape = stage.shape("on-demand").id.clone();
+        good(stage.cloud.set_standby(&shape, 0).await);
+        stage.fault(json!({"kind": "launch", "available": 1})).await;
+        let launch = from_stock(&stage, 3);
+        assert!(on_its_way(&stage.cloud.launch(&launch, &[]).await));
+        stage.advance(30).await;
+        let mut answer = stage.cloud.launch(&launch, &[]).await;
+        for _ in 0..6 {
+            if !on_its_way(&answer) {
+                break;
+            }
+            // One waits at the hook: nothing is lowered under a member that is not in service.
+            let group = stage.group().await;
+            let ids = group.instances().iter().map(|member| InstanceId::new(member.instance_id().unwrap()));
+            let waiting: Vec<_> = ids.map(|id| (id, shape.clone())).collect();
+            assert!(good(stage.cloud.release(&waiting).await).is_empty());
+            stage.advance(10).await;
+            answer = stage.cloud.launch(&launch, &[]).await;
+        }
+        let answer = good(answer);
+        let error = answer.error.expect("two did not come");
+        assert_eq!((answer.instances.len(), error.kind), (1, LaunchErrorKind::Capacity), "{error}");
+        assert!(error.message.contains("do not have sufficient"), "{error}");
+        stage.heal().await;
+        stage.advance(600).await;
+        assert_eq!(stage.sizes().await, (1, 1), "nothing comes late");
+    });
+}
+
+#[test]
+fn a_stock_that_does_not_fill_is_told_with_the_reason() {
+    let stage = stage(Ground::Emulation, &Wish::default());
+    block_on(async {
+        stage.fault(json!({"kind": "launch"})).await;
+        good(stage.cloud.set_standby(&stage.shape("on-demand").id, 2).await);
+        stage.advance(30).await;
+        let troubles = stage.look(&[]).await.troubles;
+        assert!(troubles.iter().any(|why| why.contains("lacks machines: capacity: We currently")), "{troubles:?}");
+        stage.heal().await;
+        stage.advance(900).await;
+        assert_eq!(stage.look(&[]).await.troubles, Vec::<String>::new());
+    });
+}
