@@ -248,7 +248,8 @@ images = {{ linux-x64 = "{image}" }}
         self.until("its machine", lambda: self.machines("far") == self.far())
         # Nobody claims in this test. What has not claimed for so long is ended, by name; nothing is given up unseen.
         calls = [call["params"] for call in self.calls("TerminateInstanceInAutoScalingGroup") if not call["code"]]
-        ended = {call["InstanceId"] for call in calls if call["ShouldDecrementDesiredCapacity"]}
+        decrements = [call for call in calls if call["ShouldDecrementDesiredCapacity"]]
+        ended = {name for call in decrements for name in call.get("InstanceIds") or [call["InstanceId"]]}
         self.assertLessEqual(self.known, self.machines("far") | ended)
 
 
