@@ -66,6 +66,8 @@ class Surroundings(unittest.TestCase):
     further_secrets = ()
     auth = False
     without = ()
+    # Services that the functions find at the emulation instead of ministack.
+    emulated = ("EC2", "AUTO_SCALING")
 
     @classmethod
     def setUpClass(cls):
@@ -77,7 +79,7 @@ class Surroundings(unittest.TestCase):
         key = cls.home / "app.pem"
         cls.github = Program(binaries / "github-fake", "--organization", "octo-org", "--app", APP, "--key", key)
         cls.addClassCleanup(cls.github.stop)
-        variables = {f"AWS_ENDPOINT_URL_{service}": cls.emulation.url for service in ("EC2", "AUTO_SCALING")}
+        variables = {f"AWS_ENDPOINT_URL_{service}": cls.emulation.url for service in cls.emulated}
         cls.emulator = Emulator(auth=cls.auth, variables=variables)
         cls.addClassCleanup(cls.emulator.stop)
         zips = {name: zip_of((binaries / f"muster-{name}").read_bytes()) for name in FUNCTIONS}
@@ -95,7 +97,12 @@ class Surroundings(unittest.TestCase):
             labels=json.dumps(LABELS),
         )
         further = [POOL.format(name=name, kind=kind, cpus=cpus) for name, (kind, cpus) in zip(cls.pools, TYPES)]
-        cls.stack.put_config("".join([config, *further]))
+        cls.stack.put_config(cls.configured("".join([config, *further])))
+
+    @classmethod
+    def configured(cls, text):
+        """The configuration that is put in force, made from the usual one."""
+        return text
 
     @classmethod
     def at_emulation(cls, service):

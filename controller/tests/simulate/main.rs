@@ -15,6 +15,8 @@ mod cut_points;
 #[cfg(test)]
 mod mortal;
 #[cfg(test)]
+mod overheard;
+#[cfg(test)]
 mod planted_bug;
 #[cfg(test)]
 mod scenario;

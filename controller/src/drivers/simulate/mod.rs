@@ -28,6 +28,7 @@ use muster_webhook::bell::Bell;
 
 pub use restart::Outside;
 pub use scenario::{Scenario, SimulateError, Watcher};
+pub use wire::{Asked, Echo};
 
 use crate::clock::VirtualClock;
 use crate::drivers::catalog::{ConfigCatalog, limits};
@@ -79,6 +80,18 @@ impl<S: Store + 'static> Simulation<S> {
     /// # Errors
     /// The trace cannot be opened.
     pub fn new(scenario: Scenario, store: Arc<S>) -> Result<Simulation<S>, SimulateError> {
+        Simulation::heard_by(scenario, store, None)
+    }
+
+    /// The same, with somebody who hears what the cloud is asked.
+    ///
+    /// # Errors
+    /// The trace cannot be opened.
+    pub fn heard_by(
+        scenario: Scenario,
+        store: Arc<S>,
+        echo: Option<Arc<dyn Echo>>,
+    ) -> Result<Simulation<S>, SimulateError> {
         let settings = Settings {
             seed: scenario.seed,
             profile: scenario.profile.clone(),
@@ -95,7 +108,7 @@ impl<S: Store + 'static> Simulation<S> {
             Policy::Target => {}
         }
         let universe = SharedUniverse::new(universe);
-        let wire = if scenario.lose_answers { Wire::lossy } else { Wire::sound }(universe.cloud());
+        let wire = if scenario.lose_answers { Wire::lossy } else { Wire::sound }(universe.cloud()).heard_by(echo);
         let outside = Outside {
             scenario,
             clock: VirtualClock::at(start),
@@ -146,6 +159,11 @@ impl<S: Store + 'static> Simulation<S> {
         let mut summary = self.universe.lock().summary(&self.scenario.policy_word);
         summary.violations.append(&mut self.struck_out);
         Ok(summary)
+    }
+
+    /// The clock that everything here goes by.
+    pub fn clock(&self) -> &VirtualClock {
+        &self.clock
     }
 
     /// The world outside, to take capacity away or to look.

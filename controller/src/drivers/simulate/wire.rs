@@ -1,7 +1,6 @@
-//! The wire to the simulated cloud: what is asked arrives, and an answer can get lost.
+//! The wire to the simulated cloud: what is asked arrives, an answer can get lost, and somebody may listen in.
 
 use std::collections::BTreeSet;
-use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use muster_core::ids::{InstanceId, LaunchId, ShapeId, Zone};
@@ -9,10 +8,45 @@ use muster_core::launch::{Launch, LaunchReply};
 use muster_core::ports::{Cloud, CloudError, Ended, Sighting};
 use muster_sim::SimCloud;
 
+/// What the simulated cloud was asked, with its answer where the answer names instances.
+#[derive(Debug)]
+pub enum Asked<'a> {
+    /// [`Cloud::launch`].
+    Launch {
+        /// What.
+        launch: &'a Launch,
+        /// The instances that the ledger has of its shape.
+        known: &'a [InstanceId],
+        /// What was answered.
+        reply: &'a Result<LaunchReply, CloudError>,
+    },
+    /// [`Cloud::release`].
+    Release(&'a [(InstanceId, ShapeId)]),
+    /// [`Cloud::terminate`].
+    Terminate(&'a [(InstanceId, ShapeId)]),
+    /// [`Cloud::silence`].
+    Silence(&'a [(InstanceId, ShapeId)]),
+    /// [`Cloud::instances`].
+    Instances(&'a [(InstanceId, ShapeId)]),
+    /// [`Cloud::set_standby`].
+    SetStandby(&'a ShapeId, u32),
+    /// [`Cloud::zones`].
+    Zones,
+    /// [`Cloud::standby`].
+    Standby,
+}
+
+/// Hears what the simulated cloud is asked, such as another cloud that is asked the same.
+pub trait Echo: Send + Sync {
+    /// It was asked this.
+    fn asked(&self, what: &Asked<'_>);
+}
+
 /// The simulated cloud, some way off.
 #[derive(Clone)]
 pub(super) struct Wire {
     cloud: SimCloud,
+    echo: Option<Arc<dyn Echo>>,
     /// Launches whose first answer got lost. `None`: no answer gets lost.
     lost: Option<Arc<Mutex<BTreeSet<LaunchId>>>>,
 }
@@ -20,12 +54,23 @@ pub(super) struct Wire {
 impl Wire {
     /// A wire on which nothing gets lost.
     pub(super) fn sound(cloud: SimCloud) -> Wire {
-        Wire { cloud, lost: None }
+        Wire { cloud, echo: None, lost: None }
     }
 
     /// A wire on which the first answer to every launch gets lost: each has to be asked for twice.
     pub(super) fn lossy(cloud: SimCloud) -> Wire {
-        Wire { cloud, lost: Some(Arc::default()) }
+        Wire { cloud, echo: None, lost: Some(Arc::default()) }
+    }
+
+    /// The same wire, with somebody who listens.
+    pub(super) fn heard_by(self, echo: Option<Arc<dyn Echo>>) -> Wire {
+        Wire { echo, ..self }
+    }
+
+    fn tell(&self, what: &Asked<'_>) {
+        if let Some(echo) = &self.echo {
+            echo.asked(what);
+        }
     }
 
     /// Whether the answer to this launch gets lost now.
@@ -40,40 +85,42 @@ impl Wire {
 impl Cloud for Wire {
     async fn launch(&self, launch: &Launch, known: &[InstanceId]) -> Result<LaunchReply, CloudError> {
         let reply = self.cloud.launch(launch, known).await;
+        self.tell(&Asked::Launch { launch, known, reply: &reply });
         if self.loses(&launch.id) { Err(CloudError::Unknown("the answer got lost".to_owned())) } else { reply }
     }
 
-    fn terminate(&self, instances: &[(InstanceId, ShapeId)]) -> impl Future<Output = Result<Ended, CloudError>> + Send {
-        self.cloud.terminate(instances)
+    async fn terminate(&self, instances: &[(InstanceId, ShapeId)]) -> Result<Ended, CloudError> {
+        self.tell(&Asked::Terminate(instances));
+        self.cloud.terminate(instances).await
     }
 
-    fn release(
-        &self,
-        instances: &[(InstanceId, ShapeId)],
-    ) -> impl Future<Output = Result<Vec<(InstanceId, CloudError)>, CloudError>> + Send {
-        self.cloud.release(instances)
+    async fn release(&self, instances: &[(InstanceId, ShapeId)]) -> Result<Vec<(InstanceId, CloudError)>, CloudError> {
+        self.tell(&Asked::Release(instances));
+        self.cloud.release(instances).await
     }
 
-    fn silence(
-        &self,
-        instances: &[(InstanceId, ShapeId)],
-    ) -> impl Future<Output = Result<Vec<(InstanceId, CloudError)>, CloudError>> + Send {
-        self.cloud.silence(instances)
+    async fn silence(&self, instances: &[(InstanceId, ShapeId)]) -> Result<Vec<(InstanceId, CloudError)>, CloudError> {
+        self.tell(&Asked::Silence(instances));
+        self.cloud.silence(instances).await
     }
 
-    fn instances(&self, known: &[(InstanceId, ShapeId)]) -> impl Future<Output = Result<Sighting, CloudError>> + Send {
-        self.cloud.instances(known)
+    async fn instances(&self, known: &[(InstanceId, ShapeId)]) -> Result<Sighting, CloudError> {
+        self.tell(&Asked::Instances(known));
+        self.cloud.instances(known).await
     }
 
-    fn set_standby(&self, shape: &ShapeId, size: u32) -> impl Future<Output = Result<(), CloudError>> + Send {
-        self.cloud.set_standby(shape, size)
+    async fn set_standby(&self, shape: &ShapeId, size: u32) -> Result<(), CloudError> {
+        self.tell(&Asked::SetStandby(shape, size));
+        self.cloud.set_standby(shape, size).await
     }
 
-    fn zones(&self) -> impl Future<Output = Result<Vec<Zone>, CloudError>> + Send {
-        self.cloud.zones()
+    async fn zones(&self) -> Result<Vec<Zone>, CloudError> {
+        self.tell(&Asked::Zones);
+        self.cloud.zones().await
     }
 
-    fn standby(&self) -> impl Future<Output = Result<Vec<(ShapeId, u32)>, CloudError>> + Send {
-        self.cloud.standby()
+    async fn standby(&self) -> Result<Vec<(ShapeId, u32)>, CloudError> {
+        self.tell(&Asked::Standby);
+        self.cloud.standby().await
     }
 }
