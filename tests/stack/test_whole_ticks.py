@@ -159,7 +159,7 @@ class Ticks(Surroundings):
 
     def test_a_tick_that_hangs_in_a_launch_launches_once(self):
         # ministack ends the process at the function's time-out (30 s), as Lambda does. The scaler does not hang by itself:
-        # its SDK gives up a call after 9 s.
+        # a tick waits for no call longer than its time allows.
         self.lose_a_tick("hangs", 305, signal.SIGSTOP, "Task timed out after 30.00 seconds")
 
     def lose_a_tick(self, pool, job, what_happens, said):
@@ -178,8 +178,8 @@ class Ticks(Surroundings):
         self.assertIn(said, self.emulator.told(2_000))
 
     def test_a_launch_whose_reply_does_not_come_launches_once(self):
-        # Longer than the function's time-out. It ends in time all the same: the SDK waits 4 s, repeats once and is told that
-        # a call with the same token is in progress, and the tick goes on without.
+        # Longer than the function's time-out. It ends in time all the same: a tick waits 8 s for a launch, and a later one
+        # asks again. While the first is in progress it is told so.
         self.fault(kind="delay", action="LaunchInstances", count=1, ms=40_000)
         self.deliver(queued(304, labels=["slow"]), "queued-304")
         self.until("an instance", lambda: self.instances("slow"))

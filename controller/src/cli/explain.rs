@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use muster_core::config::{FleetConfig, Resolution};
 use muster_core::ids::JobId;
-use muster_store::SqliteStore;
+use muster_store::{SqliteStore, Upkeep};
 use muster_webhook::clock::{Clock, SystemClock};
 use serde_json::json;
 
@@ -20,7 +20,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", default_value = "muster.toml", conflicts_with = "db")]
     config: PathBuf,
     /// The labels of runs-on, separated by commas; empty for a job that names only a runner group
-    #[arg(long, value_name = "LABELS", conflicts_with = "db", required_unless_present = "db")]
+    #[arg(long, value_name = "LABELS", conflicts_with = "job", required_unless_present = "job")]
     labels: Option<String>,
     /// The job's repository
     #[arg(long, value_name = "OWNER/NAME", conflicts_with = "db")]
@@ -31,8 +31,12 @@ pub(super) struct Args {
     /// A ledger
     #[arg(long, value_name = "FILE", requires = "job")]
     db: Option<PathBuf>,
+    /// The same in a DynamoDB table: the stack's output `Table`. Region and credentials come from the environment
+    #[cfg(feature = "aws")]
+    #[arg(long, value_name = "NAME", requires = "job", conflicts_with_all = ["db", "config"])]
+    table: Option<String>,
     /// The job: GitHub's id, all attempts
-    #[arg(long, value_name = "ID", requires = "db")]
+    #[arg(long, value_name = "ID")]
     job: Option<i64>,
     /// JSON on standard output
     #[arg(long)]
@@ -40,6 +44,11 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<Found, Failure> {
+    #[cfg(feature = "aws")]
+    if let (Some(table), Some(job)) = (&args.table, args.job) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        return runtime.block_on(async { tell(args, &super::table::open(table).await?, JobId(job)).await });
+    }
     match (&args.db, args.job, &args.labels) {
         (Some(db), Some(job), _) => job_of(args, &SqliteStore::open_read_only(db)?, JobId(job)),
         (_, _, Some(labels)) => labels_of(args, labels),
@@ -113,7 +122,11 @@ fn some_repository(config: &FleetConfig) -> String {
 
 fn job_of(args: &Args, store: &SqliteStore, job: JobId) -> Result<Found, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let stories = runtime.block_on(story::of_job(store, job, SystemClock.now()))?;
+    runtime.block_on(tell(args, store, job))
+}
+
+async fn tell(args: &Args, store: &impl Upkeep, job: JobId) -> Result<Found, Failure> {
+    let stories = story::of_job(store, job, SystemClock.now()).await?;
     if stories.is_empty() {
         let why = "its webhook never came, or it was not for this fleet";
         return Err(anyhow::anyhow!("the ledger has no job {job}: {why}").into());

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use muster_core::ports::Store;
 use muster_store::{SqliteStore, Upkeep};
 use serde_json::json;
 
@@ -16,8 +15,12 @@ const SET_ASIDE_MAX: usize = 10_000;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The ledger
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", default_value = "muster.sqlite")]
     db: PathBuf,
+    /// The ledger in this DynamoDB table: the stack's output `Table`. Region and credentials come from the environment
+    #[cfg(feature = "aws")]
+    #[arg(long, value_name = "NAME", conflicts_with = "db")]
+    table: Option<String>,
     /// The facts that could not be read, and why
     #[arg(long)]
     set_aside: bool,
@@ -27,12 +30,19 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<Found, Failure> {
-    let store = SqliteStore::open_read_only(&args.db)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { if args.set_aside { set_aside(args, &store).await } else { jobs(args, &store).await } })
+    #[cfg(feature = "aws")]
+    if let Some(table) = &args.table {
+        return runtime.block_on(async { show(args, &super::table::open(table).await?).await });
+    }
+    runtime.block_on(show(args, &SqliteStore::open_read_only(&args.db)?))
 }
 
-async fn jobs(args: &Args, store: &SqliteStore) -> Result<Found, Failure> {
+async fn show(args: &Args, store: &impl Upkeep) -> Result<Found, Failure> {
+    if args.set_aside { set_aside(args, store).await } else { jobs(args, store).await }
+}
+
+async fn jobs(args: &Args, store: &impl Upkeep) -> Result<Found, Failure> {
     let config = kept_config(store).await?;
     for record in store.ledger().await? {
         let entry = LedgerEntry::of(&record, config.as_ref());
@@ -54,7 +64,7 @@ async fn jobs(args: &Args, store: &SqliteStore) -> Result<Found, Failure> {
     Ok(if unreadable.is_empty() { Found::Good } else { Found::Bad })
 }
 
-async fn set_aside(args: &Args, store: &SqliteStore) -> Result<Found, Failure> {
+async fn set_aside(args: &Args, store: &impl Upkeep) -> Result<Found, Failure> {
     let facts = store.set_aside(SET_ASIDE_MAX).await?;
     for fact in &facts {
         if args.json {

@@ -14,6 +14,8 @@ mod output;
 mod serve;
 mod simulate;
 mod switch;
+#[cfg(feature = "aws")]
+mod table;
 
 use std::process::ExitCode;
 

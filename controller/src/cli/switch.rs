@@ -27,6 +27,10 @@ pub(super) struct Args {
     /// The ledger
     #[arg(long, value_name = "FILE", default_value = "muster.sqlite")]
     db: PathBuf,
+    /// The ledger in this DynamoDB table: the stack's output `Table`. Region and credentials come from the environment
+    #[cfg(feature = "aws")]
+    #[arg(long, value_name = "NAME", conflicts_with = "db")]
+    table: Option<String>,
     /// What to set; without it the switch is only shown
     #[arg(value_enum)]
     to: Option<Word>,
@@ -46,14 +50,7 @@ impl From<Word> for Switch {
 }
 
 pub(super) fn run(args: &Args) -> Result<Found, Failure> {
-    let (now, former) = match args.to {
-        Some(to) => (Switch::from(to), Some(SqliteStore::flip_switch(&args.db, to.into())?)),
-        None => {
-            let store = SqliteStore::open_read_only(&args.db)?;
-            let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-            (runtime.block_on(store.switch())?, None)
-        }
-    };
+    let (now, former) = look_or_set(args)?;
     if args.json {
         output::json(&json!({ "switch": now, "former": former }))?;
     } else {
@@ -63,6 +60,25 @@ pub(super) fn run(args: &Args) -> Result<Found, Failure> {
         }
     }
     Ok(Found::Good)
+}
+
+/// The switch as it is now, and what it was if it was set.
+fn look_or_set(args: &Args) -> Result<(Switch, Option<Switch>), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    #[cfg(feature = "aws")]
+    if let Some(table) = &args.table {
+        return runtime.block_on(async {
+            let ledger = super::table::open(table).await?;
+            let former = ledger.switch().await?;
+            let Some(to) = args.to else { return Ok((former, None)) };
+            ledger.set_switch(to.into()).await?;
+            Ok((to.into(), Some(former)))
+        });
+    }
+    Ok(match args.to {
+        Some(to) => (to.into(), Some(SqliteStore::flip_switch(&args.db, to.into())?)),
+        None => (runtime.block_on(SqliteStore::open_read_only(&args.db)?.switch())?, None),
+    })
 }
 
 fn word(switch: Switch) -> &'static str {

@@ -22,6 +22,10 @@ use super::{
 
 /// Instances ended in one request (`TerminateInstanceInAutoScalingGroup`, `InstanceIds`).
 const TERMINATE_MAX: usize = 100;
+/// A launch is waited for so long; then it is asked for again, under the same token. Agents that wait frozen for their end,
+/// machines of other accounts and new facts wait for this tick: well below [`THAWS_AFTER`].
+pub(super) const LAUNCH_WAIT: Duration = Duration::from_secs(8);
+const _: () = assert!(LAUNCH_WAIT.as_secs() * 2 < THAWS_AFTER.as_secs());
 /// Removals that GitHub works on at a time: it allows 100 requests at once (GitHub REST API, secondary rate limits).
 const REMOVED_AT_ONCE: usize = 10;
 
@@ -94,7 +98,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         let known = known_of(world, launches);
         let calls = launches.iter().map(|launch| {
             let known = known.get(&launch.purpose.shape).map(Vec::as_slice).unwrap_or_default();
-            from_cloud(&self.clock, self.call_max(), self.cloud.launch(launch, known))
+            from_cloud(&self.clock, LAUNCH_WAIT.min(self.call_max()), self.cloud.launch(launch, known))
         });
         join_all(calls).await
     }

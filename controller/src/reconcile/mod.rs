@@ -314,20 +314,25 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
     /// commit, and go with the first effects of the plan.
     fn to_ask_again(&mut self, world: &World, report: &mut TickReport) -> Vec<Effect> {
         let now = report.now;
-        if world.switch() != Switch::Run || self.is_late() {
+        if world.switch() != Switch::Run {
             // What was never asked for would be a launch now.
             return Vec::new();
         }
         let open: Vec<Launch> = world.launches().cloned().collect();
         self.asked.retain(|id, _| open.iter().any(|launch| launch.id == *id));
-        let due = |launch: &Launch| self.asked.get(&launch.id).is_none_or(|at| now.since(*at) >= ASK_AGAIN);
-        let effects: Vec<Effect> = open.iter().filter(|launch| due(launch)).cloned().map(Effect::Launch).collect();
-        if !open.is_empty() {
-            report.wake(now + ASK_AGAIN);
+        if self.is_late() && !open.is_empty() {
+            report.wake(self.clock.now());
+            return Vec::new();
         }
-        for effect in &effects {
-            if let Effect::Launch(launch) = effect {
-                self.asked.insert(launch.id.clone(), now);
+        let mut effects = Vec::new();
+        for launch in open {
+            match self.asked.get(&launch.id).map(|at| *at + ASK_AGAIN) {
+                // One that is asked for now wakes us by its answer.
+                Some(due) if due > now => report.wake(due),
+                Some(_) | None => {
+                    self.asked.insert(launch.id.clone(), now);
+                    effects.push(Effect::Launch(launch));
+                }
             }
         }
         effects

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::future::join3;
 use muster_core::ids::{InstanceId, ShapeId};
-use muster_core::ports::{Batch, Cloud, Github, InstanceState, Sighting, Store};
+use muster_core::ports::{Batch, Cloud, Github, InstanceState, Sighting, Store, Switch};
 use muster_core::time::Timestamp;
 use muster_core::world::World;
 use muster_webhook::clock::Clock;
@@ -23,6 +23,8 @@ use super::{Reconciler, TickError, TickReport, from_cloud};
 pub const OBSERVE_EVERY: Duration = Duration::from_secs(60);
 /// How often instances are listed while the ledger knows of none.
 pub const OBSERVE_IDLE_EVERY: Duration = Duration::from_secs(600);
+/// As long as no zone is known, nothing can be launched: it is looked again after this long.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// A look that has no answer by then was none.
 pub const LOOK_MAX: Duration = Duration::from_secs(8);
 /// So many lists in a row without an instance, ...
@@ -53,7 +55,9 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         }
         self.observer.looked_at = Some(now);
         // At the first look all are listed, though the ledger knows of none: it may be a new one, or have been emptied.
-        let lists = machines || self.observer.listed_at.is_none_or(|at| now.since(at) >= OBSERVE_IDLE_EVERY);
+        // The adapter changes things on the occasion: a frozen fleet is let be.
+        let due = machines || self.observer.listed_at.is_none_or(|at| now.since(at) >= OBSERVE_IDLE_EVERY);
+        let lists = due && world.switch() != Switch::Freeze;
         if lists {
             self.observer.listed_at = Some(now);
         }
@@ -72,7 +76,13 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
                 .await;
         match zones {
             Ok(zones) => world.set_zones(zones),
-            Err(error) => report.troubles.push(format!("listing zones: {error}")),
+            Err(error) => {
+                report.troubles.push(format!("listing zones: {error}"));
+                if world.zones().is_empty() {
+                    self.observer.looked_at = None;
+                    report.wake(now + LOOK_AGAIN);
+                }
+            }
         }
         match stock {
             Ok(stock) => world.set_stock(stock),

@@ -271,3 +271,35 @@ fn machines_for_which_it_fails_do_not_keep_the_others_from_their_turn() {
     assert_eq!(turns[1].len(), SILENCED_MAX);
     assert!(last.iter().all(|done| !turns[2].contains(done)), "they are done");
 }
+
+/// A kill is ordered by the tick after GitHub's answer, and its agent thaws after 20 s.
+#[test]
+fn a_slow_launch_is_not_waited_for_longer_than_others_can_wait() {
+    let mut fleet =
+        Fleet::with(vec![], vec![launch(&config(), 0, "open", START)], &[("launch", Duration::from_secs(19))]);
+    let (report, took) = fleet.tick();
+    assert_eq!(took, execute::LAUNCH_WAIT, "{:?}", report.troubles);
+    let wake = report.wake_at.expect("it is asked for again");
+    fleet.clock.set(wake);
+    fleet.tick();
+    assert_eq!(fleet.slow.begun("launch"), [Duration::ZERO, took + ASK_AGAIN]);
+}
+
+#[test]
+fn a_first_look_that_fails_is_repeated_soon() {
+    let mut fleet = Fleet::with(vec![], vec![], &[("zones", FOREVER)]);
+    fleet.tick();
+    lock(&fleet.slow.takes).clear();
+    let began = fleet.clock.now();
+    fleet.clock.set(began + observe::LOOK_AGAIN);
+    fleet.tick();
+    assert_eq!(fleet.scaler.world().unwrap().zones().len(), 1);
+}
+
+#[test]
+fn a_frozen_fleet_is_not_looked_at_where_looking_tidies_up() {
+    let mut fleet = Fleet::with(vec![machine(&config(), 0, 1, START)], vec![], &[]);
+    at_once(fleet.store.set_switch(Switch::Freeze)).unwrap();
+    fleet.tick();
+    assert_eq!((fleet.slow.begun("instances").len(), fleet.slow.begun("zones").len()), (0, 1));
+}

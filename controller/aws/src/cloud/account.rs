@@ -31,6 +31,9 @@ use super::subnets::Subnets;
 
 /// Credentials are renewed when they are good for less than this.
 const RENEW_BEFORE: Duration = Duration::from_secs(300);
+/// A session that is refused something is given up when it is this old: sessions can be revoked while their role is good,
+/// and each try costs a request.
+const RENEW_REFUSED_AFTER: Duration = Duration::from_secs(10);
 /// How long the credentials of a role are asked for: the shortest limit that a role can have (STS API, `AssumeRole`).
 const ROLE_SECONDS: i32 = 3_600;
 /// Longest session name (STS API, `AssumeRole`).
@@ -173,9 +176,16 @@ impl Account {
         let answer = answer.map_err(failed);
         if let Err(failure) = &answer
             && self.role.is_some()
-            && failure.is_of_stale_credentials()
         {
-            self.clients.lock().await.take();
+            let mut clients = self.clients.lock().await;
+            let is_old = |(_, until): &(Clients, Timestamp)| {
+                let taken_on = *until - Duration::from_secs(u64::from(ROLE_SECONDS.unsigned_abs()));
+                (self.now)().since(taken_on) >= RENEW_REFUSED_AFTER
+            };
+            let refused = failure.is_of_a_refused_session() && clients.as_ref().is_some_and(is_old);
+            if failure.is_of_stale_credentials() || refused {
+                clients.take();
+            }
         }
         answer
     }

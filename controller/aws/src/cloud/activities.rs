@@ -44,6 +44,8 @@ const PHRASES: &[(&str, LaunchErrorKind)] = &[
 /// What became of the launches of a group since some time.
 #[derive(Debug, Default)]
 pub(super) struct Activities {
+    /// All of them, whatever became of them.
+    pub(super) count: usize,
     /// Those that are not over.
     pub(super) open: usize,
     /// The latest that failed.
@@ -63,7 +65,7 @@ impl Account {
                 clients.scaling.describe_scaling_activities().auto_scaling_group_name(group).filters(since).send()
             })
             .await?;
-        let mut told = Activities::default();
+        let mut told = Activities { count: page.activities().len(), ..Activities::default() };
         for activity in page.activities() {
             match activity.status_code() {
                 Some(ScalingActivityStatusCode::Failed) => {

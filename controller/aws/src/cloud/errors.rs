@@ -136,6 +136,8 @@ const STALE_CREDENTIALS: &[&str] = &[
     "AuthFailure",
     "InvalidSignatureException",
 ];
+/// Codes that a session gets which was revoked, or which is older than what its role may do now.
+const REFUSED_SESSION: &[&str] = &["AccessDenied", "AccessDeniedException", "UnauthorizedOperation"];
 /// Codes of a region or partition in which an action does not exist.
 const NO_SUCH_ACTION: &[&str] = &["InvalidAction", "UnsupportedOperation", "UnknownOperationException"];
 
@@ -247,6 +249,11 @@ impl Failure {
     /// Whether newer credentials may help.
     pub(super) fn is_of_stale_credentials(&self) -> bool {
         self.code.as_deref().is_some_and(|code| STALE_CREDENTIALS.contains(&code))
+    }
+
+    /// Whether the credentials' session may do nothing, or not this.
+    pub(super) fn is_of_a_refused_session(&self) -> bool {
+        self.code.as_deref().is_some_and(|code| REFUSED_SESSION.contains(&code))
     }
 
     /// What it says about a launch; `None` if the launch may have happened.

@@ -27,6 +27,8 @@ const GROUP_TAG: &str = "aws:autoscaling:groupName";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) state: InstanceState,
+    /// It stands still, as members of a standby stock do, which are members of the group's pool only.
+    pub(super) stopped: bool,
     /// Whether it has this fleet's tag.
     pub(super) ours: bool,
     /// The group that launched it.
@@ -79,12 +81,11 @@ impl Account {
 
     fn seen(&self, instance: &Instance) -> Option<(InstanceId, Seen)> {
         let tag = |key: &str| instance.tags().iter().find(|tag| tag.key() == Some(key)).and_then(|tag| tag.value());
-        let gone = matches!(
-            instance.state().and_then(|state| state.name()),
-            Some(InstanceStateName::ShuttingDown | InstanceStateName::Terminated)
-        );
+        let state = instance.state().and_then(|state| state.name());
+        let gone = matches!(state, Some(InstanceStateName::ShuttingDown | InstanceStateName::Terminated));
         let seen = Seen {
             state: if gone { InstanceState::Gone } else { InstanceState::Live },
+            stopped: matches!(state, Some(InstanceStateName::Stopping | InstanceStateName::Stopped)),
             ours: tag(FLEET_TAG) == Some(self.fleet.as_str()),
             group: tag(GROUP_TAG).map(str::to_owned),
         };

@@ -122,6 +122,7 @@ fn lowered(group: &AutoScalingGroup, instances: &AllSeen) -> Option<i32> {
     let name = group.auto_scaling_group_name()?;
     let hidden = instances.iter().any(|(instance, seen)| {
         seen.state == InstanceState::Live
+            && !seen.stopped
             && seen.group.as_deref() == Some(name)
             && !members.iter().any(|member| member.instance_id() == Some(instance.as_str()))
     });
@@ -164,9 +165,12 @@ mod tests {
         assert_eq!(lowered(&group(1, vec![good()]), &none), None);
         assert_eq!(lowered(&group(3, vec![good(), member("i-2", LifecycleState::Pending, true)]), &none), None);
         assert_eq!(lowered(&group(3, vec![member("i-1", LifecycleState::InService, false)]), &none), None);
-        let seen = |state| Seen { state, ours: true, group: Some("g".to_owned()) };
+        let seen = |state| Seen { state, stopped: false, ours: true, group: Some("g".to_owned()) };
         let hidden = AllSeen::from([(InstanceId::new("i-9"), seen(InstanceState::Live))]);
         assert_eq!(lowered(&group(3, vec![good()]), &hidden), None, "EC2 knows one that is not listed yet");
+        let standing = Seen { stopped: true, ..seen(InstanceState::Live) };
+        let standing = AllSeen::from([(InstanceId::new("i-9"), standing)]);
+        assert_eq!(lowered(&group(3, vec![good()]), &standing), Some(1), "one of its standby stock");
         let over = AllSeen::from([(InstanceId::new("i-9"), seen(InstanceState::Gone))]);
         assert_eq!(lowered(&group(3, vec![good()]), &over), Some(1));
     }

@@ -38,6 +38,8 @@ const HOOK_SECONDS: i32 = 300;
 const RAISE_TAG: &str = "muster:raise";
 /// Before that, a raise is not judged by the group's activities: they may not be listed yet.
 const ACTIVITIES_AFTER: Duration = Duration::from_secs(20);
+/// One that never took effect is made again until then: what comes of it needs time before the raise is over.
+const RAISED_AGAIN_UNTIL: Duration = Duration::from_secs(120);
 /// A raise whose machines have not come by then is over: starting takes less than a minute.
 pub(super) const RAISE_MAX: Duration = Duration::from_secs(240);
 /// Members that the ledger does not know, at the time of a raise: more than these do not fit into the tag.
@@ -45,7 +47,7 @@ const STRANGERS_MAX: usize = 6;
 /// Longest value of a tag (Auto Scaling API, `Tag`).
 const TAG_CHARS_MAX: usize = 256;
 /// Longest client token and the other parts of the tag's value, with their separators.
-const _: () = assert!(64 + 20 + 5 + STRANGERS_MAX * 20 < TAG_CHARS_MAX);
+const _: () = assert!(64 + 20 + 5 + 12 + STRANGERS_MAX * 20 < TAG_CHARS_MAX);
 /// Members of a pool in one page (Auto Scaling API, `DescribeWarmPool`), and pages read.
 const PAGES_MAX: usize = 50;
 
@@ -61,6 +63,8 @@ struct Raise {
     at: Timestamp,
     /// Whether its launch has got its answer, which may not be in the ledger yet.
     answered: bool,
+    /// What desired capacity was raised to.
+    to: i32,
     /// Members that were there before, and that the ledger did not know.
     strangers: Vec<String>,
 }
@@ -68,7 +72,7 @@ struct Raise {
 impl Raise {
     fn value(&self) -> String {
         let state = if self.answered { ANSWERED } else { UNANSWERED };
-        let mut parts = vec![self.token.clone(), self.at.unix_ms().to_string(), state.to_owned()];
+        let mut parts = vec![self.token.clone(), self.at.unix_ms().to_string(), state.to_owned(), self.to.to_string()];
         parts.extend(self.strangers.iter().cloned());
         parts.join(" ")
     }
@@ -78,7 +82,8 @@ impl Raise {
         let token = parts.next().filter(|token| token.len() > 1)?.to_owned();
         let at = Timestamp::from_unix_ms(parts.next()?.parse().ok()?);
         let answered = parts.next()? == ANSWERED;
-        Some(Raise { token, at, answered, strangers: parts.map(str::to_owned).collect() })
+        let to = parts.next()?.parse().ok()?;
+        Some(Raise { token, at, answered, to, strangers: parts.map(str::to_owned).collect() })
     }
 }
 
@@ -190,18 +195,11 @@ impl Account {
         if strangers.len() > STRANGERS_MAX {
             return Err(not_now(format!("it has {} members that the ledger does not know", strangers.len())));
         }
-        let raise = Raise { token, at: now, answered: false, strangers };
-        self.keep(name, &raise.value()).await.map_err(Failure::on_the_way)?;
-        lock(&self.excess).busy(name, now);
         let to = desired.saturating_add(i32::try_from(launch.count).unwrap_or(i32::MAX));
-        let raised = self
-            .call(Api::SetDesiredCapacity, |clients| {
-                let set = clients.scaling_once.set_desired_capacity().auto_scaling_group_name(name);
-                set.desired_capacity(to).honor_cooldown(false).send()
-            })
-            .await;
-        match raised {
-            Ok(_) => Err(CloudError::Unknown(format!(
+        let raise = Raise { token, at: now, answered: false, to, strangers };
+        self.keep(name, &raise.value()).await.map_err(Failure::on_the_way)?;
+        match self.raise(name, to).await {
+            Ok(()) => Err(CloudError::Unknown(format!(
                 "{name}: {} machines were asked for and are on their way",
                 launch.count
             ))),
@@ -213,6 +211,15 @@ impl Account {
                 Err(failure.into())
             }
         }
+    }
+
+    async fn raise(&self, name: &str, to: i32) -> Result<(), Failure> {
+        lock(&self.excess).busy(name, (self.now)());
+        let set = self.call(Api::SetDesiredCapacity, |clients| {
+            let set = clients.scaling_once.set_desired_capacity().auto_scaling_group_name(name);
+            set.desired_capacity(to).honor_cooldown(false).send()
+        });
+        set.await.map(|_| ())
     }
 
     /// The machines that came by the launch's raise; an answer when all are there, or when it is over.
@@ -231,7 +238,7 @@ impl Account {
             let waited = (self.now)().since(raise.at);
             let failed = match waited < ACTIVITIES_AFTER {
                 true => None,
-                false => match self.take_back(name, &raise).await {
+                false => match self.judge(name, &group, &raise, launch).await {
                     Err(failure) if waited < RAISE_MAX => return Err(CloudError::Unknown(failure.text)),
                     // Time judges it, whatever its activities say.
                     failed => failed.unwrap_or_default(),
@@ -258,10 +265,23 @@ impl Account {
         Ok(LaunchReply { error: error.filter(|_| instances.len() < wanted), instances })
     }
 
-    /// Takes back what is missing of a raise, if the group's activities say that it failed and that nothing is under way any
-    /// more; says why it failed.
-    async fn take_back(&self, name: &str, raise: &Raise) -> Result<Option<LaunchError>, Failure> {
+    /// Judges a raise by the group's activities. If there are none, and desired capacity is as it was, it never took effect,
+    /// and is made again. If it failed and nothing is under way any more, what is missing is taken back, and why is told.
+    async fn judge(
+        &self,
+        name: &str,
+        group: &AutoScalingGroup,
+        raise: &Raise,
+        launch: &Launch,
+    ) -> Result<Option<LaunchError>, Failure> {
         let told = self.activities(name, raise.at).await?;
+        let before = raise.to.saturating_sub(i32::try_from(launch.count).unwrap_or(i32::MAX));
+        let early = (self.now)().since(raise.at) < RAISED_AGAIN_UNTIL;
+        if told.count == 0 && early && !raise.answered && group.desired_capacity() == Some(before) {
+            tracing::warn!(group = name, to = raise.to, "desired capacity was not raised: it is raised again");
+            self.raise(name, raise.to).await?;
+            return Ok(None);
+        }
         let Some(error) = told.failed.filter(|_| told.open == 0) else { return Ok(None) };
         let instances = self.fleet_instances().await?;
         Ok(self.lower(name, &instances).await?.then_some(error))

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use aws_sdk_ec2::types::Filter;
 use muster_core::ids::Zone;
 use muster_core::launch::LaunchErrorKind;
 use muster_core::time::Timestamp;
@@ -62,7 +63,9 @@ impl Account {
         }
         let answer = self
             .call(Api::DescribeSubnets, |clients| {
-                clients.ec2.describe_subnets().set_subnet_ids(Some(wanted.clone())).send()
+                // By filter and not by id: one that somebody has deleted would fail the whole call.
+                let these = Filter::builder().name("subnet-id").set_values(Some(wanted.clone())).build();
+                clients.ec2.describe_subnets().filters(these).send()
             })
             .await?;
         let zone_of = |subnet: &String| {

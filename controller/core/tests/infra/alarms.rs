@@ -104,7 +104,7 @@ fn all() -> Vec<Alarm> {
             FIVE,
             AT_ONCE,
             "Stored facts cannot be read and were set aside. No job is lost by that, but what they say is not known. Then: \
-             muster ledger --set-aside shows them with the reason; report it as a bug.",
+             muster ledger --table TABLE --set-aside shows them with the reason; report it as a bug.",
         ),
         one(
             "ConfigRefused",
@@ -122,7 +122,7 @@ fn all() -> Vec<Alarm> {
             FIVE,
             AT_ONCE,
             "The checker struck an action out of a plan: a bug, and it was not done. Then: search the scaler's log for \
-             violation; if machines or jobs suffer, muster switch no-launch; report it.",
+             violation; if machines or jobs suffer, muster switch --table TABLE no-launch; report it.",
         ),
         one(
             "WebhooksRejected",
@@ -194,8 +194,8 @@ fn all() -> Vec<Alarm> {
             Bad::AtLeast("1"),
             FIVE,
             ("3", "2"),
-            "The door crashes or times out. GitHub does not repeat a delivery by itself; the scaler reads failed ones later. \
-             Then: the door's log.",
+            "The door crashes or times out. GitHub does not repeat a delivery by itself. Then: the door's log; redeliver \
+             what failed in the App's settings, Advanced, within three days.",
         ),
         one(
             "DoorThrottles",

@@ -232,3 +232,63 @@ fn a_stock_that_does_not_fill_is_told_with_the_reason() {
         assert_eq!(stage.look(&[]).await.troubles, Vec::<String>::new());
     });
 }
+
+/// The call that raises desired capacity fails, and nobody knows whether it took effect.
+#[test]
+fn a_raise_that_never_took_effect_is_made_again() {
+    let stage = stage(Ground::Emulation, &Wish::default());
+    block_on(async {
+        stocked(&stage, 2).await;
+        let failing = json!({"kind": "error", "action": "SetDesiredCapacity", "code": "InternalFailure", "status": 500, "count": 1});
+        stage.fault(failing).await;
+        let launch = from_stock(&stage, 1);
+        let asked = stage.cloud.launch(&launch, &[]).await;
+        assert!(matches!(&asked, Err(CloudError::Unknown(why)) if why.contains("InternalFailure")), "{asked:?}");
+        stage.advance(30).await;
+        assert!(on_its_way(&stage.cloud.launch(&launch, &[]).await));
+        stage.advance(5).await;
+        assert_eq!(good(stage.cloud.launch(&launch, &[]).await).instances.len(), 1);
+        assert_eq!(stage.group().await.desired_capacity(), Some(1));
+    });
+}
+
+/// The same, found out too late: what came of it then would belong to nobody.
+#[test]
+fn a_raise_that_is_over_is_not_made_again() {
+    let stage = stage(Ground::Emulation, &Wish::default());
+    block_on(async {
+        stocked(&stage, 2).await;
+        let failing = json!({"kind": "error", "action": "SetDesiredCapacity", "code": "InternalFailure", "status": 500, "count": 1});
+        stage.fault(failing).await;
+        let launch = from_stock(&stage, 1);
+        assert!(matches!(stage.cloud.launch(&launch, &[]).await, Err(CloudError::Unknown(_))));
+        stage.advance(300).await;
+        assert_eq!(good(stage.cloud.launch(&launch, &[]).await).instances, []);
+        assert_eq!(stage.group().await.desired_capacity(), Some(0));
+    });
+}
+
+/// Phantom capacity of a group whose stock stands beside it.
+#[test]
+fn a_raise_that_fails_is_taken_back_beside_a_stock() {
+    let stage = stage(Ground::Emulation, &Wish::default());
+    block_on(async {
+        stocked(&stage, 2).await;
+        let name = stage.group().await.auto_scaling_group_name.unwrap();
+        stage
+            .scaling
+            .suspend_processes()
+            .auto_scaling_group_name(&name)
+            .scaling_processes("Launch")
+            .send()
+            .await
+            .unwrap();
+        stage.scaling.set_desired_capacity().auto_scaling_group_name(name).desired_capacity(1).send().await.unwrap();
+        for _ in 0..4 {
+            stage.advance(60).await;
+            stage.look(&[]).await;
+        }
+        assert_eq!(stage.sizes().await, (0, 0));
+        assert_eq!(good(stage.cloud.standby().await)[0].1, 2, "the stock stays");
+    });
+}
