@@ -6,11 +6,14 @@ What lives here: what Muster does in the deployed shape when all goes well. What
 zips (`test_stack.py`).
 """
 
+import json
+import pathlib
+import subprocess
 import unittest
 
 from given import LABELS, now, queued, workflow_job
-from stack import PAYLOADS
-from whole import SECRET, Surroundings, with_binaries
+from stack import PAYLOADS, REGION
+from whole import BINARIES, SECONDS, SECRET, Surroundings, with_binaries
 
 RECORDED = sorted(PAYLOADS.glob("workflow_job.*.json"))
 
@@ -63,6 +66,57 @@ class Whole(Surroundings):
         self.assertEqual(len(self.calls("LaunchInstances")), 1, self.calls("LaunchInstances"))
         self.assertEqual(self.emulation.get("/_emulation/bugs"), [])
         self.assertEqual(self.github.get("/_fake/state")["wrong"], [])
+
+
+@with_binaries
+class Recorded(Surroundings):
+    """A delivery as GitHub has published it, byte for byte, at a fleet of its own organization."""
+
+    @classmethod
+    def configured(cls, text):
+        return text.replace('organization = "octo-org"', 'organization = "Codertocat"')
+
+    def test_a_recorded_delivery_ends_in_a_launch_and_in_metric_lines(self):
+        (path,) = [path for path in RECORDED if path.name == "workflow_job.queued.6.json"]
+        job = str(json.loads(path.read_text(encoding="utf-8"))["workflow_job"]["id"])
+        status, _, body = self.stack.webhook(path.read_bytes(), SECRET, delivery="recorded")
+        self.assertEqual(status, 202, body)
+        launch = self.until("a launch", lambda: self.calls("LaunchInstances"))[0]
+        self.assertEqual(launch["params"]["RequestedCapacity"], 1, launch)
+        members = self.until("a member", self.members)
+        of_the_pool = lambda: [line for line in self.stack.metrics("scaler") if line.get("Pool") == "hosted-like" and "JobsQueued" in line]
+        self.until("metric lines of its pool", of_the_pool)
+        # What an admin sees of it, in the table.
+        (entry,) = [json.loads(line) for line in self.command("ledger", "--json").splitlines()]
+        self.assertEqual((str(entry["job_id"]), entry["phase"]), (job, "queued"), entry)
+        self.assertIn(job, self.command("explain", "--job", job))
+        self.assertEqual(self.command("switch").strip(), "run")
+        self.assertEqual(self.command("switch", "freeze").strip(), "freeze (was run)")
+        self.assertEqual(self.command("switch").strip(), "freeze")
+        self.assertEqual(set(self.members()), set(members))
+        empty = self.muster("switch", "--table", "not-there")
+        self.assertEqual(empty.returncode, 2, empty)
+        self.assertIn("not-there", empty.stderr)
+
+    def command(self, name, *further):
+        done = self.muster(name, "--table", self.stack.outputs["Table"], *further)
+        self.assertIn(done.returncode, (0, 1), done.stderr)
+        return done.stdout
+
+    def muster(self, *arguments):
+        return subprocess.run(
+            [pathlib.Path(BINARIES) / "muster", *arguments],
+            env={
+                "AWS_ACCESS_KEY_ID": "test",
+                "AWS_SECRET_ACCESS_KEY": "test",
+                "AWS_REGION": REGION,
+                "AWS_ENDPOINT_URL": self.emulator.url,
+                "NO_PROXY": "127.0.0.1",
+            },
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ pub(super) struct Activities {
 impl Account {
     /// What a group's activities since `since` say: the latest hundred of them.
     pub(super) async fn activities(&self, group: &str, since: Timestamp) -> Result<Activities, Failure> {
-        let from = DateTime::from_millis(since.unix_ms().saturating_sub(SLACK.as_millis() as i64));
+        let from = DateTime::from_millis((since - SLACK).unix_ms());
         let from = from.fmt(DateTimeFormat::DateTime).map_err(|error| {
             Failure::ours(LaunchErrorKind::Unknown, format!("{group}: {since} is no time for a request: {error}"))
         })?;
@@ -105,8 +105,8 @@ fn lacks(group: &AutoScalingGroup) -> bool {
 /// What a status message means. Some have a code of EC2 among their words.
 fn kind_of(words: &str) -> LaunchErrorKind {
     let apart = |char: char| !(char.is_ascii_alphanumeric() || char == '.');
-    let codes = words.split(apart).map(|word| meaning(word.trim_end_matches('.')));
-    let known = codes.filter(|kind| *kind != LaunchErrorKind::Unknown).next();
+    let mut codes = words.split(apart).map(|word| meaning(word.trim_end_matches('.')));
+    let known = codes.find(|kind| *kind != LaunchErrorKind::Unknown);
     let lower = words.to_ascii_lowercase();
     let phrase = || PHRASES.iter().find(|(phrase, _)| lower.contains(phrase)).map(|(_, kind)| *kind);
     known.or_else(phrase).unwrap_or(LaunchErrorKind::Unknown)
