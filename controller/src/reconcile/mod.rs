@@ -200,7 +200,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         if let Some(at) = plan.wake_at {
             report.wake(at);
         }
-        let mut repeats = self.to_ask_again(&world, &mut report);
+        let mut repeats = self.unsettled(&world, &mut report);
         for chunk in plan.steps.chunks(STEPS_MAX) {
             if self.is_late() {
                 let left = plan.steps.len() - report.steps.len();
@@ -312,7 +312,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
 
     /// Launches whose outcome was never learned, to be asked for once more: the token makes it the same launch. They need no
     /// commit, and go with the first effects of the plan.
-    fn to_ask_again(&mut self, world: &World, report: &mut TickReport) -> Vec<Effect> {
+    fn unsettled(&mut self, world: &World, report: &mut TickReport) -> Vec<Effect> {
         let now = report.now;
         if world.switch() != Switch::Run {
             // What was never asked for would be a launch now.

@@ -23,7 +23,10 @@ const CALL: Duration = Duration::from_secs(30);
 
 /// Time that passes when everybody waits.
 #[derive(Clone)]
-struct Patient(Arc<Mutex<(Timestamp, Vec<(Timestamp, Waker)>)>>);
+struct Patient(Arc<Mutex<(Timestamp, Vec<Sleeper>)>>);
+
+/// Until when, and who is to be woken.
+type Sleeper = (Timestamp, Waker);
 
 impl Patient {
     fn new() -> Patient {
