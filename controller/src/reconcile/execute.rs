@@ -9,7 +9,7 @@ use futures_util::stream;
 use muster_core::fact::{Fact, FactBody};
 use muster_core::ids::{InstanceId, RunnerId, ShapeId};
 use muster_core::launch::{Launch, LaunchError, LaunchErrorKind, LaunchReply};
-use muster_core::machine::{Machine, MachineEvent, MachinePhase, Removal, Report};
+use muster_core::machine::{Machine, MachineEvent, MachinePhase, Origin, Removal, Report};
 use muster_core::plan::{REMOVE_WITHIN, THAWS_AFTER};
 use muster_core::ports::{Batch, Cloud, CloudError, Ended, Github, GithubError, Store};
 use muster_core::time::Timestamp;
@@ -54,7 +54,9 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         }
         let mut batch = Batch::default();
         let mut endings = self.spare(world, endings, report, &mut batch).await?;
-        if !(endings.is_empty() && removals.is_empty() && stocks.is_empty()) {
+        // Machines come out of a stock by raising desired capacity, which has no token.
+        let raises = |launch: &Launch| launch.purpose.origin == Origin::Standby;
+        if !(endings.is_empty() && removals.is_empty() && stocks.is_empty()) || launches.iter().any(raises) {
             let fresh = self.clock.now().since(committed_at) <= EFFECT_WITHIN;
             if !(fresh && self.store.generation().await? == world.generation()) {
                 report.troubles.push("effects were not started: the commit is stale or not the last one".to_owned());
@@ -64,6 +66,8 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
                 }
                 removals.clear();
                 stocks.clear();
+                // These stay open, and are asked for by a later tick, if it is still ours to ask.
+                launches.retain(|launch| !raises(launch));
                 report.wake(self.clock.now());
             }
         }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use muster_core::ids::{InstanceId, RunnerId, ShapeId, Zone};
 use muster_core::launch::LaunchReply;
-use muster_core::machine::{Machine, MachineEvent, Removal, Report};
+use muster_core::machine::{Machine, MachineEvent, Origin, Removal, Report};
 use muster_core::ports::{Ended, InstanceState, MintRequest, Minted, Sighting};
 use muster_store::MemoryStore;
 
@@ -305,4 +305,17 @@ fn a_frozen_fleet_is_not_looked_at_where_looking_tidies_up() {
     at_once(fleet.store.set_switch(Switch::Freeze)).unwrap();
     fleet.tick();
     assert_eq!((fleet.slow.begun("instances").len(), fleet.slow.begun("zones").len()), (0, 1));
+}
+
+/// Another scaler has written since the intent: a launch has its token, a raise has none.
+#[test]
+fn a_raise_is_not_begun_on_a_stale_commit() {
+    for (origin, asked) in [(Origin::Cold, 1), (Origin::Standby, 0)] {
+        let mut open = launch(&config(), 0, "open", START);
+        open.purpose.origin = origin;
+        let mut fleet = Fleet::with(vec![], vec![open], &[("zones", Duration::from_secs(6))]);
+        fleet.tick();
+        assert_eq!(fleet.slow.begun("launch").len(), asked, "{origin:?}");
+        assert_eq!(at_once(fleet.store.load()).unwrap().launches.len(), 1 - asked);
+    }
 }
