@@ -33,7 +33,7 @@ use super::subnets::Subnets;
 const RENEW_BEFORE: Duration = Duration::from_secs(300);
 /// A session that is refused something is given up when it is this old: sessions can be revoked while their role is good,
 /// and each try costs a request.
-const RENEW_REFUSED_AFTER: Duration = Duration::from_secs(10);
+const RENEW_REFUSED_AFTER: Duration = Duration::from_secs(3);
 /// How long the credentials of a role are asked for: the shortest limit that a role can have (STS API, `AssumeRole`).
 const ROLE_SECONDS: i32 = 3_600;
 /// Longest session name (STS API, `AssumeRole`).
