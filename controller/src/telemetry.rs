@@ -135,6 +135,7 @@ impl Telemetry {
         // A counter that stays at 0 is never written; this one must be there to be trusted, so every tick has a value.
         histogram!(metric::PLAN_VIOLATIONS).record(report.violations.len() as f64);
         counter!(metric::FACTS_SET_ASIDE).increment(report.set_aside as u64);
+        counter!(metric::MACHINES_UNKNOWN).increment(report.unknown as u64);
         for (launch, error) in &report.refused {
             let pool = launch.purpose.pool.to_string();
             counter!(metric::LAUNCH_FAILURES, dimension::POOL => pool, dimension::REASON => error.kind.as_word())

@@ -28,7 +28,7 @@ CALLS_A_MINUTE_MAX = 40
 TICKS_A_MINUTE_MAX = 20
 TICK_SECONDS_MAX = 30
 # Three zones are tried, a second apart.
-RENEWED_SECONDS_MAX = 90
+RENEWED_SECONDS_MAX = 150
 
 OTHER = "222222222222"
 ROLE = f"arn:aws:iam::{OTHER}:role/muster-fleet"

@@ -84,6 +84,7 @@ metrics! {
     AWS_REQUESTS = "AwsRequests", Count, true, "Calls of EC2, Auto Scaling, STS and SSM; the property `api` says which.";
     CONFIG_REFUSED = "ConfigRefused", Count, true, "Looks at the configuration that found a bad one, or none; the last good one is in force meanwhile.";
     FACTS_SET_ASIDE = "FactsSetAside", Count, false, "Stored facts that do not read, 0 included.";
+    MACHINES_UNKNOWN = "MachinesUnknown", Count, true, "Machines of the fleet that a look has found and the ledger does not know: it was emptied, or somebody has started them.";
     BELLS_LOST = "BellsLost", Count, true, "Messages that could not be sent to wake the scaler: it looks a minute later at worst.";
 }
 

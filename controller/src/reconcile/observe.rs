@@ -98,7 +98,10 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         };
         let mut batch = Batch::default();
         report.troubles.extend(sighting.troubles.iter().map(|trouble| format!("listing instances: {trouble}")));
-        report.troubles.extend(strangers(world, &sighting));
+        if let Some((count, why)) = strangers(world, &sighting) {
+            report.unknown = count;
+            report.troubles.push(why);
+        }
         for instance in self.observer.missing(world, &sighting, now) {
             world.instance_gone(&instance, now, &mut batch);
         }
@@ -109,21 +112,20 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
     }
 }
 
-/// Machines that carry the fleet's tag and are not in the ledger. While a launch is open they may be its own.
-fn strangers(world: &World, sighting: &Sighting) -> Option<String> {
-    if world.launches().next().is_some() {
-        return None;
-    }
+/// Machines that carry the fleet's tag and are not in the ledger, more than can have come by launches that are open.
+fn strangers(world: &World, sighting: &Sighting) -> Option<(usize, String)> {
+    let awaited = world.launches().map(|launch| launch.count as usize).sum();
     let unknown =
         |seen: &&(InstanceId, InstanceState)| seen.1 == InstanceState::Live && world.machine(&seen.0).is_none();
     let unknown: Vec<&str> = sighting.seen.iter().filter(unknown).map(|(instance, _)| instance.as_str()).collect();
-    let first = unknown.first()?;
-    Some(format!(
+    let first = unknown.first().filter(|_| unknown.len() > awaited)?;
+    let why = format!(
         "{} machines of the fleet run that this ledger does not know, such as {first}: the ledger was emptied or is another \
          one, or somebody has started them; they count against no cap, and nobody ends them: bring the former ledger back, \
          or terminate them by their tag",
         unknown.len()
-    ))
+    );
+    Some((unknown.len(), why))
 }
 
 impl Observer {

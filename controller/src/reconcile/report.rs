@@ -72,6 +72,8 @@ pub struct TickReport {
     pub orders: Vec<InstanceId>,
     /// Launches that the cloud refused, wholly or in part.
     pub refused: Vec<(Launch, LaunchError)>,
+    /// Machines of the fleet that the ledger does not know, if instances were listed.
+    pub unknown: usize,
     /// What failed and will be tried again by a later tick, in words.
     pub troubles: Vec<String>,
     /// When to tick again even if nothing is heard until then.

@@ -403,3 +403,15 @@ fn a_launch_names_what_the_ledger_knows_of_its_shape() {
     fleet.tick_at(1);
     assert_eq!(*lock(&fleet.outside.known), [same.instance]);
 }
+
+/// A fleet that is busy has launches open: that hides as many machines as they are for, and no more.
+#[test]
+fn machines_that_the_ledger_does_not_know_are_counted_beside_open_launches() {
+    let mut fleet = Fleet::with(vec![], vec![launch(&config(), 0, "open", START)]);
+    for (running, unknown) in [(1, 0), (2, 2)] {
+        *lock(&fleet.outside.live) = (0..running).map(|n| InstanceId::new(format!("i-{n:08x}"))).collect();
+        fleet.answer(Err(CloudError::Unknown("a test".to_owned())));
+        let report = fleet.tick_at(running * OBSERVE_IDLE_EVERY.as_secs());
+        assert_eq!(report.unknown, unknown, "{:?}", report.troubles);
+    }
+}

@@ -38,8 +38,13 @@ impl Account {
         let instances = instances?;
         let absent = known.iter().filter(|instance| !instances.contains_key(*instance)).cloned().collect();
         let mut troubles = Vec::new();
+        let mut stock = BTreeSet::new();
         match groups {
             Ok(groups) => {
+                match self.look_for("standby stock", self.all_stock(&groups)).await {
+                    Ok(members) => stock = members,
+                    Err(failure) => troubles.push(failure.to_string()),
+                }
                 let tidied = self.tidy_up(&groups, &instances, config, &mut troubles);
                 if tokio::time::timeout(TIDY_WITHIN, tidied).await.is_err() {
                     troubles.push(format!("tidying up {} takes long: it goes on at the next look", self.title()));
@@ -48,9 +53,22 @@ impl Account {
             Err(failure) => troubles.push(format!("reading groups: {failure}")),
         }
         let wanted: BTreeSet<&InstanceId> = known.iter().collect();
-        let seen = instances.iter().filter(|(instance, seen)| seen.ours || wanted.contains(instance));
+        // Stock is no machine of the ledger's before it is launched.
+        let is_told =
+            |instance: &InstanceId, ours: bool| wanted.contains(instance) || (ours && !stock.contains(instance));
+        let seen = instances.iter().filter(|(instance, seen)| is_told(instance, seen.ours));
         let seen = seen.map(|(instance, seen)| (instance.clone(), seen.state)).collect();
         Ok(Sighting { seen, absent, troubles })
+    }
+
+    /// All that stands by in these groups, or is on its way to.
+    async fn all_stock(&self, groups: &[AutoScalingGroup]) -> Result<BTreeSet<InstanceId>, Failure> {
+        let mut stock = BTreeSet::new();
+        for group in groups.iter().filter(|group| group.warm_pool_configuration().is_some()) {
+            let members = self.pool_members(group.auto_scaling_group_name().unwrap_or_default()).await?;
+            stock.extend(members.into_iter().map(|(instance, _)| instance));
+        }
+        Ok(stock)
     }
 
     async fn list(&self, known: &[InstanceId]) -> Result<AllSeen, Failure> {

@@ -127,14 +127,15 @@ impl Account {
             let Some(shape) = tag_of(&group, SHAPE_TAG).filter(|_| group.warm_pool_configuration().is_some()) else {
                 continue;
             };
-            stock.push((ShapeId::new(shape), self.warm(name).await?));
+            let ready = self.pool_members(name).await?.iter().filter(|(_, ready)| *ready).count();
+            stock.push((ShapeId::new(shape), u32::try_from(ready).unwrap_or(u32::MAX)));
         }
         Ok(stock)
     }
 
-    /// How many machines of a group's pool are ready to be taken.
-    async fn warm(&self, group: &str) -> Result<u32, Failure> {
-        let (mut ready, mut next) = (0, None);
+    /// The machines of a group's pool, and whether each is ready to be taken.
+    pub(super) async fn pool_members(&self, group: &str) -> Result<Vec<(InstanceId, bool)>, Failure> {
+        let (mut members, mut next) = (Vec::new(), None);
         for _ in 0..PAGES_MAX {
             let page = self
                 .call(Api::DescribeWarmPool, |clients| {
@@ -142,21 +143,20 @@ impl Account {
                     describe.set_next_token(next.take()).send()
                 })
                 .await?;
-            let is_ready = |state: Option<&LifecycleState>| {
-                matches!(
-                    state,
+            members.extend(page.instances().iter().filter_map(|member| {
+                let ready = matches!(
+                    member.lifecycle_state(),
                     Some(
                         LifecycleState::WarmedStopped
                             | LifecycleState::WarmedHibernated
                             | LifecycleState::WarmedRunning
                     )
-                )
-            };
-            let here = page.instances().iter().filter(|member| is_ready(member.lifecycle_state())).count();
-            ready += u32::try_from(here).unwrap_or(u32::MAX);
+                );
+                Some((InstanceId::new(member.instance_id()?), ready))
+            }));
             next = page.next_token.filter(|token| !token.is_empty());
             if next.is_none() {
-                return Ok(ready);
+                return Ok(members);
             }
         }
         Err(Failure::ours(LaunchErrorKind::Unknown, format!("{group} has more than {PAGES_MAX} pages of stock")))

@@ -107,6 +107,16 @@ fn all() -> Vec<Alarm> {
              muster ledger --table TABLE --set-aside shows them with the reason; report it as a bug.",
         ),
         one(
+            "MachinesUnknown",
+            own(metric::MACHINES_UNKNOWN, "Sum"),
+            Bad::Above("0"),
+            FIVE,
+            ("3", "2"),
+            "Machines with the fleet's tag run that the ledger does not know: it was emptied or is another one, and a second \
+             fleet may be launched beside them; or somebody has started them. Then: muster switch --table TABLE no-launch, \
+             and bring the former ledger back, or terminate them by their tag; the scaler's log names one.",
+        ),
+        one(
             "ConfigRefused",
             own(metric::CONFIG_REFUSED, "Sum"),
             Bad::Above("0"),
@@ -381,6 +391,7 @@ fn what_is_worth_a_page_has_an_alarm() {
         metric::OLDEST_QUEUED_JOB,
         metric::LAUNCH_FAILURES,
         metric::FACTS_SET_ASIDE,
+        metric::MACHINES_UNKNOWN,
         metric::CONFIG_REFUSED,
         metric::PLAN_VIOLATIONS,
         metric::WEBHOOKS_REJECTED,

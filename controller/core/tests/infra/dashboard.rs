@@ -104,12 +104,13 @@ fn ours() -> Vec<(&'static str, Vec<Line>)> {
         ),
         ("US dollars an hour", vec![line(metric::ESTIMATED_COST, POOL, "Maximum")]),
         (
-            "Should be 0: plan violations, facts set aside, bad configurations, bells lost",
+            "Should be 0: plan violations, facts set aside, bad configurations, bells lost, unknown machines",
             vec![
                 line(metric::PLAN_VIOLATIONS, WHOLE, "Sum"),
                 line(metric::FACTS_SET_ASIDE, WHOLE, "Sum"),
                 line(metric::CONFIG_REFUSED, WHOLE, "Sum"),
                 line(metric::BELLS_LOST, WHOLE, "Sum"),
+                line(metric::MACHINES_UNKNOWN, WHOLE, "Sum"),
             ],
         ),
         ("Calls of AWS", vec![line(metric::AWS_REQUESTS, WHOLE, "Sum")]),

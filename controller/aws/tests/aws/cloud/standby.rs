@@ -24,6 +24,7 @@ async fn stocked(stage: &AwsStage, size: u32) {
     // Nobody lets them go on.
     stage.advance(400).await;
     assert_eq!(good(stage.cloud.standby().await), [(shape, size)]);
+    assert_eq!(stage.look(&[]).await.seen, [], "stock is no machine that the ledger should know");
 }
 
 fn on_its_way(answer: &Result<muster_core::launch::LaunchReply, CloudError>) -> bool {
@@ -152,7 +153,7 @@ fn a_stock_that_nobody_asks_for_goes_with_its_group() {
     block_on(async {
         stocked(&stage, 2).await;
         stage.reconfigure(&Wish { size: r#"instance_types = ["r6i.large"]"#, ..Wish::default() });
-        for _ in 0..4 {
+        for _ in 0..5 {
             assert_eq!(stage.look(&[]).await.troubles, Vec::<String>::new());
             stage.advance(100 * 3_600).await;
         }
