@@ -27,7 +27,7 @@ SERVED_SECONDS_MAX = 60
 CALLS_A_MINUTE_MAX = 40
 TICKS_A_MINUTE_MAX = 20
 TICK_SECONDS_MAX = 30
-# Three zones are tried, a second apart.
+# Its groups are looked at once a minute: one look is refused, and the next has a new session.
 RENEWED_SECONDS_MAX = 150
 
 OTHER = "222222222222"
