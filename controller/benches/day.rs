@@ -207,6 +207,9 @@ impl Echo for Aws {
                 self.runtime.block_on(self.cloud.set_standby(shape, *size)).map(|()| Vec::<()>::new()),
             ),
             Asked::Zones => failed("zones", self.runtime.block_on(self.cloud.zones()).map(|_| Vec::<()>::new())),
+            Asked::SpotPrices => {
+                failed("prices", self.runtime.block_on(self.cloud.spot_prices()).map(|_| Vec::<()>::new()))
+            }
             Asked::Standby => failed("standby", self.runtime.block_on(self.cloud.standby()).map(|_| Vec::<()>::new())),
         };
         state.differ.extend(wrong.map(|wrong| format!("{} {wrong}", time(&self.clock))));

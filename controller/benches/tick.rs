@@ -24,7 +24,8 @@ use muster_core::machine::{Machine, MachineEvent, Origin, Purpose, Registration,
 use muster_core::money::HourlyPrice;
 use muster_core::plan::Policy;
 use muster_core::ports::{
-    Batch, Cloud, CloudError, Ended, Github, GithubError, MintRequest, Minted, Sighting, Store, StoreError,
+    Batch, Cloud, CloudError, Ended, Github, GithubError, MintRequest, Minted, Sighting, SpotPrice, Stock, Store,
+    StoreError,
 };
 use muster_core::time::Timestamp;
 use muster_store::MemoryStore;
@@ -102,7 +103,10 @@ impl Cloud for Ready {
     async fn zones(&self) -> Result<Vec<Zone>, CloudError> {
         Ok(["a", "b", "c"].map(Zone::new).to_vec())
     }
-    async fn standby(&self) -> Result<Vec<(ShapeId, u32)>, CloudError> {
+    async fn standby(&self) -> Result<Vec<Stock>, CloudError> {
+        Ok(Vec::new())
+    }
+    async fn spot_prices(&self) -> Result<Vec<SpotPrice>, CloudError> {
         Ok(Vec::new())
     }
 }

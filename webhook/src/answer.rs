@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::claims::{ClaimError, Early, Over, TOO_EARLY_RETRY};
 use crate::format::BadField;
+use crate::prewarmed::PrewarmedError;
 use crate::reports::ReportError;
 use crate::signature::SignatureError;
 use crate::webhook::{Ignored, Outcome, WebhookError};
@@ -83,7 +84,8 @@ impl Answer {
 
     /// A path that does not exist.
     pub fn no_such_path() -> Answer {
-        let remedy = "the paths are POST /webhook, POST /runners/claim, POST /runners/report and GET /healthz";
+        let remedy =
+            "the paths are POST /webhook, /runners/claim, /runners/report and /runners/prewarmed, and GET /healthz";
         Answer::error(StatusCode::NOT_FOUND, "there is nothing here", remedy)
     }
 
@@ -198,12 +200,7 @@ pub fn claim(result: &Result<impl Serialize, ClaimError>) -> Answer {
     match error {
         ClaimError::BadField(e) => bad_field(*e),
         ClaimError::NotProven(_) => not_proven(),
-        ClaimError::IdentityUnavailable(_) => Answer::error(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the identity check is unavailable",
-            "send the same nonce and key with a fresh proof",
-        )
-        .retry(UNAVAILABLE_RETRY),
+        ClaimError::IdentityUnavailable(_) => identity_unavailable("send the same nonce and key with a fresh proof"),
         ClaimError::TooEarly(early) => {
             let remedy = match early {
                 Early::Launch => "its launch is recorded shortly: send the same nonce and key with a fresh proof",
@@ -235,6 +232,17 @@ pub fn claim(result: &Result<impl Serialize, ClaimError>) -> Answer {
     }
 }
 
+/// The answer to a machine that is warm.
+pub fn prewarmed(result: &Result<(), PrewarmedError>) -> Answer {
+    match result {
+        Ok(()) => Answer::new(StatusCode::OK, json!({})),
+        Err(PrewarmedError::BadField(e)) => bad_field(*e),
+        Err(PrewarmedError::NotProven(_)) => not_proven(),
+        Err(PrewarmedError::IdentityUnavailable(_)) => identity_unavailable("send it again with a fresh proof"),
+        Err(PrewarmedError::Store(_)) => store_failed(),
+    }
+}
+
 /// The answer to a report.
 pub fn report(result: &Result<impl Serialize, ReportError>) -> Answer {
     match result {
@@ -258,6 +266,10 @@ fn bad_field(e: BadField) -> Answer {
 
 fn not_proven() -> Answer {
     Answer::error(StatusCode::UNAUTHORIZED, "not proven", "a refused proof or token is final: power off")
+}
+
+fn identity_unavailable(remedy: &str) -> Answer {
+    Answer::error(StatusCode::SERVICE_UNAVAILABLE, "the identity check is unavailable", remedy).retry(UNAVAILABLE_RETRY)
 }
 
 fn store_failed() -> Answer {

@@ -2,8 +2,10 @@
 //!
 //! Invariant: nothing that failed these checks reaches the store, a hash or a log line.
 
+use std::collections::BTreeMap;
+
 use muster_core::ids::InstanceId;
-use muster_core::protocol::{AgentState, ClaimRequest, ReportRequest, SessionProof};
+use muster_core::protocol::{AgentState, ClaimRequest, PrewarmedRequest, ReportRequest, SessionProof};
 use thiserror::Error;
 
 /// Hex digits of a nonce, at least: 128 bits.
@@ -18,6 +20,8 @@ pub const PROOF_ENTRIES_MAX: usize = 16;
 pub const PROOF_ENTRY_BYTES_MAX: usize = 4_096;
 /// Characters of an instance id, at most; EC2's have 19.
 pub const INSTANCE_CHARS_MAX: usize = 64;
+/// Characters of a shape's id, at most: launch templates are named after it.
+pub const SHAPE_CHARS_MAX: usize = 256;
 /// The longest wait that is granted, in seconds: below the 30 s after which API Gateway cuts a request.
 pub const WAIT_S_MAX: u32 = 25;
 /// Characters kept of an agent's last words.
@@ -42,6 +46,7 @@ impl BadField {
         BadField { field: "proof", must: "given for a first claim, and `former` for a later one; not both" };
     const TOKEN: BadField = BadField { field: "token", must: "64 lowercase hex digits" };
     const INSTANCE: BadField = BadField { field: "instance", must: "an instance id" };
+    const SHAPE: BadField = BadField { field: "shape", must: "a shape's id, as in the user data" };
     const SESSION: BadField = BadField { field: "session", must: "the number of a session, from 1" };
 }
 
@@ -53,16 +58,25 @@ pub(crate) fn claim(request: &ClaimRequest) -> Result<(), BadField> {
     if request.public_key.len() != KEY_DIGITS || !is_hex(&request.public_key) {
         return Err(BadField::PUBLIC_KEY);
     }
-    let small = |(name, value): (&String, &String)| name.len().max(value.len()) <= PROOF_ENTRY_BYTES_MAX;
-    if request.proof.len() > PROOF_ENTRIES_MAX || !request.proof.iter().all(small) {
-        return Err(BadField::PROOF);
-    }
+    small(&request.proof)?;
     match &request.former {
         None if request.proof.is_empty() => Err(BadField::ONE),
         None => Ok(()),
         Some(_) if !request.proof.is_empty() => Err(BadField::ONE),
         Some(former) => session_proof(former),
     }
+}
+
+pub(crate) fn prewarmed(request: &PrewarmedRequest) -> Result<(), BadField> {
+    small(&request.proof)?;
+    let shape = request.shape.as_str();
+    let plain = shape.bytes().all(|b| b.is_ascii_graphic());
+    if (1..=SHAPE_CHARS_MAX).contains(&shape.len()) && plain { Ok(()) } else { Err(BadField::SHAPE) }
+}
+
+fn small(proof: &BTreeMap<String, String>) -> Result<(), BadField> {
+    let small = |(name, value): (&String, &String)| name.len().max(value.len()) <= PROOF_ENTRY_BYTES_MAX;
+    if proof.len() <= PROOF_ENTRIES_MAX && proof.iter().all(small) { Ok(()) } else { Err(BadField::PROOF) }
 }
 
 pub(crate) fn report(request: &ReportRequest) -> Result<(), BadField> {

@@ -101,8 +101,7 @@ impl<S: Store, C: Clock> Reports<S, C> {
                 let row = self.store.claim(&row.instance).await?.filter(|now| now.session == row.session);
                 handover::sealed_config(&*self.store, row, self.clock.now()).await?
             }
-            AgentState::Prewarmed
-            | AgentState::Listening
+            AgentState::Listening
             | AgentState::Busy
             | AgentState::Done { .. }
             | AgentState::Frozen { .. }
@@ -120,7 +119,6 @@ impl<S: Store, C: Clock> Reports<S, C> {
 fn report(state: &AgentState) -> Option<Report> {
     Some(match state {
         AgentState::Ready => return None,
-        AgentState::Prewarmed => Report::Prewarmed,
         AgentState::Listening => Report::Listening,
         AgentState::Busy => Report::Busy,
         AgentState::Done { ran_job } => Report::Done { ran_job: *ran_job },
@@ -135,7 +133,7 @@ fn report(state: &AgentState) -> Option<Report> {
 /// Whether the runner has its configuration by then, so that nobody needs it any more.
 fn has_used_config(state: &AgentState) -> bool {
     match state {
-        AgentState::Prewarmed | AgentState::Ready | AgentState::Interrupted => false,
+        AgentState::Ready | AgentState::Interrupted => false,
         AgentState::Listening
         | AgentState::Busy
         | AgentState::Done { .. }
@@ -149,11 +147,7 @@ fn has_used_config(state: &AgentState) -> bool {
 /// Whether the state is one in which an agent holds a long poll.
 fn waits(state: &AgentState) -> bool {
     match state {
-        AgentState::Prewarmed
-        | AgentState::Ready
-        | AgentState::Listening
-        | AgentState::Frozen { .. }
-        | AgentState::Thawed { .. } => true,
+        AgentState::Ready | AgentState::Listening | AgentState::Frozen { .. } | AgentState::Thawed { .. } => true,
         AgentState::Busy
         | AgentState::Done { .. }
         | AgentState::Drained

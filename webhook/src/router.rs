@@ -28,6 +28,7 @@ use crate::claims::{ClaimError, Claims};
 use crate::clock::Clock;
 use crate::delivery::DeliveryHeaders;
 use crate::live::LiveConfig;
+use crate::prewarmed::{PrewarmedError, Prewarms};
 use crate::pulse::Pulse;
 use crate::reports::{ReportError, Reports};
 use crate::seal::Sealer;
@@ -76,7 +77,7 @@ pub enum Serves {
     All,
     /// GitHub alone: webhooks.
     Github,
-    /// Agents alone: claims and reports.
+    /// Agents alone.
     Agents,
 }
 
@@ -89,6 +90,7 @@ pub struct Door<S, I, C> {
     webhooks: Webhooks<S, C>,
     claims: Claims<S, I, C>,
     reports: Reports<S, C>,
+    prewarms: Prewarms<S, I, C>,
 }
 
 impl<S, I, C> Door<S, I, C>
@@ -101,6 +103,7 @@ where
     pub fn new(parts: DoorParts<S, I, C>) -> Door<S, I, C> {
         let DoorParts { store, identity, clock, secrets, config, sealer, bell, registrar, wakers, pulse } = parts;
         Door {
+            prewarms: Prewarms::new(store.clone(), identity.clone(), clock.clone(), bell.clone()),
             webhooks: Webhooks::new(store.clone(), clock.clone(), secrets, config.clone(), bell.clone()),
             claims: Claims::new(
                 store.clone(),
@@ -148,7 +151,8 @@ where
         if matches!(serves, Serves::All | Serves::Agents) {
             routes = routes
                 .route("/runners/claim", post(claim::<S, I, C>))
-                .route("/runners/report", post(report::<S, I, C>));
+                .route("/runners/report", post(report::<S, I, C>))
+                .route("/runners/prewarmed", post(prewarmed::<S, I, C>));
         }
         routes
             .fallback(async || to_response(Answer::no_such_path()))
@@ -282,6 +286,29 @@ where
         }
     }
     to_response(answer::report(&result))
+}
+
+async fn prewarmed<S, I, C>(State(door): State<Arc<Door<S, I, C>>>, body: Body) -> Response
+where
+    S: Store + 'static,
+    I: Identity + 'static,
+    C: Clock + 'static,
+{
+    let request = match agent_body(body).await {
+        Ok(request) => request,
+        Err(response) => return response,
+    };
+    let result = door.prewarms.hear(&request).await;
+    match &result {
+        Ok(()) => {}
+        Err(e @ (PrewarmedError::Store(_) | PrewarmedError::IdentityUnavailable(_))) => {
+            tracing::error!(target: TARGET, error = %e, "not heard that a machine is warm");
+        }
+        Err(e @ (PrewarmedError::BadField(_) | PrewarmedError::NotProven(_))) => {
+            tracing::warn!(target: TARGET, error = %e, "refused to hear that a machine is warm");
+        }
+    }
+    to_response(answer::prewarmed(&result))
 }
 
 async fn agent_body<T: DeserializeOwned>(body: Body) -> Result<T, Response> {

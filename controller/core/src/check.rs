@@ -149,8 +149,7 @@ impl<'a> Judge<'a> {
         must(class.pool == purpose.pool, "the class belongs to another pool")?;
         let shape = class.shapes.iter().find(|shape| shape.id == purpose.shape).ok_or("not a shape of that class")?;
         must(shape.market == purpose.market, "not the market of that shape")?;
-        let price = HourlyPrice::from_usd(shape.usd_per_hour.unwrap_or(0.0));
-        must(price == purpose.price, "not the price of that shape")?;
+        must(self.world.price(shape, &purpose.zone) == purpose.price, "not the price of that shape")?;
         let offering = Offering { shape: purpose.shape.clone(), zone: purpose.zone.clone(), market: purpose.market };
         let cold = purpose.origin == crate::machine::Origin::Cold;
         must(!cold || self.world.hold(&offering, self.now).is_none(), "the offering is on hold")?;

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::InstanceId;
+use crate::ids::{InstanceId, ShapeId};
 use crate::job::{JobEvent, JobEvidence, RunnerRef};
 use crate::machine::MachineEvent;
 use crate::time::Timestamp;
@@ -20,6 +20,20 @@ pub enum FactBody {
     Machine(MachineEvent),
     /// The cloud, about an instance.
     Cloud(CloudEvent),
+    /// An agent, about a machine of a standby stock.
+    Prewarmed(Prewarmed),
+}
+
+/// A machine on its way into a standby stock has warmed itself, and may be stopped. The ledger does not know it: it was
+/// not launched yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prewarmed {
+    /// Which, as it has proved.
+    pub instance: InstanceId,
+    /// The shape that it says it was made for.
+    pub shape: ShapeId,
+    /// When the door heard it.
+    pub at: Timestamp,
 }
 
 /// What the cloud says of an instance.
@@ -88,6 +102,7 @@ impl Fact {
                 };
                 format!("cloud:{}:{kind}", event.instance)
             }
+            FactBody::Prewarmed(event) => format!("prewarmed:{}", event.instance),
         }
     }
 }

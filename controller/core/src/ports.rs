@@ -15,6 +15,7 @@ use crate::ids::{Generation, InstanceId, JobId, JobKey, LaunchId, RunnerId, Runn
 use crate::job::JobRecord;
 use crate::launch::{Hold, Launch, LaunchReply};
 use crate::machine::{Machine, Removal};
+use crate::money::HourlyPrice;
 use crate::protocol::Numbered;
 use crate::time::Timestamp;
 
@@ -231,6 +232,29 @@ pub struct Ended {
     pub failed: Vec<(InstanceId, CloudError)>,
 }
 
+/// The standby stock of a shape, as the cloud tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stock {
+    /// Whose.
+    pub shape: ShapeId,
+    /// Machines that can be taken now.
+    pub ready: u32,
+    /// How many the cloud keeps there. `None`: what stands there, or how it is kept, is not as it would be made now, as
+    /// after a new image.
+    pub size: Option<u32>,
+}
+
+/// What a spot machine of a shape costs now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpotPrice {
+    /// Which shape.
+    pub shape: ShapeId,
+    /// Where.
+    pub zone: Zone,
+    /// The dearest of the shape's types there: a budget must not be exceeded whichever is picked.
+    pub price: HourlyPrice,
+}
+
 /// EC2 and Auto Scaling.
 pub trait Cloud: Send + Sync {
     /// Launches. A repeat under the same id returns the same instances. `known` are the instances of its shape that the
@@ -257,12 +281,16 @@ pub trait Cloud: Send + Sync {
     ) -> impl Future<Output = Result<Vec<(InstanceId, CloudError)>, CloudError>> + Send;
     /// Looks for these instances, each with the shape that it was launched as, and for whatever else is the fleet's.
     fn instances(&self, known: &[(InstanceId, ShapeId)]) -> impl Future<Output = Result<Sighting, CloudError>> + Send;
-    /// Brings the standby stock of a shape to `size` machines.
+    /// Brings the standby stock of a shape to `size` machines, all as they would be made now. Where some are not, the stock
+    /// goes first, and [`Cloud::standby`] tells when it can be asked for again. A shape that the configuration has lost can
+    /// have none.
     fn set_standby(&self, shape: &ShapeId, size: u32) -> impl Future<Output = Result<(), CloudError>> + Send;
     /// The zones that machines can be launched in, in order of preference.
     fn zones(&self) -> impl Future<Output = Result<Vec<Zone>, CloudError>> + Send;
-    /// How many machines stand by, by shape.
-    fn standby(&self) -> impl Future<Output = Result<Vec<(ShapeId, u32)>, CloudError>> + Send;
+    /// The standby stocks.
+    fn standby(&self) -> impl Future<Output = Result<Vec<Stock>, CloudError>> + Send;
+    /// What spot machines cost now, as far as the cloud tells. Of what it does not tell, the configuration's price holds.
+    fn spot_prices(&self) -> impl Future<Output = Result<Vec<SpotPrice>, CloudError>> + Send;
 }
 
 /// What a registration is asked for.

@@ -1,4 +1,4 @@
-//! The bodies of `/runners/claim` and `/runners/report`: what an agent says and what it hears.
+//! The bodies of `/runners/claim`, `/runners/report` and `/runners/prewarmed`: what an agent says and what it hears.
 //!
 //! `docs/protocol.md` is the description for people. Unknown fields are ignored on both sides, so that old agents and new
 //! doors understand each other.
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::claim::Order;
-use crate::ids::InstanceId;
+use crate::ids::{InstanceId, ShapeId};
 
 /// "I am this instance, give me work."
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,8 +61,6 @@ pub struct ClaimAnswer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum AgentState {
-    /// A standby machine has warmed itself.
-    Prewarmed,
     /// Claimed, waiting for a runner configuration.
     Ready,
     /// The listener is connected and waits for a job.
@@ -121,6 +119,15 @@ pub struct ReportAnswer {
     /// What to do, if anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Numbered>,
+}
+
+/// "I have warmed myself, and may be stopped": a machine on its way into a standby stock. It has no session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrewarmedRequest {
+    /// The proof of identity, as in a claim.
+    pub proof: BTreeMap<String, String>,
+    /// The shape, from the user data.
+    pub shape: ShapeId,
 }
 
 /// An order with its place in the row of orders to this machine.

@@ -211,7 +211,6 @@ fn of_two_completions_the_later_wins_and_the_start_is_kept() {
 fn report() -> impl Strategy<Value = Report> {
     let order = || 1..3u32;
     prop_oneof![
-        Just(Report::Prewarmed),
         Just(Report::Claimed),
         (1..3u32).prop_map(|n| Report::Registered(registration(&machine_number(1), n))),
         Just(Report::Listening),

@@ -19,7 +19,7 @@ use muster_core::launch::Launch;
 use muster_core::machine::{Machine, MachinePhase, Market, Origin, Purpose};
 use muster_core::money::HourlyPrice;
 use muster_core::plan::{Action, Plan, Policy, Reason, Step, plan};
-use muster_core::ports::{Batch, Snapshot, Switch};
+use muster_core::ports::{Batch, Snapshot, Stock, Switch};
 use muster_core::world::World;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -144,7 +144,7 @@ impl Situation {
         let mut world = World::from_snapshot(snapshot, config);
         world.set_zones(ZONES[..self.zones].iter().map(|zone| Zone::new(*zone)).collect());
         let standby = purpose(config, "windows/cpu-2/on-demand", None, "a", Origin::Standby).shape;
-        world.set_stock(vec![(standby, self.stock)]);
+        world.set_stock(vec![Stock { shape: standby, ready: self.stock, size: None }]);
         world.expire_unmatched(at(0));
         world
     }

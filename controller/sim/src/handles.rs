@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use muster_core::ids::{InstanceId, RunnerId, ShapeId, Zone};
 use muster_core::launch::{Launch, LaunchReply};
 use muster_core::machine::Removal;
-use muster_core::ports::{Cloud, CloudError, Ended, Github, GithubError, MintRequest, Minted, Sighting};
+use muster_core::ports::{
+    Cloud, CloudError, Ended, Github, GithubError, MintRequest, Minted, Sighting, SpotPrice, Stock,
+};
 use muster_core::time::Timestamp;
 
 use crate::universe::Universe;
@@ -103,8 +105,13 @@ impl Cloud for SimCloud {
         ready(Ok(self.0.lock().zones()))
     }
 
-    fn standby(&self) -> impl Future<Output = Result<Vec<(ShapeId, u32)>, CloudError>> + Send {
+    fn standby(&self) -> impl Future<Output = Result<Vec<Stock>, CloudError>> + Send {
         ready(Ok(self.0.lock().standby()))
+    }
+
+    /// What the configuration says: nothing moves.
+    fn spot_prices(&self) -> impl Future<Output = Result<Vec<SpotPrice>, CloudError>> + Send {
+        ready(Ok(Vec::new()))
     }
 }
 

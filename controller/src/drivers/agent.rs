@@ -175,8 +175,7 @@ impl Agent {
 fn polls(state: &AgentState) -> bool {
     match state {
         AgentState::Ready | AgentState::Listening | AgentState::Frozen { .. } | AgentState::Thawed { .. } => true,
-        AgentState::Prewarmed
-        | AgentState::Busy
+        AgentState::Busy
         | AgentState::Done { .. }
         | AgentState::Drained
         | AgentState::Interrupted
@@ -188,8 +187,7 @@ fn polls(state: &AgentState) -> bool {
 fn is_last(state: &AgentState) -> bool {
     match state {
         AgentState::Done { .. } | AgentState::Drained | AgentState::Failed { .. } => true,
-        AgentState::Prewarmed
-        | AgentState::Ready
+        AgentState::Ready
         | AgentState::Listening
         | AgentState::Busy
         | AgentState::Frozen { .. }

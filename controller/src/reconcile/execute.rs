@@ -85,10 +85,11 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             self.ended(world, ended, report, &mut batch);
             self.removed(world, removals, removed, report, &mut batch);
             for ((shape, size), answer) in stocks.into_iter().zip(stocked) {
-                match answer {
-                    Ok(()) => world.set_stock_wanted(shape, size),
-                    Err(error) => report.troubles.push(format!("standby stock of {shape}: {error}")),
+                if let Err(error) = answer {
+                    report.troubles.push(format!("standby stock of {shape}: {error}"));
                 }
+                // Also if it failed: the next look tells, and until then it is not asked for again.
+                world.set_stock_wanted(shape, size);
             }
         }
         if !batch.is_empty() {

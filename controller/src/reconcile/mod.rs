@@ -25,6 +25,7 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use muster_core::check::check;
 use muster_core::config::FleetConfig;
+use muster_core::fact::FactBody;
 use muster_core::ids::{JobKey, LaunchId};
 use muster_core::launch::Launch;
 use muster_core::plan::{BOOT_MAX, Plan, Policy, plan};
@@ -84,6 +85,7 @@ pub struct Reconciler<S, C, G, K> {
     asked: BTreeMap<LaunchId, Timestamp>,
     silenced: silence::Once,
     released: silence::Once,
+    prewarmed: silence::Prewarms,
     /// When the present tick must be over.
     until: Timestamp,
     /// When the first tick began: before it, nobody may have heard the agents.
@@ -112,6 +114,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             asked: BTreeMap::new(),
             silenced: silence::Once::default(),
             released: silence::Once::default(),
+            prewarmed: silence::Prewarms::default(),
             until: Timestamp::MAX,
             watched_from: None,
         }
@@ -267,6 +270,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             batch.jobs = merged.changed.iter().filter_map(|key| merged.jobs.remove(key)).collect();
             batch.machines = merged.machines.iter().filter_map(|instance| world.machine(instance).cloned()).collect();
             self.commit(world, &batch).await?;
+            self.prewarmed.told(merged.prewarmed);
             probe.reached(Step::Merged)?;
             if !more {
                 return Ok(());
@@ -398,8 +402,8 @@ fn unknown_jobs(world: &World, facts: &[NewFact]) -> Vec<JobKey> {
     let mut keys: Vec<JobKey> = facts
         .iter()
         .filter_map(|fact| match &fact.fact.as_ref().ok()?.body {
-            muster_core::fact::FactBody::Job(event) => Some(event.key),
-            muster_core::fact::FactBody::Machine(_) | muster_core::fact::FactBody::Cloud(_) => None,
+            FactBody::Job(event) => Some(event.key),
+            FactBody::Machine(_) | FactBody::Cloud(_) | FactBody::Prewarmed(_) => None,
         })
         .filter(|key| world.job(*key).is_none())
         .collect();

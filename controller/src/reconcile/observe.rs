@@ -1,7 +1,7 @@
 //! Looking at the cloud: zones, standby stock, and which instances are still there.
 //!
 //! The looks are taken side by side and briefly: a cloud that does not answer delays a tick by seconds, and what was known
-//! before stays in use. A fleet without machines is looked at too, if seldom: on the occasion the adapter tidies up what
+//! before stays in use. Prices are looked at less often: they move by the hour. A fleet without machines is looked at too, if seldom: on the occasion the adapter tidies up what
 //! the last launches may have left behind.
 //!
 //! Invariant: "gone" needs positive evidence. An instance is gone when the cloud says so, or when it was absent from
@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures_util::future::join3;
+use futures_util::future::join4;
 use muster_core::ids::{InstanceId, ShapeId};
 use muster_core::ports::{Batch, Cloud, Github, InstanceState, Sighting, Store, Switch};
 use muster_core::time::Timestamp;
@@ -25,6 +25,8 @@ pub const OBSERVE_EVERY: Duration = Duration::from_secs(60);
 pub const OBSERVE_IDLE_EVERY: Duration = Duration::from_secs(600);
 /// As long as no zone is known, nothing can be launched: it is looked again after this long.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// How often spot prices are read.
+pub(super) const PRICES_EVERY: Duration = Duration::from_secs(600);
 /// A look that has no answer by then was none.
 pub const LOOK_MAX: Duration = Duration::from_secs(8);
 /// So many lists in a row without an instance, ...
@@ -40,6 +42,8 @@ pub(super) struct Observer {
     looked_at: Option<Timestamp>,
     /// When instances were last listed.
     listed_at: Option<Timestamp>,
+    /// When spot prices were last asked for.
+    priced_at: Option<Timestamp>,
     absent: BTreeMap<InstanceId, (u32, Timestamp)>,
 }
 
@@ -61,6 +65,10 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         if lists {
             self.observer.listed_at = Some(now);
         }
+        let prices = self.observer.priced_at.is_none_or(|at| now.since(at) >= PRICES_EVERY);
+        if prices {
+            self.observer.priced_at = Some(now);
+        }
         // The next fact ends the silence of an idle fleet.
         report.wake(if machines { now + OBSERVE_EVERY } else { now + OBSERVE_IDLE_EVERY });
         let known: Vec<(InstanceId, ShapeId)> = world
@@ -71,9 +79,15 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         let (clock, limit) = (&self.clock, LOOK_MAX.min(self.call_max()));
         let list =
             async { if lists { Some(from_cloud(clock, limit, self.cloud.instances(&known)).await) } else { None } };
-        let (zones, stock, sighting) =
-            join3(from_cloud(clock, limit, self.cloud.zones()), from_cloud(clock, limit, self.cloud.standby()), list)
-                .await;
+        let price =
+            async { if prices { Some(from_cloud(clock, limit, self.cloud.spot_prices()).await) } else { None } };
+        let (zones, stock, sighting, prices) = join4(
+            from_cloud(clock, limit, self.cloud.zones()),
+            from_cloud(clock, limit, self.cloud.standby()),
+            list,
+            price,
+        )
+        .await;
         match zones {
             Ok(zones) => world.set_zones(zones),
             Err(error) => {
@@ -87,6 +101,11 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         match stock {
             Ok(stock) => world.set_stock(stock),
             Err(error) => report.troubles.push(format!("listing standby stock: {error}")),
+        }
+        match prices {
+            Some(Ok(prices)) => world.set_spot_prices(prices),
+            Some(Err(error)) => report.troubles.push(format!("reading spot prices: {error}")),
+            None => {}
         }
         let sighting = match sighting {
             Some(Ok(sighting)) => sighting,

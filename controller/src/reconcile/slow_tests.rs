@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use muster_core::ids::{InstanceId, RunnerId, ShapeId, Zone};
 use muster_core::launch::LaunchReply;
 use muster_core::machine::{Machine, MachineEvent, Origin, Removal, Report};
-use muster_core::ports::{Ended, InstanceState, MintRequest, Minted, Sighting};
+use muster_core::ports::{Ended, InstanceState, MintRequest, Minted, Sighting, SpotPrice, Stock};
 use muster_store::MemoryStore;
 
 use super::tests::{at_once, config, launch, machine, registration, write};
@@ -141,8 +141,12 @@ impl Cloud for Slow {
         Ok(vec![Zone::new("a")])
     }
 
-    async fn standby(&self) -> Result<Vec<(ShapeId, u32)>, CloudError> {
+    async fn standby(&self) -> Result<Vec<Stock>, CloudError> {
         self.take("standby").await;
+        Ok(Vec::new())
+    }
+
+    async fn spot_prices(&self) -> Result<Vec<SpotPrice>, CloudError> {
         Ok(Vec::new())
     }
 }

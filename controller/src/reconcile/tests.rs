@@ -2,18 +2,19 @@
 
 use std::collections::VecDeque;
 use std::future::{Future, pending, ready};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use futures_util::FutureExt;
 use muster_core::claim::ClaimRow;
+use muster_core::fact::{Fact, FactBody, Prewarmed};
 use muster_core::ids::{InstanceId, RunnerId, ShapeId, Zone};
 use muster_core::launch::LaunchReply;
 use muster_core::machine::{
     Drain, Machine, MachineEvent, MachinePhase, Origin, Purpose, Registration, Removal, Report, runner_name,
 };
 use muster_core::money::HourlyPrice;
-use muster_core::ports::{Ended, InstanceState, MintRequest, Minted, Sighting};
+use muster_core::ports::{Ended, InstanceState, MintRequest, Minted, Sighting, SpotPrice, Stock};
 use muster_store::MemoryStore;
 
 use super::*;
@@ -107,6 +108,9 @@ struct Outside {
     terminated: Mutex<Vec<InstanceId>>,
     silenced: Mutex<Vec<InstanceId>>,
     released: Mutex<Vec<InstanceId>>,
+    release_fails: Mutex<Option<CloudError>>,
+    /// How often spot prices were asked for.
+    priced: AtomicU32,
     known: Mutex<Vec<InstanceId>>,
     silence_fails: Mutex<Option<CloudError>>,
     /// The one whose metadata service stays on.
@@ -123,7 +127,7 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Cloud for Outside {
     async fn release(&self, instances: &[(InstanceId, ShapeId)]) -> Result<Vec<(InstanceId, CloudError)>, CloudError> {
         lock(&self.released).extend(instances.iter().map(|(instance, _)| instance.clone()));
-        Ok(Vec::new())
+        lock(&self.release_fails).take().map_or(Ok(Vec::new()), Err)
     }
 
     async fn launch(&self, launch: &Launch, known: &[InstanceId]) -> Result<LaunchReply, CloudError> {
@@ -168,7 +172,12 @@ impl Cloud for Outside {
         Ok(vec![Zone::new("a")])
     }
 
-    async fn standby(&self) -> Result<Vec<(ShapeId, u32)>, CloudError> {
+    async fn standby(&self) -> Result<Vec<Stock>, CloudError> {
+        Ok(Vec::new())
+    }
+
+    async fn spot_prices(&self) -> Result<Vec<SpotPrice>, CloudError> {
+        self.priced.fetch_add(1, Ordering::Relaxed);
         Ok(Vec::new())
     }
 }
@@ -386,12 +395,43 @@ fn a_machine_from_standby_is_let_go_on_when_it_claims() {
     fleet.tick_at(1);
     assert_eq!(*lock(&fleet.outside.released), []);
     let event = MachineEvent { instance: standby.instance.clone(), session: 1, at: START, report: Report::Claimed };
-    let fact = muster_core::fact::Fact { received_at: START, body: muster_core::fact::FactBody::Machine(event) };
+    let fact = Fact { received_at: START, body: FactBody::Machine(event) };
     at_once(fleet.store.put_fact(&fact)).unwrap();
     for seconds in 2..5 {
         fleet.tick_at(seconds);
     }
     assert_eq!(*lock(&fleet.outside.released), [standby.instance], "once");
+}
+
+/// They are in no ledger: nobody has launched them yet.
+#[test]
+fn a_machine_that_is_warm_is_let_go_on_into_its_stock() {
+    let mut fleet = Fleet::with(vec![], vec![]);
+    let warm = |n: u32, at: Timestamp| {
+        let (instance, shape) = (InstanceId::new(format!("i-{n:08x}")), ShapeId::new("a-shape"));
+        Fact { received_at: at, body: FactBody::Prewarmed(Prewarmed { instance, shape, at }) }
+    };
+    let at = |seconds: u64| START + Duration::from_secs(seconds);
+    at_once(fleet.store.put_fact(&warm(1, at(0)))).unwrap();
+    *lock(&fleet.outside.release_fails) = Some(CloudError::Throttled("a test".to_owned()));
+    fleet.tick_at(1);
+    fleet.tick_at(2);
+    fleet.tick_at(3);
+    let asked = lock(&fleet.outside.released).clone();
+    assert_eq!(asked, vec![InstanceId::new("i-00000001"); 2], "until it has succeeded once");
+    // Its group let this one go on long ago.
+    at_once(fleet.store.put_fact(&warm(2, at(3)))).unwrap();
+    fleet.tick_at(303);
+    assert_eq!(lock(&fleet.outside.released).len(), 2);
+}
+
+#[test]
+fn spot_prices_are_read_every_ten_minutes() {
+    let mut fleet = Fleet::with(vec![machine(&config(), 0, 1, START)], vec![]);
+    for seconds in (0..=1_200).step_by(60) {
+        fleet.tick_at(seconds);
+    }
+    assert_eq!(fleet.outside.priced.load(Ordering::Relaxed), 3);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use muster_core::time::Timestamp;
 pub fn job_of(body: &FactBody) -> Option<JobKey> {
     match body {
         FactBody::Job(event) => Some(event.key),
-        FactBody::Machine(_) | FactBody::Cloud(_) => None,
+        FactBody::Machine(_) | FactBody::Cloud(_) | FactBody::Prewarmed(_) => None,
     }
 }
 
@@ -18,6 +18,7 @@ pub(crate) fn instance_of(body: &FactBody) -> Option<&InstanceId> {
         FactBody::Job(_) => None,
         FactBody::Machine(event) => Some(&event.instance),
         FactBody::Cloud(event) => Some(&event.instance),
+        FactBody::Prewarmed(event) => Some(&event.instance),
     }
 }
 

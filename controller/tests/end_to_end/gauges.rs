@@ -125,7 +125,7 @@ impl Known {
                     self.took.insert(event.instance.clone());
                 }
             }
-            FactBody::Cloud(_) => {}
+            FactBody::Cloud(_) | FactBody::Prewarmed(_) => {}
         }
     }
 

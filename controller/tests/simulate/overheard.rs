@@ -27,7 +27,8 @@ impl Echo for Heard {
             | Asked::Instances(_)
             | Asked::SetStandby(..)
             | Asked::Zones
-            | Asked::Standby => {}
+            | Asked::Standby
+            | Asked::SpotPrices => {}
         }
     }
 }

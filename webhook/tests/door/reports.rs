@@ -46,7 +46,6 @@ async fn every_state_but_ready_is_a_fact_once() {
     let why = format!("no\nnetwork{}", "x".repeat(2_000));
     let kept = format!("no network{}", "x".repeat(990));
     let states = [
-        (AgentState::Prewarmed, Report::Prewarmed),
         (AgentState::Listening, Report::Listening),
         (AgentState::Frozen { number: 2 }, Report::Frozen { order: 2 }),
         (AgentState::Thawed { number: 2 }, Report::Thawed { order: 2 }),
@@ -121,7 +120,7 @@ async fn the_configuration_is_told_to_a_ready_machine_and_dropped_once_it_listen
     let (world, proof) = claimed().await;
     assert_eq!(tell(&world, &says(&proof, AgentState::Ready)).await.unwrap(), ReportAnswer::default());
     world.mint(INSTANCE, b"jit").await;
-    assert_eq!(tell(&world, &says(&proof, AgentState::Prewarmed)).await.unwrap().sealed_config, None);
+    assert_eq!(tell(&world, &says(&proof, AgentState::Interrupted)).await.unwrap().sealed_config, None);
     assert!(tell(&world, &says(&proof, AgentState::Ready)).await.unwrap().sealed_config.is_some());
     tell(&world, &says(&proof, AgentState::Listening)).await.unwrap();
     let row = world.store.claim(&proof.instance).await.unwrap().unwrap();
@@ -145,7 +144,7 @@ async fn an_order_is_told_until_it_was_seen() {
 
 #[tokio::test(start_paused = true)]
 async fn a_waiting_report_is_answered_as_soon_as_there_is_something() {
-    for state in [AgentState::Listening, AgentState::Ready, AgentState::Prewarmed, AgentState::Frozen { number: 1 }] {
+    for state in [AgentState::Listening, AgentState::Ready, AgentState::Frozen { number: 1 }] {
         let (world, proof) = claimed().await;
         let request = waits(&proof, state);
         let begun = tokio::time::Instant::now();

@@ -11,7 +11,7 @@ use axum::http::{Request, Response, StatusCode};
 use hmac::{Hmac, KeyInit, Mac};
 use http_body_util::BodyExt;
 use muster_core::config::FleetConfig;
-use muster_core::fact::Fact;
+use muster_core::fact::{Fact, FactBody};
 use muster_core::identity::{Identity, IdentityError, VerifiedInstance};
 use muster_core::ids::{InstanceId, RunnerId, RunnerName};
 use muster_core::machine::{Machine, MachineEvent, Registration, Report};
@@ -207,8 +207,8 @@ impl World {
         let facts = self.facts().into_iter().map(|fact| fact.body);
         facts
             .filter_map(|body| match body {
-                muster_core::fact::FactBody::Machine(event) => Some(event),
-                muster_core::fact::FactBody::Job(_) | muster_core::fact::FactBody::Cloud(_) => None,
+                FactBody::Machine(event) => Some(event),
+                FactBody::Job(_) | FactBody::Cloud(_) | FactBody::Prewarmed(_) => None,
             })
             .collect()
     }

@@ -146,7 +146,7 @@ impl Account {
                 .health_check_type("EC2")
                 .health_check_grace_period(0)
                 .default_cooldown(0)
-                .set_tags(Some(self.tags(blueprint, None)))
+                .set_tags(Some(self.tags(blueprint)))
                 .send()
         })
         .await
@@ -196,28 +196,36 @@ impl Account {
     }
 
     async fn mark(&self, blueprint: &Blueprint, made_from: &str) -> Result<(), Failure> {
+        let name = blueprint.name.as_str();
+        let mut tags = self.tags(blueprint);
+        tags.push(group_tag(name, MADE_FROM_TAG, made_from, false));
+        self.put_tags(tags).await
+    }
+
+    /// Notes something on a group.
+    pub(super) async fn tag_group(&self, group: &str, key: &str, value: &str) -> Result<(), Failure> {
         // The fleet's tag goes with it: the controller may only write tags together with it.
+        self.put_tags(vec![group_tag(group, FLEET_TAG, &self.fleet, true), group_tag(group, key, value, false)]).await
+    }
+
+    async fn put_tags(&self, tags: Vec<Tag>) -> Result<(), Failure> {
         self.call(Api::CreateOrUpdateTags, |clients| {
-            clients.scaling.create_or_update_tags().set_tags(Some(self.tags(blueprint, Some(made_from)))).send()
+            clients.scaling.create_or_update_tags().set_tags(Some(tags)).send()
         })
         .await
         .map(|_| ())
     }
 
-    fn tags(&self, blueprint: &Blueprint, made_from: Option<&str>) -> Vec<Tag> {
-        let tag = |key: &str, value: &str, propagate: bool| {
-            Tag::builder()
-                .key(key)
-                .value(value)
-                .propagate_at_launch(propagate)
-                .resource_id(&blueprint.name)
-                .resource_type("auto-scaling-group")
-                .build()
-        };
-        let mut tags = vec![tag(FLEET_TAG, &self.fleet, true), tag(SHAPE_TAG, &blueprint.template.shape, true)];
-        tags.extend(made_from.map(|hash| tag(MADE_FROM_TAG, hash, false)));
-        tags
+    /// The tags that a group's machines have too.
+    fn tags(&self, blueprint: &Blueprint) -> Vec<Tag> {
+        let tag = |key, value| group_tag(&blueprint.name, key, value, true);
+        vec![tag(FLEET_TAG, &self.fleet), tag(SHAPE_TAG, &blueprint.template.shape)]
     }
+}
+
+fn group_tag(group: &str, key: &str, value: &str, propagate: bool) -> Tag {
+    let tag = Tag::builder().key(key).value(value).propagate_at_launch(propagate);
+    tag.resource_id(group).resource_type("auto-scaling-group").build()
 }
 
 /// A tag of a group.

@@ -66,7 +66,7 @@ impl Account {
         let mut stock = BTreeSet::new();
         for group in groups.iter().filter(|group| group.warm_pool_configuration().is_some()) {
             let members = self.pool_members(group.auto_scaling_group_name().unwrap_or_default()).await?;
-            stock.extend(members.into_iter().map(|(instance, _)| instance));
+            stock.extend(members.into_iter().map(|member| member.instance));
         }
         Ok(stock)
     }

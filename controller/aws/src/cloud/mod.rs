@@ -34,17 +34,17 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use aws_config::SdkConfig;
+use aws_sdk_autoscaling::types::WarmPoolState;
 use aws_sdk_sts::config::Region;
 use futures_util::future::join_all;
 use muster_core::config::{FleetConfig, Market, Shape, StandbyState};
 use muster_core::ids::{InstanceId, ShapeId, Zone};
 use muster_core::launch::{LAUNCH_MAX, Launch, LaunchErrorKind, LaunchReply};
 use muster_core::machine::Origin;
-use muster_core::ports::{Cloud, CloudError, Ended, Sighting};
+use muster_core::ports::{Cloud, CloudError, Ended, Sighting, SpotPrice, Stock};
 
 pub use self::budget::Now;
 pub use self::names::{FLEET_TAG, SHAPE_TAG};
-pub use self::prices::SpotPrice;
 pub use self::stack::Stack;
 
 use self::account::{Account, Role, lock};
@@ -71,17 +71,6 @@ impl AwsCloud {
     /// controller's own credentials and region.
     pub fn new(sdk: SdkConfig, stack: Stack, config: Config, now: Now) -> AwsCloud {
         AwsCloud { sdk, stack, config, now, accounts: Mutex::default(), homes: Mutex::default() }
-    }
-
-    /// What spot machines of a shape cost now, by type and zone.
-    ///
-    /// # Errors
-    /// [`CloudError`]; the shape is unknown, or the prices could not be read.
-    pub async fn spot_prices(&self, shape: &ShapeId) -> Result<Vec<SpotPrice>, CloudError> {
-        let config = (self.config)();
-        let unknown = || CloudError::Rejected(format!("there is no shape {shape} in the configuration"));
-        let (shape, account) = config.shape(shape).zip(self.account_of(&config, shape)).ok_or_else(unknown)?;
-        account.spot_prices(&shape).await.map_err(Failure::on_the_way)
     }
 
     /// The accounts of the configuration, the home account first. What is known of one is kept as long as the
@@ -150,12 +139,47 @@ impl AwsCloud {
     ) -> Result<Blueprint, Failure> {
         let image = account.image(shape).await?;
         let fleet = (config.fleet.name.as_str(), config.fleet.max_runners);
-        let hibernates = kind == GroupKind::Standby
-            && config.standby_bounds(&shape.id, (self.now)()).state == StandbyState::Hibernated;
+        let hibernates = kind == GroupKind::Standby && self.pool_state(config, &shape.id) == WarmPoolState::Hibernated;
         let place = (&account.place, account.name.as_deref());
         let mut blueprint = Blueprint::new(fleet, &self.stack, place, shape, image, kind)?;
         blueprint.template.hibernates = hibernates;
         Ok(blueprint)
+    }
+
+    /// The standby stocks of an account.
+    async fn stocks(&self, config: &FleetConfig, account: &Account) -> Result<Vec<Stock>, Failure> {
+        let mut stocks = Vec::new();
+        for pool in account.pools().await? {
+            let mut size = pool.size();
+            // What the configuration has lost is emptied, whatever it was made from.
+            if let Some(shape) = config.shape(&pool.shape) {
+                let state = self.pool_state(config, &shape.id);
+                match self.blueprint(config, account, &shape, GroupKind::Standby).await {
+                    Ok(blueprint) => size = size.filter(|_| pool.is_as(&blueprint, &state)),
+                    // It stays as it is for as long as nobody knows how it should be.
+                    Err(failure) => tracing::warn!(shape = %shape.id, %failure, "how its stock should be is not known"),
+                }
+            }
+            let ready = pool.ready();
+            stocks.push(Stock { shape: pool.shape, ready, size });
+        }
+        Ok(stocks)
+    }
+
+    fn pool_state(&self, config: &FleetConfig, shape: &ShapeId) -> WarmPoolState {
+        match config.standby_bounds(shape, (self.now)()).state {
+            StandbyState::Hibernated => WarmPoolState::Hibernated,
+            StandbyState::Stopped => WarmPoolState::Stopped,
+        }
+    }
+
+    /// Takes away the stock of a shape that the configuration has lost, wherever it is.
+    async fn empty(&self, config: &FleetConfig, shape: &ShapeId) -> Result<(), CloudError> {
+        let name = group_name(&config.fleet.name, shape, GroupKind::Standby);
+        for account in self.accounts(config) {
+            account.empty_pool(&name).await?;
+        }
+        Ok(())
     }
 
     async fn prepare(&self, launch: &Launch) -> Result<(Arc<Account>, Blueprint), Failure> {
@@ -269,6 +293,9 @@ impl Cloud for AwsCloud {
     async fn set_standby(&self, shape: &ShapeId, size: u32) -> Result<(), CloudError> {
         let config = (self.config)();
         let Some((shape, account)) = config.shape(shape).zip(self.account_of(&config, shape)) else {
+            if size == 0 {
+                return self.empty(&config, shape).await;
+            }
             return Err(CloudError::Rejected(format!("there is no shape {shape} in the configuration")));
         };
         if shape.market == Market::Spot {
@@ -277,11 +304,10 @@ impl Cloud for AwsCloud {
                 shape.id
             )));
         }
-        let state = config.standby_bounds(&shape.id, (self.now)()).state;
         let blueprint =
             self.blueprint(&config, &account, &shape, GroupKind::Standby).await.map_err(Failure::on_the_way)?;
         account.realise(&blueprint).await.map_err(Failure::on_the_way)?;
-        Ok(account.set_pool(&blueprint, size, state == StandbyState::Hibernated).await?)
+        Ok(account.set_stock(&blueprint, size, self.pool_state(&config, &shape.id)).await?)
     }
 
     async fn zones(&self) -> Result<Vec<Zone>, CloudError> {
@@ -308,15 +334,35 @@ impl Cloud for AwsCloud {
         }
     }
 
-    async fn standby(&self) -> Result<Vec<(ShapeId, u32)>, CloudError> {
-        let accounts = self.accounts(&(self.config)());
-        let told = join_all(accounts.iter().map(|account| account.look_for("standby stock", account.stock()))).await;
+    async fn standby(&self) -> Result<Vec<Stock>, CloudError> {
+        let config = (self.config)();
+        let accounts = self.accounts(&config);
+        let looks = accounts.iter().map(|account| account.look_for("standby stock", self.stocks(&config, account)));
         // Of an account that cannot be read no stock is known, which is to say none: nothing is launched from it.
-        let failed = told.iter().filter_map(|told| told.as_ref().err()).next().cloned();
-        let stock: Vec<_> = told.into_iter().flatten().flatten().collect();
-        match failed {
-            Some(failure) if stock.is_empty() => Err(failure.into()),
-            Some(_) | None => Ok(stock),
-        }
+        what_was_read(join_all(looks).await)
+    }
+
+    async fn spot_prices(&self) -> Result<Vec<SpotPrice>, CloudError> {
+        let config = (self.config)();
+        let reads = self.accounts(&config).into_iter().map(|account| {
+            let shapes: Vec<Arc<Shape>> = config
+                .shapes()
+                .filter(|shape| shape.market == Market::Spot && shape.account == account.name)
+                .cloned()
+                .collect();
+            async move { account.look_for("spot prices", account.spot_prices(&shapes)).await }
+        });
+        // Of what is not read the configuration's price holds.
+        what_was_read(join_all(reads).await)
+    }
+}
+
+/// What some accounts have told; an error if none has told anything and one could not be read.
+fn what_was_read<T>(told: Vec<Result<Vec<T>, Failure>>) -> Result<Vec<T>, CloudError> {
+    let failed = told.iter().filter_map(|told| told.as_ref().err()).next().cloned();
+    let all: Vec<T> = told.into_iter().flatten().flatten().collect();
+    match failed {
+        Some(failure) if all.is_empty() => Err(failure.into()),
+        Some(_) | None => Ok(all),
     }
 }

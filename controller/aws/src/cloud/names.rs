@@ -16,6 +16,11 @@ pub(super) const ACCOUNT_TAG: &str = "muster:account";
 /// On groups: a hash of all that the group was made from.
 pub(super) const MADE_FROM_TAG: &str = "muster:made-from";
 
+/// On standby groups: the latest raise of desired capacity.
+pub(super) const RAISE_TAG: &str = "muster:raise";
+/// On groups: since when it is unused, as milliseconds since 1970; absent or `-` while it is used.
+pub(super) const UNUSED_TAG: &str = "muster:unused-since";
+
 /// Longest name of a launch template (EC2 API, `CreateLaunchTemplate`); groups may have 255 characters.
 const NAME_CHARS_MAX: usize = 128;
 /// Longest client token (EC2 API; Auto Scaling gives no other limit for `LaunchInstances`).

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use aws_sdk_autoscaling::types::{AutoScalingGroup, Tag};
+use aws_sdk_autoscaling::types::AutoScalingGroup;
 use muster_core::launch::LaunchErrorKind;
 use muster_core::time::Timestamp;
 
@@ -16,7 +16,7 @@ use super::account::{Account, lock};
 use super::budget::Api;
 use super::errors::Failure;
 use super::group::tag_of;
-use super::names::{FLEET_TAG, SHAPE_TAG};
+use super::names::{SHAPE_TAG, UNUSED_TAG};
 
 /// How often groups are looked through.
 const EVERY: Duration = Duration::from_secs(3_600);
@@ -26,8 +26,7 @@ pub(super) const UNUSED_FOR: Duration = Duration::from_secs(7 * 24 * 3_600);
 const SPARE_GROUPS: i32 = 10;
 /// Groups removed in one look.
 const REMOVED_MAX: usize = 5;
-/// On groups: since when it is unused, as milliseconds since 1970; absent or `-` while it is used.
-const UNUSED_TAG: &str = "muster:unused-since";
+/// What [`UNUSED_TAG`] says of a group that is used.
 const USED: &str = "-";
 
 impl Account {
@@ -63,8 +62,8 @@ impl Account {
             let since = tag_of(group, UNUSED_TAG).filter(|since| *since != USED);
             let outcome = match (is_unused(group), since) {
                 (false, None) => continue,
-                (false, Some(_)) => self.note(name, USED).await,
-                (true, None) if !full => self.note(name, &now.unix_ms().to_string()).await,
+                (false, Some(_)) => self.tag_group(name, UNUSED_TAG, USED).await,
+                (true, None) if !full => self.tag_group(name, UNUSED_TAG, &now.unix_ms().to_string()).await,
                 (true, since) => {
                     let at = since.and_then(|since| since.parse().ok()).map_or(now, Timestamp::from_unix_ms);
                     if (now.since(at) < UNUSED_FOR && !full) || removed == REMOVED_MAX {
@@ -110,19 +109,6 @@ impl Account {
             }
             Err(_) => failure,
         }
-    }
-
-    async fn note(&self, group: &str, since: &str) -> Result<(), Failure> {
-        let tag = |key: &str, value: &str, propagate: bool| {
-            let tag = Tag::builder().key(key).value(value).propagate_at_launch(propagate);
-            tag.resource_id(group).resource_type("auto-scaling-group").build()
-        };
-        let tags = vec![tag(FLEET_TAG, &self.fleet, true), tag(UNUSED_TAG, since, false)];
-        self.call(Api::CreateOrUpdateTags, |clients| {
-            clients.scaling.create_or_update_tags().set_tags(Some(tags)).send()
-        })
-        .await
-        .map(|_| ())
     }
 
     async fn remove_pool(&self, name: &str) -> Result<(), Failure> {

@@ -9,6 +9,9 @@
 //! before the raise, has come by it. The tag stays after the answer, for the answer may never be written down: the next
 //! launch takes its place once the ledger knows all who came.
 //!
+//! Members of a pool cannot be ended by name. So a stock that was made from another template, such as a former image, is
+//! renewed by its size: the pool is emptied, and filled again when the last of the old ones is on its way out.
+//!
 //! A raise whose launches Auto Scaling reports as failed is not waited out: what is missing is taken back, and the launch is
 //! told what the group's activities say, so that the next plan goes elsewhere.
 //!
@@ -16,7 +19,7 @@
 
 use std::time::Duration;
 
-use aws_sdk_autoscaling::types::{AutoScalingGroup, InstanceReusePolicy, LifecycleState, Tag, WarmPoolState};
+use aws_sdk_autoscaling::types::{AutoScalingGroup, InstanceReusePolicy, LifecycleState, WarmPoolState};
 use muster_core::ids::{InstanceId, ShapeId};
 use muster_core::launch::{Launch, LaunchError, LaunchErrorKind, LaunchReply};
 use muster_core::ports::CloudError;
@@ -27,15 +30,13 @@ use super::blueprint::Blueprint;
 use super::budget::Api;
 use super::errors::Failure;
 use super::group::{is_leaving, tag_of};
-use super::names::{FLEET_TAG, SHAPE_TAG, client_token};
+use super::names::{MADE_FROM_TAG, RAISE_TAG, SHAPE_TAG, client_token};
 
 /// The hook of every standby group.
 const HOOK: &str = "muster-standby";
 /// How long a machine waits at the hook when nobody says that it may go on: warming up takes this long at most. It goes
 /// on then all the same.
 const HOOK_SECONDS: i32 = 300;
-/// On standby groups: the open raise.
-const RAISE_TAG: &str = "muster:raise";
 /// Before that, a raise is not judged by the group's activities: they may not be listed yet.
 const ACTIVITIES_AFTER: Duration = Duration::from_secs(20);
 /// One that never took effect is made again until then: what comes of it needs time before the raise is over.
@@ -55,6 +56,62 @@ const PAGES_MAX: usize = 50;
 const ANSWERED: &str = "done";
 /// How it says that it was not.
 const UNANSWERED: &str = "open";
+
+/// The pool of a standby group.
+#[derive(Debug)]
+pub(super) struct Pool {
+    pub(super) shape: ShapeId,
+    group: AutoScalingGroup,
+    members: Vec<Pooled>,
+}
+
+/// A machine of a pool.
+#[derive(Debug)]
+pub(super) struct Pooled {
+    pub(super) instance: InstanceId,
+    state: Option<LifecycleState>,
+    /// Of the launch template that it was made from.
+    version: Option<String>,
+}
+
+impl Pool {
+    /// How many can be taken out of it now.
+    pub(super) fn ready(&self) -> u32 {
+        u32::try_from(self.members.iter().filter(|member| member.is_ready()).count()).unwrap_or(u32::MAX)
+    }
+
+    /// How many are kept in it.
+    pub(super) fn size(&self) -> Option<u32> {
+        let kept = self.group.warm_pool_configuration()?.max_group_prepared_capacity()?;
+        u32::try_from(kept).ok()
+    }
+
+    /// Whether it is as it would be made from the blueprint.
+    pub(super) fn is_as(&self, blueprint: &Blueprint, state: &WarmPoolState) -> bool {
+        let kept = self.group.warm_pool_configuration().and_then(|pool| pool.pool_state());
+        tag_of(&self.group, MADE_FROM_TAG) == Some(blueprint.hash().as_str())
+            && kept == Some(state)
+            && self.members.iter().all(|member| member.is_of(&self.group))
+    }
+}
+
+impl Pooled {
+    fn is_ready(&self) -> bool {
+        use LifecycleState::{WarmedHibernated, WarmedRunning, WarmedStopped};
+        matches!(self.state, Some(WarmedStopped | WarmedHibernated | WarmedRunning))
+    }
+
+    /// Whether it was made from the template that the group has now, or goes anyway.
+    fn is_of(&self, group: &AutoScalingGroup) -> bool {
+        self.state.as_ref().is_some_and(is_leaving)
+            || self.version.as_deref().is_none_or(|made| template_version(group).is_none_or(|now| now == made))
+    }
+}
+
+/// The version of the launch template that a group makes its machines from.
+fn template_version(group: &AutoScalingGroup) -> Option<&str> {
+    group.mixed_instances_policy()?.launch_template()?.launch_template_specification()?.version()
+}
 
 /// The latest raise, as its tag says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,14 +145,42 @@ impl Raise {
 }
 
 impl Account {
-    /// Brings the standby stock of a group that is as it should be to `size`.
-    pub(super) async fn set_pool(&self, blueprint: &Blueprint, size: u32, hibernated: bool) -> Result<(), Failure> {
+    /// Brings the standby stock of a group that is as it should be to `size`; to none as long as some of it were made from
+    /// another template.
+    pub(super) async fn set_stock(
+        &self,
+        blueprint: &Blueprint,
+        size: u32,
+        state: WarmPoolState,
+    ) -> Result<(), Failure> {
+        let name = blueprint.name.as_str();
+        let group = self.find_group(name).await?;
+        let Some(group) = group.filter(|group| size > 0 && group.warm_pool_configuration().is_some()) else {
+            return self.set_pool(name, size, state).await;
+        };
+        let outdated = self.pool_members(name).await?.iter().filter(|member| !member.is_of(&group)).count();
+        if outdated > 0 {
+            tracing::info!(group = name, outdated, "the stock is made anew: those of a former template go first");
+        }
+        self.set_pool(name, if outdated > 0 { 0 } else { size }, state).await
+    }
+
+    /// Takes away the stock of a shape that is in no configuration, if there is one.
+    pub(super) async fn empty_pool(&self, name: &str) -> Result<(), Failure> {
+        let Some(group) = self.find_group(name).await? else { return Ok(()) };
+        match group.warm_pool_configuration().and_then(|pool| pool.pool_state()) {
+            Some(state) => self.set_pool(name, 0, state.clone()).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn set_pool(&self, name: &str, size: u32, state: WarmPoolState) -> Result<(), Failure> {
         let size = i32::try_from(size).unwrap_or(i32::MAX);
         self.call(Api::PutLifecycleHook, |clients| {
             clients
                 .scaling
                 .put_lifecycle_hook()
-                .auto_scaling_group_name(&blueprint.name)
+                .auto_scaling_group_name(name)
                 .lifecycle_hook_name(HOOK)
                 .lifecycle_transition("autoscaling:EC2_INSTANCE_LAUNCHING")
                 .default_result("CONTINUE")
@@ -108,10 +193,10 @@ impl Account {
             clients
                 .scaling
                 .put_warm_pool()
-                .auto_scaling_group_name(&blueprint.name)
+                .auto_scaling_group_name(name)
                 .min_size(size)
                 .max_group_prepared_capacity(size)
-                .pool_state(if hibernated { WarmPoolState::Hibernated } else { WarmPoolState::Stopped })
+                .pool_state(state)
                 .instance_reuse_policy(InstanceReusePolicy::builder().reuse_on_scale_in(false).build())
                 .send()
         })
@@ -119,22 +204,22 @@ impl Account {
         .map(|_| ())
     }
 
-    /// How many machines stand by here, by shape.
-    pub(super) async fn stock(&self) -> Result<Vec<(ShapeId, u32)>, Failure> {
-        let mut stock = Vec::new();
+    /// The pools of standby groups here.
+    pub(super) async fn pools(&self) -> Result<Vec<Pool>, Failure> {
+        let mut pools = Vec::new();
         for group in self.groups().await? {
             let name = group.auto_scaling_group_name().unwrap_or_default();
             let Some(shape) = tag_of(&group, SHAPE_TAG).filter(|_| group.warm_pool_configuration().is_some()) else {
                 continue;
             };
-            let ready = self.pool_members(name).await?.iter().filter(|(_, ready)| *ready).count();
-            stock.push((ShapeId::new(shape), u32::try_from(ready).unwrap_or(u32::MAX)));
+            let (shape, members) = (ShapeId::new(shape), self.pool_members(name).await?);
+            pools.push(Pool { shape, group, members });
         }
-        Ok(stock)
+        Ok(pools)
     }
 
-    /// The machines of a group's pool, and whether each is ready to be taken.
-    pub(super) async fn pool_members(&self, group: &str) -> Result<Vec<(InstanceId, bool)>, Failure> {
+    /// The machines of a group's pool.
+    pub(super) async fn pool_members(&self, group: &str) -> Result<Vec<Pooled>, Failure> {
         let (mut members, mut next) = (Vec::new(), None);
         for _ in 0..PAGES_MAX {
             let page = self
@@ -144,15 +229,12 @@ impl Account {
                 })
                 .await?;
             members.extend(page.instances().iter().filter_map(|member| {
-                let ready = matches!(
-                    member.lifecycle_state(),
-                    Some(
-                        LifecycleState::WarmedStopped
-                            | LifecycleState::WarmedHibernated
-                            | LifecycleState::WarmedRunning
-                    )
-                );
-                Some((InstanceId::new(member.instance_id()?), ready))
+                let version = member.launch_template().and_then(|template| template.version());
+                Some(Pooled {
+                    instance: InstanceId::new(member.instance_id()?),
+                    state: member.lifecycle_state().cloned(),
+                    version: version.map(str::to_owned),
+                })
             }));
             next = page.next_token.filter(|token| !token.is_empty());
             if next.is_none() {
@@ -197,7 +279,7 @@ impl Account {
         }
         let to = desired.saturating_add(i32::try_from(launch.count).unwrap_or(i32::MAX));
         let raise = Raise { token, at: now, answered: false, to, strangers };
-        self.keep(name, &raise.value()).await.map_err(Failure::on_the_way)?;
+        self.tag_group(name, RAISE_TAG, &raise.value()).await.map_err(Failure::on_the_way)?;
         match self.raise(name, to).await {
             Ok(()) => Err(CloudError::Unknown(format!(
                 "{name}: {} machines were asked for and are on their way",
@@ -206,7 +288,7 @@ impl Account {
             Err(failure) => {
                 if failure.refusal().is_some() {
                     // Nothing was raised: the next launch need not wait. If this fails, it waits the raise out.
-                    self.keep(name, "-").await.ok();
+                    self.tag_group(name, RAISE_TAG, "-").await.ok();
                 }
                 Err(failure.into())
             }
@@ -260,7 +342,9 @@ impl Account {
         instances.truncate(wanted);
         if !raise.answered {
             let raise = Raise { answered: true, ..raise };
-            self.keep(name, &raise.value()).await.map_err(|failure| CloudError::Unknown(failure.text))?;
+            self.tag_group(name, RAISE_TAG, &raise.value())
+                .await
+                .map_err(|failure| CloudError::Unknown(failure.text))?;
         }
         Ok(LaunchReply { error: error.filter(|_| instances.len() < wanted), instances })
     }
@@ -285,19 +369,6 @@ impl Account {
         let Some(error) = told.failed.filter(|_| told.open == 0) else { return Ok(None) };
         let instances = self.fleet_instances().await?;
         Ok(self.lower(name, &instances).await?.then_some(error))
-    }
-
-    async fn keep(&self, group: &str, raise: &str) -> Result<(), Failure> {
-        let tag = |key: &str, value: &str, propagate: bool| {
-            let tag = Tag::builder().key(key).value(value).propagate_at_launch(propagate);
-            tag.resource_id(group).resource_type("auto-scaling-group").build()
-        };
-        let tags = vec![tag(FLEET_TAG, &self.fleet, true), tag(RAISE_TAG, raise, false)];
-        self.call(Api::CreateOrUpdateTags, |clients| {
-            clients.scaling.create_or_update_tags().set_tags(Some(tags)).send()
-        })
-        .await
-        .map(|_| ())
     }
 
     /// Lets machines of a standby group go on that wait at its hook.

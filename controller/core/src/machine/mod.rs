@@ -238,7 +238,7 @@ impl Machine {
         }
         let told = &mut self.told;
         match &event.report {
-            Report::Prewarmed | Report::Interrupted | Report::Failed { .. } => {}
+            Report::Interrupted | Report::Failed { .. } => {}
             Report::Claimed => told.claimed_at = first(told.claimed_at, event.at),
             Report::Registered(registration) => {
                 let new = (event.at, registration.clone());

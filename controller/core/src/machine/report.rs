@@ -11,8 +11,6 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum Report {
-    /// A standby machine has warmed itself and may be stopped.
-    Prewarmed,
     /// The machine has proved itself and asks for a runner.
     Claimed,
     /// The registrar has minted a configuration for it.
@@ -53,8 +51,7 @@ impl Report {
         match self {
             Report::Frozen { order } => format!("frozen:{order}"),
             Report::Thawed { order } => format!("thawed:{order}"),
-            Report::Prewarmed
-            | Report::Claimed
+            Report::Claimed
             | Report::Registered(_)
             | Report::Listening
             | Report::Busy
@@ -68,7 +65,6 @@ impl Report {
     /// The state's word, as in the protocol.
     pub fn word(&self) -> &'static str {
         match self {
-            Report::Prewarmed => "prewarmed",
             Report::Claimed => "claimed",
             Report::Registered(_) => "registered",
             Report::Listening => "listening",

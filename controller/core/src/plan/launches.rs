@@ -33,10 +33,26 @@ struct PoolRoom {
 /// Where machines of one shape come from.
 struct Source {
     shape: Arc<Shape>,
-    price: HourlyPrice,
     standby: u32,
-    /// Zones in order of preference; how many machines are there, and until when it is on hold and why.
-    zones: Vec<(Zone, u32, OnHold)>,
+    /// In order of preference.
+    zones: Vec<InZone>,
+}
+
+/// A shape in a zone.
+struct InZone {
+    zone: Zone,
+    /// What a machine costs there.
+    price: HourlyPrice,
+    /// How many are there.
+    load: u32,
+    hold: OnHold,
+}
+
+impl Source {
+    /// The dearest of its zones.
+    fn dearest(&self) -> HourlyPrice {
+        self.zones.iter().map(|there| there.price).max().unwrap_or_default()
+    }
 }
 
 /// Until when, and why; `None` if it is not.
@@ -170,7 +186,7 @@ impl<'a> Launcher<'a> {
         let mut pools: BTreeMap<usize, u32> = BTreeMap::new();
         for (index, want) in wants.iter().enumerate().filter(|(_, want)| want.short() > 0) {
             let site = self.site(index, want);
-            let prices = site.sources.iter().map(|source| self.sources[*source].price);
+            let prices = site.sources.iter().map(|source| self.sources[*source].dearest());
             dear = dear + prices.max().unwrap_or_default().times(want.short());
             *pools.entry(site.pool).or_default() += want.short();
         }
@@ -209,7 +225,7 @@ impl<'a> Launcher<'a> {
         let zones = world.zones().iter().map(|zone| {
             let offering = Offering { shape: shape.id.clone(), zone: zone.clone(), market: shape.market };
             let hold = world.hold(&offering, self.now).map(|hold| (hold.until, hold.kind));
-            (zone.clone(), world.zone_load(&shape.id, zone), hold)
+            InZone { zone: zone.clone(), price: world.price(shape, zone), load: world.zone_load(&shape.id, zone), hold }
         });
         // Starts that are not answered yet are still in the stock that was told.
         let promised = world
@@ -219,8 +235,7 @@ impl<'a> Launcher<'a> {
             0 => 0,
             stock => stock.saturating_sub(promised.map(|launch| launch.count).sum()),
         };
-        let price = HourlyPrice::from_usd(shape.usd_per_hour.unwrap_or(0.0));
-        self.sources.push(Source { shape: shape.clone(), price, standby, zones: zones.collect() });
+        self.sources.push(Source { shape: shape.clone(), standby, zones: zones.collect() });
         self.source_by_shape.insert(shape.id.clone(), self.sources.len() - 1);
         self.sources.len() - 1
     }
@@ -261,12 +276,13 @@ impl<'a> Launcher<'a> {
                 Err(wait) => return Some((count, wait)),
             };
             let source = &self.sources[place.source];
-            let affordable = self.budget.map_or(u32::MAX, |budget| budget.fits(source.price));
+            let price = source.zones[place.zone].price;
+            let affordable = self.budget.map_or(u32::MAX, |budget| budget.fits(price));
             if affordable == 0 {
                 // What is left is put aside for it, or those behind would spend every cent that comes free. But not for a
                 // machine that no budget of this size can ever pay.
                 let whole = self.config.fleet.budget_usd_per_hour.map(HourlyPrice::from_usd);
-                if whole.is_some_and(|whole| whole >= source.price) {
+                if whole.is_some_and(|whole| whole >= price) {
                     self.budget = Some(HourlyPrice::ZERO);
                 }
                 return Some((count, Wait::Budget));
@@ -283,7 +299,7 @@ impl<'a> Launcher<'a> {
     }
 
     /// The best place for one more machine: shapes by preference; of each first its standby stock, then the zone that has
-    /// the fewest of them and no hold. Where the cloud asked for fewer requests it is not asked elsewhere instead: that is
+    /// the fewest of them and no hold, the cheaper one of equals. Where the cloud asked for fewer requests it is not asked elsewhere instead: that is
     /// no want of capacity, and lasts for seconds.
     fn place(&self, site: &Site) -> Result<Place, Wait> {
         let mut held: OnHold = None;
@@ -292,15 +308,15 @@ impl<'a> Launcher<'a> {
             if shape.market == Market::OnDemand && *standby > 0 && !zones.is_empty() {
                 return Ok(Place { source, zone: 0, origin: Origin::Standby });
             }
-            let throttled = zones.iter().filter_map(|(_, _, hold)| *hold);
+            let throttled = zones.iter().filter_map(|there| there.hold);
             if let Some((until, kind)) = throttled.filter(|(_, kind)| *kind == LaunchErrorKind::Throttled).max() {
                 return Err(Wait::Held { until, kind });
             }
-            let free = zones.iter().enumerate().filter(|(_, (_, _, hold))| hold.is_none());
-            if let Some((zone, _)) = free.min_by_key(|(_, (_, load, _))| *load) {
+            let free = zones.iter().enumerate().filter(|(_, there)| there.hold.is_none());
+            if let Some((zone, _)) = free.min_by_key(|(_, there)| (there.load, there.price)) {
                 return Ok(Place { source, zone, origin: Origin::Cold });
             }
-            let first = zones.iter().filter_map(|(_, _, hold)| *hold).min();
+            let first = zones.iter().filter_map(|there| there.hold).min();
             held = held.into_iter().chain(first).min();
         }
         Err(held.map_or(Wait::NoZones, |(until, kind)| Wait::Held { until, kind }))
@@ -308,12 +324,13 @@ impl<'a> Launcher<'a> {
 
     fn draft(&mut self, index: usize, class: &Arc<Class>, pool: usize, place: Place, count: u32, reason: &Reason) {
         let source = &mut self.sources[place.source];
+        let price = source.zones[place.zone].price;
         self.fleet_room -= count;
         self.pools[pool].left -= count;
-        self.budget = self.budget.map(|budget| budget - source.price.times(count));
+        self.budget = self.budget.map(|budget| budget - price.times(count));
         match place.origin {
             Origin::Standby => source.standby -= count,
-            Origin::Cold => source.zones[place.zone].1 += count,
+            Origin::Cold => source.zones[place.zone].load += count,
         }
         match self.open.get(&(index, place)) {
             Some(draft) if self.drafts[*draft].reason == *reason => self.drafts[*draft].count += count,
@@ -330,6 +347,7 @@ impl<'a> Launcher<'a> {
         let mut hot_room = hot_room(self.world);
         for draft in self.drafts {
             let source = &self.sources[draft.place.source];
+            let there = &source.zones[draft.place.zone];
             let mut left = draft.count;
             while left > 0 {
                 let count = left.min(LAUNCH_MAX);
@@ -341,10 +359,10 @@ impl<'a> Launcher<'a> {
                     class: draft.class.id.clone(),
                     shape: source.shape.id.clone(),
                     account: source.shape.account.clone(),
-                    zone: source.zones[draft.place.zone].0.clone(),
+                    zone: there.zone.clone(),
                     market: source.shape.market,
                     origin: draft.place.origin,
-                    price: source.price,
+                    price: there.price,
                 };
                 // What is launched for a job registers as soon as it can; what is launched to wait does so while it may be hot.
                 let may_register = !matches!(draft.reason, Reason::IdleTarget { .. }) || hot_room >= count;

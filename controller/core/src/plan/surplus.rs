@@ -185,11 +185,13 @@ pub(super) fn retire(plan: &mut Plan, world: &World, config: &FleetConfig) {
 /// Brings standby stock to the lower bound that holds now; what no bound names any more goes.
 pub(super) fn stock(plan: &mut Plan, world: &World, bounds: &BoundsAt) {
     let kept = bounds.standby_shapes().map(|(shape, standby)| (shape, standby.bounds.min));
-    let left_over = world.stocks().filter(|(shape, stock)| *stock > 0 && bounds.standby(shape) == Standby::NONE);
+    let left_over = world.stocks().filter(|(shape, _)| bounds.standby(shape) == Standby::NONE);
     let launches = world.switch() == Switch::Run;
     for (shape, size) in kept.chain(left_over.map(|(shape, _)| (shape, 0))) {
-        // A larger stock is a launch.
-        if world.stock_wanted(shape) != size && (launches || size <= world.stock(shape)) {
+        let kept = world.stock_wanted(shape);
+        // A larger stock is a launch, and so is a new one in the place of the old.
+        let is_less = size == 0 || (size <= world.stock(shape) && kept.is_some_and(|kept| size < kept));
+        if kept != Some(size) && (launches || is_less) {
             plan.act(Action::SetStandby { shape: shape.clone(), size }, Reason::StandbyBounds);
         }
     }

@@ -20,13 +20,13 @@ pub use index::UNMATCHED_MAX;
 pub use intend::{Effect, HOLD_FIRST, HOLD_MAX, HOLD_THROTTLED};
 pub use merge::{Merged, News};
 
-use crate::config::{Class, FleetConfig, Resolution};
+use crate::config::{Class, FleetConfig, Market, Resolution, Shape};
 use crate::ids::{ClassId, Generation, InstanceId, JobKey, LaunchId, PoolName, RunnerName, ShapeId, Zone};
 use crate::job::JobRecord;
 use crate::launch::{Hold, Launch, Offering};
 use crate::machine::Machine;
 use crate::money::HourlyPrice;
-use crate::ports::{Snapshot, Switch};
+use crate::ports::{Snapshot, SpotPrice, Stock, Switch};
 use crate::time::Timestamp;
 
 /// A job that is not over, and who serves it.
@@ -61,6 +61,7 @@ pub struct World {
     holds: BTreeMap<Offering, Hold>,
     stock: BTreeMap<ShapeId, u32>,
     stock_wanted: BTreeMap<ShapeId, u32>,
+    spot_prices: BTreeMap<(ShapeId, Zone), HourlyPrice>,
     classes: BTreeMap<ClassId, ClassWorld>,
     pools: BTreeMap<PoolName, Totals>,
     zone_load: BTreeMap<(ShapeId, Zone), u32>,
@@ -148,20 +149,34 @@ impl World {
         self.stock.iter().map(|(shape, count)| (shape, *count))
     }
 
-    /// Takes in the standby stock that the cloud has told.
-    pub fn set_stock(&mut self, stock: Vec<(ShapeId, u32)>) {
-        self.stock = stock.into_iter().collect();
+    /// Takes in the standby stocks that the cloud has told: what they are, and what size they are kept at.
+    pub fn set_stock(&mut self, stocks: Vec<Stock>) {
+        let sizes = stocks.iter().filter_map(|stock| Some((stock.shape.clone(), stock.size?)));
+        self.stock_wanted = sizes.collect();
+        self.stock = stocks.into_iter().map(|stock| (stock.shape, stock.ready)).collect();
     }
 
-    /// The size last asked for of a shape's standby stock. `u32::MAX` if that is not known: the ledger does not keep it,
-    /// so a scaler asks once after each start.
-    pub fn stock_wanted(&self, shape: &ShapeId) -> u32 {
-        self.stock_wanted.get(shape).copied().unwrap_or(u32::MAX)
+    /// The size that a shape's standby stock is kept at, or was last asked to be. `None`: it is not kept as it should be.
+    pub fn stock_wanted(&self, shape: &ShapeId) -> Option<u32> {
+        self.stock_wanted.get(shape).copied()
     }
 
-    /// Notes the size asked for of a shape's standby stock.
+    /// Notes the size asked for of a shape's standby stock. What came of it is told with the next look.
     pub fn set_stock_wanted(&mut self, shape: ShapeId, size: u32) {
         self.stock_wanted.insert(shape, size);
+    }
+
+    /// What a machine of this shape costs in this zone: on the spot market what the cloud has told, or else the
+    /// configuration's price. Unknown is nothing.
+    pub fn price(&self, shape: &Shape, zone: &Zone) -> HourlyPrice {
+        let told = self.spot_prices.get(&(shape.id.clone(), zone.clone()));
+        let told = told.filter(|_| shape.market == Market::Spot);
+        told.copied().unwrap_or_else(|| HourlyPrice::from_usd(shape.usd_per_hour.unwrap_or(0.0)))
+    }
+
+    /// Takes in what spot machines cost now. Machines that are launched keep the price of their launch.
+    pub fn set_spot_prices(&mut self, prices: Vec<SpotPrice>) {
+        self.spot_prices = prices.into_iter().map(|told| ((told.shape, told.zone), told.price)).collect();
     }
 
     /// How many runners may be hot beyond what jobs need, in the whole fleet; `None`: no limit is known. GitHub has been seen

@@ -7,7 +7,7 @@ use std::time::Duration;
 use muster_core::ids::ShapeId;
 use muster_core::launch::Launch;
 use muster_core::money::HourlyPrice;
-use muster_core::ports::CloudError;
+use muster_core::ports::{self, CloudError};
 
 use super::Universe;
 use crate::agenda::Event;
@@ -119,10 +119,15 @@ impl Universe {
         }
     }
 
-    /// How many machines stand by, by shape.
-    pub fn standby(&mut self) -> Vec<(ShapeId, u32)> {
+    /// The standby stocks.
+    pub fn standby(&mut self) -> Vec<ports::Stock> {
         self.fleet.requests += 1;
         let ready = |stock: &Stock| u32::try_from(stock.ready()).unwrap_or(u32::MAX);
-        self.fleet.stock.iter().map(|(shape, stock)| (shape.clone(), ready(stock))).collect()
+        let told = self.fleet.stock.iter().map(|(shape, stock)| ports::Stock {
+            shape: shape.clone(),
+            ready: ready(stock),
+            size: Some(stock.size),
+        });
+        told.collect()
     }
 }

@@ -6,7 +6,7 @@ use crate::world::{World, exact, single};
 use muster_core::ids::InstanceId;
 use muster_core::machine::Origin;
 use muster_core::money::HourlyPrice;
-use muster_core::ports::InstanceState;
+use muster_core::ports::{InstanceState, Stock};
 use muster_sim::{Delay, Limits, Profile, Settings};
 
 #[test]
@@ -135,9 +135,10 @@ fn standby_machines_are_stopped_started_and_replaced() {
     world.until(0.0);
     let shape = world.class().shapes[0].clone();
     world.universe.set_standby(&shape, 2).unwrap();
-    assert_eq!(world.universe.standby(), [(shape.clone(), 0)]);
+    let told = |ready, size| [Stock { shape: shape.clone(), ready, size: Some(size) }];
+    assert_eq!(world.universe.standby(), told(0, 2));
     world.until(100.0);
-    assert_eq!(world.universe.standby(), [(shape.clone(), 2)]);
+    assert_eq!(world.universe.standby(), told(2, 2));
     assert_eq!(world.universe.census().instances, 0, "standby does not count as launched");
     let mut launch = world.intent(3);
     launch.purpose.origin = Origin::Standby;
@@ -145,9 +146,9 @@ fn standby_machines_are_stopped_started_and_replaced() {
     assert_eq!((reply.instances.len(), reply.error.is_some()), (2, true));
     assert_eq!(world.until(130.0)[..2], ["125 claim 1", "125 listening"]);
     world.until(200.0);
-    assert_eq!(world.universe.standby(), [(shape.clone(), 2)], "the pool fills itself up");
+    assert_eq!(world.universe.standby(), told(2, 2), "the pool fills itself up");
     world.universe.set_standby(&shape, 0).unwrap();
-    assert_eq!(world.universe.standby(), [(shape, 0)]);
+    assert_eq!(world.universe.standby(), told(0, 0));
     world.universe.terminate(&reply.instances);
     world.until(999.0);
     let summary = world.universe.summary("hand");

@@ -188,8 +188,7 @@ impl Toy {
                 self.class_of.remove(instance);
                 self.name_of.remove(instance);
             }
-            AgentState::Prewarmed
-            | AgentState::Ready
+            AgentState::Ready
             | AgentState::Frozen { .. }
             | AgentState::Thawed { .. }
             | AgentState::Drained

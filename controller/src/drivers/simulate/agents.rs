@@ -136,8 +136,7 @@ fn over(state: &AgentState) -> bool {
     match state {
         AgentState::Done { ran_job } => *ran_job,
         AgentState::Drained | AgentState::Failed { .. } => true,
-        AgentState::Prewarmed
-        | AgentState::Ready
+        AgentState::Ready
         | AgentState::Listening
         | AgentState::Busy
         | AgentState::Frozen { .. }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use muster_core::ids::{InstanceId, LaunchId, ShapeId, Zone};
 use muster_core::launch::{Launch, LaunchReply};
-use muster_core::ports::{Cloud, CloudError, Ended, Sighting};
+use muster_core::ports::{Cloud, CloudError, Ended, Sighting, SpotPrice, Stock};
 use muster_sim::SimCloud;
 
 /// What the simulated cloud was asked, with its answer where the answer names instances.
@@ -34,6 +34,8 @@ pub enum Asked<'a> {
     Zones,
     /// [`Cloud::standby`].
     Standby,
+    /// [`Cloud::spot_prices`].
+    SpotPrices,
 }
 
 /// Hears what the simulated cloud is asked, such as another cloud that is asked the same.
@@ -119,8 +121,13 @@ impl Cloud for Wire {
         self.cloud.zones().await
     }
 
-    async fn standby(&self) -> Result<Vec<(ShapeId, u32)>, CloudError> {
+    async fn standby(&self) -> Result<Vec<Stock>, CloudError> {
         self.tell(&Asked::Standby);
         self.cloud.standby().await
+    }
+
+    async fn spot_prices(&self) -> Result<Vec<SpotPrice>, CloudError> {
+        self.tell(&Asked::SpotPrices);
+        self.cloud.spot_prices().await
     }
 }

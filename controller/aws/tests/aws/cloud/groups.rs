@@ -298,15 +298,20 @@ fn a_full_account_says_so_and_gives_up_what_is_unused() {
 }
 
 #[test]
-fn spot_prices_are_read_by_type_and_zone() {
+fn a_spot_shape_costs_as_much_as_the_dearest_of_its_types_in_a_zone() {
     let stage = stage(Ground::Emulation, &Wish::default());
     block_on(async {
-        let zone = stage.subnets[0].1.as_str();
-        let price = json!({"account": "123456789012", "region": super::stage::REGION, "instance_type": "m6i.large", "zone": zone, "price": 0.0321});
-        stage.control("POST", "spot-prices", price).await;
-        let prices = good(stage.cloud.spot_prices(&stage.shape("spot").id).await);
-        let told = prices.iter().find(|price| &*price.instance_type == "m6i.large" && price.zone.as_str() == zone);
-        assert_eq!(told.unwrap().price, muster_core::money::HourlyPrice::from_usd(0.0321));
-        assert!(prices.iter().all(|price| ["c6i.large", "m6i.large"].contains(&&*price.instance_type)), "{prices:?}");
+        let zone = stage.subnets[0].1.clone();
+        for (name, price) in [("c6i.large", 0.0321), ("m6i.large", 0.0456), ("r6i.large", 0.9)] {
+            let price = json!({"account": "123456789012", "region": super::stage::REGION, "instance_type": name, "zone": zone, "price": price});
+            stage.control("POST", "spot-prices", price).await;
+        }
+        let prices = good(stage.cloud.spot_prices().await);
+        let told: Vec<_> = prices.iter().filter(|price| price.zone == zone).collect();
+        assert_eq!(told.len(), 1, "on-demand shapes have none: {prices:?}");
+        assert_eq!(told[0].shape, stage.shape("spot").id);
+        assert_eq!(told[0].price, muster_core::money::HourlyPrice::from_usd(0.0456));
+        stage.reconfigure(&Wish { size: "vcpus = 2\nmemory_gib = 4", ..Wish::default() });
+        assert_eq!(good(stage.cloud.spot_prices().await), [], "hardware by attributes names no types");
     });
 }

@@ -264,6 +264,15 @@ impl AwsStage {
         described.auto_scaling_groups.unwrap_or_default().into_iter().filter(ours).collect()
     }
 
+    /// An image that the stack does not name.
+    pub(crate) async fn other_image(&self) -> String {
+        let described = self.ec2.describe_images().owners("amazon").send().await.unwrap();
+        let linux =
+            |image: &&aws_sdk_ec2::types::Image| image.root_device_name().is_some() && image.platform().is_none();
+        let mut ids = described.images().iter().filter(linux).filter_map(|image| image.image_id());
+        ids.find(|id| *id != self.image).unwrap().to_owned()
+    }
+
     pub(crate) async fn group(&self) -> AutoScalingGroup {
         let mut groups = self.groups().await;
         assert_eq!(groups.len(), 1);

@@ -1,6 +1,9 @@
 //! Standby: a stock of stopped machines, taken out one launch at a time.
 
-use muster_core::ids::InstanceId;
+use std::collections::BTreeSet;
+
+use muster_core::config::{Arch, Os};
+use muster_core::ids::{InstanceId, ShapeId};
 use muster_core::launch::{Launch, LaunchErrorKind};
 use muster_core::machine::Origin;
 use muster_core::ports::{Cloud, CloudError};
@@ -15,15 +18,21 @@ fn from_stock(stage: &AwsStage, count: u32) -> Launch {
     launch
 }
 
+/// The stocks, as the cloud tells them: whose, how many can be taken, how many are kept.
+async fn told(stage: &AwsStage) -> Vec<(ShapeId, u32, Option<u32>)> {
+    let stocks = good(stage.cloud.standby().await).into_iter();
+    stocks.map(|stock| (stock.shape, stock.ready, stock.size)).collect()
+}
+
 /// A stock of stopped machines.
 async fn stocked(stage: &AwsStage, size: u32) {
     let shape = stage.shape("on-demand").id.clone();
     good(stage.cloud.set_standby(&shape, size).await);
     stage.advance(5).await;
-    assert_eq!(good(stage.cloud.standby().await), [(shape.clone(), 0)], "they warm up, and wait at the hook");
+    assert_eq!(told(stage).await, [(shape.clone(), 0, Some(size))], "they warm up, and wait at the hook");
     // Nobody lets them go on.
     stage.advance(400).await;
-    assert_eq!(good(stage.cloud.standby().await), [(shape, size)]);
+    assert_eq!(told(stage).await, [(shape, size, Some(size))]);
     assert_eq!(stage.look(&[]).await.seen, [], "stock is no machine that the ledger should know");
 }
 
@@ -144,6 +153,104 @@ fn spot_machines_do_not_stand_by_and_stock_cannot_be_ended_by_name() {
         let warm = InstanceId::new(pool.instances()[0].instance_id().unwrap());
         let ended = good(stage.cloud.terminate(&[(warm, stage.shape("on-demand").id.clone())]).await);
         assert!(ended.failed[0].1.to_string().contains("warm pool"), "{ended:?}");
+    });
+}
+
+/// The images of what stands by, and of what is on its way to.
+async fn images_on_standby(stage: &AwsStage) -> BTreeSet<String> {
+    let name = stage.group().await.auto_scaling_group_name.unwrap();
+    let pool = stage.scaling.describe_warm_pool().auto_scaling_group_name(name).send().await.unwrap();
+    let leaves = |state: &str| state.contains("Terminat");
+    let staying = pool.instances().iter().filter(|member| !leaves(member.lifecycle_state().unwrap().as_str()));
+    let ids: Vec<String> = staying.map(|member| member.instance_id().unwrap().to_owned()).collect();
+    assert!(!ids.is_empty());
+    let described = stage.ec2.describe_instances().set_instance_ids(Some(ids)).send().await.unwrap();
+    let instances = described.reservations().iter().flat_map(|reservation| reservation.instances());
+    instances.map(|instance| instance.image_id().unwrap().to_owned()).collect()
+}
+
+/// Members of a pool cannot be ended by name: the stock is emptied and filled again, by two questions of the planner.
+#[test]
+fn a_stock_of_a_former_image_is_made_anew() {
+    let mut stage = stage(Ground::Emulation, &Wish::default());
+    block_on(async {
+        stocked(&stage, 2).await;
+        let shape = stage.shape("on-demand").id.clone();
+        assert_eq!(images_on_standby(&stage).await, [stage.image.clone()].into());
+        let other = stage.other_image().await;
+        let stack = muster_aws::Stack {
+            images: [((Os::Linux, Arch::X64), other.as_str().into())].into(),
+            ..stage.stack.clone()
+        };
+        stage.restart(stack);
+        assert_eq!(told(&stage).await, [(shape.clone(), 2, None)], "it is not as it would be made now");
+        for _ in 0..2 {
+            good(stage.cloud.set_standby(&shape, 2).await);
+            assert_eq!(told(&stage).await[0].2, None, "the pool has not let go of them yet");
+        }
+        stage.advance(5).await;
+        assert_eq!(told(&stage).await, [(shape.clone(), 0, Some(0))]);
+        good(stage.cloud.set_standby(&shape, 2).await);
+        stage.advance(5).await;
+        assert_eq!(images_on_standby(&stage).await, [other.clone()].into());
+        stage.advance(400).await;
+        assert_eq!(told(&stage).await, [(shape.clone(), 2, Some(2))]);
+        // A machine of the new stock is taken as any other.
+        let launch = from_stock(&stage, 1);
+        assert!(on_its_way(&stage.cloud.launch(&launch, &[]).await));
+        stage.advance(5).await;
+        assert_eq!(good(stage.cloud.launch(&launch, &[]).await).instances.len(), 1);
+    });
+}
+
+#[test]
+fn a_stock_that_is_to_stand_by_otherwise_is_made_anew() {
+    let stage = stage(Ground::Emulation, &Wish { pool: "standby = { min = 2, max = 2 }", ..Wish::default() });
+    block_on(async {
+        stocked(&stage, 2).await;
+        let shape = stage.shape("on-demand").id.clone();
+        stage.reconfigure(&Wish { pool: r#"standby = { min = 2, max = 2, state = "hibernated" }"#, ..Wish::default() });
+        assert_eq!(stage.shape("on-demand").id, shape);
+        assert_eq!(told(&stage).await, [(shape.clone(), 2, None)]);
+        good(stage.cloud.set_standby(&shape, 2).await);
+        stage.advance(5).await;
+        good(stage.cloud.set_standby(&shape, 2).await);
+        stage.advance(400).await;
+        assert_eq!(told(&stage).await, [(shape, 2, Some(2))]);
+        let name = stage.group().await.auto_scaling_group_name.unwrap();
+        let pool = stage.scaling.describe_warm_pool().auto_scaling_group_name(name).send().await.unwrap();
+        let states = pool.instances().iter().map(|member| member.lifecycle_state().unwrap().as_str().to_owned());
+        assert_eq!(states.collect::<BTreeSet<String>>(), ["Warmed:Hibernated".to_owned()].into());
+    });
+}
+
+/// What changes the group and not its machines changes no machine.
+#[test]
+fn a_stock_stays_when_only_its_group_changes() {
+    let stage = stage(Ground::Emulation, &Wish::default());
+    block_on(async {
+        stocked(&stage, 2).await;
+        let shape = stage.shape("on-demand").id.clone();
+        stage.reconfigure(&Wish { fleet: "max_runners = 7", ..Wish::default() });
+        assert_eq!(told(&stage).await, [(shape.clone(), 2, None)]);
+        good(stage.cloud.set_standby(&shape, 2).await);
+        assert_eq!(told(&stage).await, [(shape, 2, Some(2))]);
+    });
+}
+
+#[test]
+fn the_stock_of_a_shape_that_is_lost_is_taken_away() {
+    let stage = stage(Ground::Emulation, &Wish::default());
+    block_on(async {
+        stocked(&stage, 2).await;
+        let lost = stage.shape("on-demand").id.clone();
+        stage.reconfigure(&Wish { size: r#"instance_types = ["r6i.large"]"#, ..Wish::default() });
+        assert_eq!(told(&stage).await, [(lost.clone(), 2, Some(2))]);
+        good(stage.cloud.set_standby(&lost, 0).await);
+        stage.advance(60).await;
+        assert_eq!(told(&stage).await, [(lost.clone(), 0, Some(0))]);
+        let more = stage.cloud.set_standby(&lost, 1).await;
+        assert!(matches!(&more, Err(CloudError::Rejected(why)) if why.contains("no shape")), "{more:?}");
     });
 }
 
@@ -290,6 +397,6 @@ fn a_raise_that_fails_is_taken_back_beside_a_stock() {
             stage.look(&[]).await;
         }
         assert_eq!(stage.sizes().await, (0, 0));
-        assert_eq!(good(stage.cloud.standby().await)[0].1, 2, "the stock stays");
+        assert_eq!(told(&stage).await[0].1, 2, "the stock stays");
     });
 }
