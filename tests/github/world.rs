@@ -191,6 +191,14 @@ impl World {
         }
     }
 
+    /// Gives an App another private key; the former one counts no more, nor do its tokens.
+    pub fn rotate_key(&mut self, app: u64) {
+        if let Some(installed) = self.apps.get_mut(&app) {
+            installed.key = AppKey::fresh();
+            self.tokens.retain(|_, (of, _)| *of != app);
+        }
+    }
+
     /// Removes a runner group.
     pub fn remove_group(&mut self, name: &str) {
         self.groups.retain(|group| group.name != name);

@@ -122,6 +122,12 @@ class Agent:
             self.take(answer)
         return status, answer
 
+    def prewarmed(self, shape):
+        """Says that the machine, on its way into a standby stock, is warm."""
+        return self.say(
+            "/runners/prewarmed", {"proof": prove(self.credentials, self.audience, self.region), "shape": shape}
+        )
+
     def open(self, sealed, purpose):
         return unseal(self.key, sealed, f"muster/1 {purpose} {self.instance} {self.session}")
 

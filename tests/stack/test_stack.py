@@ -74,8 +74,9 @@ class Deployed(unittest.TestCase):
         self.assertEqual(event["body"].encode(), body, "the bytes that the signature is over")
         self.assertTrue(event["headers"]["x-hub-signature-256"].startswith("sha256="))
 
-    def test_only_the_four_routes_are_there(self):
-        for method, path in [("GET", "/healthz"), ("POST", "/runners/claim"), ("POST", "/runners/report")]:
+    def test_only_the_routes_of_the_door_are_there(self):
+        agents = [("POST", f"/runners/{name}") for name in ("claim", "report", "prewarmed")]
+        for method, path in [("GET", "/healthz"), *agents]:
             status, _, _ = self.stack.post(path, b"{}" if method == "POST" else None, method=method)
             self.assertEqual(status, 202, path)
             # Long polls of agents must not use up what webhooks need.
@@ -238,7 +239,7 @@ class Deployed(unittest.TestCase):
         said = template()
         limits = said["Resources"]["ApiStage"]["Properties"]["RouteSettings"]
         limits = {route: setting["ThrottlingRateLimit"]["Ref"] for route, setting in limits.items()}
-        runners = {"POST /runners/claim": "RunnersRate", "POST /runners/report": "RunnersRate"}
+        runners = {f"POST /runners/{name}": "RunnersRate" for name in ("claim", "report", "prewarmed")}
         self.assertEqual(limits, {"POST /webhook": "WebhookRate", **runners})
         routes = [one["Properties"]["RouteKey"] for one in said["Resources"].values() if one["Type"].endswith("V2::Route")]
         self.assertLess(set(limits), set(routes))

@@ -9,7 +9,9 @@ Invariant: each class has surroundings of its own, and each test a pool and jobs
 MUSTER_TEST_BINARIES, which names the folder of our binaries, the tests are left out.
 """
 
+import atexit
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -25,7 +27,7 @@ from botocore.config import Config
 
 from agent import Agent
 from given import CONFIG, LABELS, POOL, TYPES
-from stack import DEPLOYED, FUNCTIONS, REGION, ROOT, Emulator, Stack, direct, wait_for, zip_of
+from stack import DEPLOYED, FUNCTIONS, REGION, ROOT, Emulator, Stack, direct, wait_for
 
 BINARIES = os.environ.get("MUSTER_TEST_BINARIES")
 SECRET = "a secret of the tests"
@@ -58,6 +60,17 @@ class Program:
             return json.loads(answer.read())
 
 
+@functools.cache
+def built_zips(binaries):
+    """The folder with what `infra/build` packs of our binaries."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="muster-zips-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    # They run here, whatever glibc Lambda has.
+    variables = os.environ | {"MUSTER_INFRA_BINARIES": str(binaries), "MUSTER_INFRA_GLIBC_MAX": "2.999"}
+    subprocess.run([ROOT / "infra" / "build", folder], env=variables, check=True, capture_output=True)
+    return folder
+
+
 class Surroundings(unittest.TestCase):
     """The stack in its surroundings. `pools` are the names of further pools: their label is their name."""
 
@@ -82,7 +95,7 @@ class Surroundings(unittest.TestCase):
         variables = {f"AWS_ENDPOINT_URL_{service}": cls.emulation.url for service in cls.emulated}
         cls.emulator = Emulator(auth=cls.auth, variables=variables)
         cls.addClassCleanup(cls.emulator.stop)
-        zips = {name: zip_of((binaries / f"muster-{name}").read_bytes()) for name in FUNCTIONS}
+        zips = {name: (built_zips(binaries) / f"{name}.zip").read_bytes() for name in FUNCTIONS}
         cls.stack = Stack(cls.emulator, zips, without=cls.without)
         ec2 = cls.at_emulation("ec2")
         subnets = [subnet["SubnetId"] for subnet in ec2.describe_subnets()["Subnets"]][:3]

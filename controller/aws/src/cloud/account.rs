@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -80,8 +81,10 @@ pub(super) struct Account {
     pub(super) excess: Mutex<Excess>,
     /// When the groups were last looked through for unused ones.
     pub(super) retired_at: Mutex<Option<Timestamp>>,
-    /// When it was last found that there is no `LaunchInstances` here.
-    pub(super) no_launches: Mutex<Option<Timestamp>>,
+    /// When it was last found that a group knows no `LaunchInstances`.
+    pub(super) no_launches: Mutex<BTreeMap<String, Timestamp>>,
+    /// At which group tidying up begins next: one that is cut short reaches all of them in turn.
+    pub(super) tidied: AtomicUsize,
     /// One effect without a token at a time, for each group.
     turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
     sdk: SdkConfig,
@@ -113,7 +116,8 @@ impl Account {
             realised: Mutex::default(),
             excess: Mutex::new(Excess::from(started)),
             retired_at: Mutex::new(None),
-            no_launches: Mutex::new(None),
+            no_launches: Mutex::default(),
+            tidied: AtomicUsize::new(0),
             turns: Mutex::default(),
             sdk: sdk.clone(),
             budgets: Budgets::new(now.clone()),

@@ -20,7 +20,7 @@ use super::budget::Api;
 use super::errors::{Failure, meaning};
 use super::names::client_token;
 
-/// When a region without `LaunchInstances` is tried again.
+/// When a group without `LaunchInstances` is tried again.
 const PROBE_AGAIN: Duration = Duration::from_secs(24 * 3_600);
 
 /// Which kind a mixture of refusals is told as. What some types lack elsewhere is no fault of the configuration; a quota
@@ -34,22 +34,23 @@ const PRECEDENCE: [LaunchErrorKind; 5] = [
 ];
 
 impl Account {
-    /// Launches into a group that is as it should be. Where there is no `LaunchInstances`, which is found out once and
-    /// tried again after a day, desired capacity is raised as for standby, in a zone of the group's choice.
+    /// Launches into a group that is as it should be. Where there is no `LaunchInstances`, which is found out once for
+    /// each group and tried again after a day, desired capacity is raised as for standby, in a zone of the group's choice.
     pub(super) async fn launch_cold(
         &self,
         blueprint: &Blueprint,
         launch: &Launch,
         known: &[InstanceId],
     ) -> Result<LaunchReply, CloudError> {
-        if lock(&self.no_launches).is_some_and(|at| (self.now)().since(at) < PROBE_AGAIN) {
+        let lacking = lock(&self.no_launches).get(&blueprint.name).copied();
+        if lacking.is_some_and(|at| (self.now)().since(at) < PROBE_AGAIN) {
             return self.launch_by_raise(blueprint, launch, known).await;
         }
         match self.try_launch(blueprint, launch).await {
             Ok(reply) => Ok(reply),
             Err(failure) if failure.is_unknown_action() => {
                 tracing::warn!("{failure}: desired capacity is raised instead, one launch of a group at a time");
-                *lock(&self.no_launches) = Some((self.now)());
+                lock(&self.no_launches).insert(blueprint.name.clone(), (self.now)());
                 self.launch_by_raise(blueprint, launch, known).await
             }
             Err(failure) if failure.is_not_found() => {

@@ -3,6 +3,7 @@
 //! Invariant: an instance is told as absent only when every list that could have it was read to its end.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aws_sdk_autoscaling::types::AutoScalingGroup;
@@ -90,16 +91,19 @@ impl Account {
         config: &FleetConfig,
         troubles: &mut Vec<String>,
     ) {
-        for group in groups {
+        let begin = self.tidied.fetch_add(1, Ordering::Relaxed).checked_rem(groups.len()).unwrap_or(0);
+        let (before, after) = groups.split_at(begin);
+        let groups = [after, before].concat();
+        for group in &groups {
             let dead = dead_members(group, instances);
             let name = group.auto_scaling_group_name().unwrap_or_default();
             let failed = self.end_members(name, &dead[..dead.len().min(BURIED_MAX)]).await;
             troubles.extend(failed.iter().map(|(member, failure)| format!("burying {member}: {failure}")));
         }
-        self.cancel_excess(groups, instances, troubles).await;
-        self.tell_why_machines_lack(groups, troubles).await;
+        self.cancel_excess(&groups, instances, troubles).await;
+        self.tell_why_machines_lack(&groups, troubles).await;
         let shapes = groups.iter().filter_map(|group| tag_of(group, SHAPE_TAG));
         let wanted = shapes.filter(|shape| config.shape(&ShapeId::new(*shape)).is_some()).map(str::to_owned);
-        self.retire(groups, &wanted.collect(), troubles).await;
+        self.retire(&groups, &wanted.collect(), troubles).await;
     }
 }
