@@ -65,9 +65,8 @@ class Standby(Surroundings):
         if not hasattr(self, "read_before"):
             self.read_before = len(self.calls("DescribeWarmPool"))
         self.ring()
-        # Our own calls are among them.
-        reads = [call for call in self.calls("DescribeWarmPool")[self.read_before :]]
-        return len(reads) > 0
+        # A look reads each pool twice, for stock and for instances. Three reads are one that is over, and another.
+        return len(self.calls("DescribeWarmPool")) - self.read_before >= 3
 
 
 if __name__ == "__main__":

@@ -65,8 +65,7 @@ def built_zips(binaries):
     """The folder with what `infra/build` packs of our binaries."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="muster-zips-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    # They run here, whatever glibc Lambda has.
-    variables = os.environ | {"MUSTER_INFRA_BINARIES": str(binaries), "MUSTER_INFRA_GLIBC_MAX": "2.999"}
+    variables = os.environ | {"MUSTER_INFRA_BINARIES": str(binaries)}
     subprocess.run([ROOT / "infra" / "build", folder], env=variables, check=True, capture_output=True)
     return folder
 

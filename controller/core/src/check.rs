@@ -127,8 +127,10 @@ impl<'a> Judge<'a> {
                 must(matches!(phase, MachinePhase::Gone(_)), "only a machine that is gone is forgotten")
             }
             Action::SetStandby { shape, size } => {
-                let more = *size > self.world.stock(shape);
-                must(!more || self.world.switch() == Switch::Run, "the switch forbids launches")?;
+                // What is kept otherwise than it should be is emptied and filled again.
+                let less = self.world.stock_wanted(shape).is_some_and(|kept| *size < kept);
+                let no_launch = *size == 0 || (less && *size <= self.world.stock(shape));
+                must(no_launch || self.world.switch() == Switch::Run, "the switch forbids launches")?;
                 must(*size == 0 || self.config.shape(shape).is_some(), "the shape is not in the configuration")
             }
         }

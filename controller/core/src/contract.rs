@@ -13,7 +13,8 @@ use std::time::Duration;
 use crate::ids::{InstanceId, LaunchId, ShapeId, Zone};
 use crate::launch::{LAUNCH_MAX, Launch, LaunchErrorKind};
 use crate::machine::Market;
-use crate::ports::{Cloud, CloudError, InstanceState, Sighting};
+use crate::money::HourlyPrice;
+use crate::ports::{Cloud, CloudError, InstanceState, Sighting, Stock};
 
 /// A cloud with nothing in it, and a hand on what surrounds it.
 pub trait Stage {
@@ -23,12 +24,16 @@ pub trait Stage {
     fn cloud(&self) -> &Self::Cloud;
     /// A launch of so many machines, good in all its parts, under an id that was never used.
     fn launch(&self, count: u32) -> Launch;
+    /// A shape that can stand by.
+    fn standing(&self) -> ShapeId;
     /// Lets time pass: what was begun is through afterwards.
     fn pass(&self, span: Duration) -> impl Future<Output = ()>;
     /// Takes away the capacity of what [`Stage::launch`] asks for, or gives it back.
     fn set_capacity(&self, there: bool) -> impl Future<Output = ()>;
 }
 
+/// Long enough for a stock to fill, its machines warmed.
+const UNTIL_WARM: Duration = Duration::from_secs(900);
 /// Long enough for an instance to start, or to end.
 const A_WHILE: Duration = Duration::from_secs(60);
 
@@ -46,6 +51,9 @@ macro_rules! cloud_contract {
             what_nobody_launched_is_neither_ended_nor_a_failure,
             a_metadata_service_can_be_turned_off_twice,
             zones_are_told_once_each,
+            a_stock_is_brought_to_its_size_and_told,
+            a_stock_that_cannot_be_is_rejected_and_none_is_no_stock,
+            spot_prices_are_told_once_for_each_shape_and_zone,
         }
     };
     (@cases $stage:expr, $drive:path; $($case:ident,)+) => {
@@ -210,4 +218,40 @@ pub async fn zones_are_told_once_each(stage: &impl Stage) {
         launch.purpose.zone = zone;
         assert_eq!(good(stage.cloud().launch(&launch, &[]).await).instances.len(), 1);
     }
+}
+
+/// A stock fills to its size, is asked for twice with nothing more, is told with its size, and goes.
+pub async fn a_stock_is_brought_to_its_size_and_told(stage: &impl Stage) {
+    let shape = stage.standing();
+    for size in [2, 3, 1, 0] {
+        for _ in 0..2 {
+            good(stage.cloud().set_standby(&shape, size).await);
+        }
+        stage.pass(UNTIL_WARM).await;
+        let told = good(stage.cloud().standby().await);
+        assert_eq!(told, [Stock { shape: shape.clone(), ready: size, size: Some(size) }]);
+        let seen = good(stage.cloud().instances(&[]).await).seen;
+        let live = seen.iter().filter(|(_, state)| *state == InstanceState::Live);
+        assert_eq!(live.count(), 0, "stock is no machine of the ledger's: {seen:?}");
+    }
+}
+
+/// A shape that there is not can have no stock, and that it has none is no failure.
+pub async fn a_stock_that_cannot_be_is_rejected_and_none_is_no_stock(stage: &impl Stage) {
+    let nowhere = ShapeId::new("linux-x64-on-demand-none-00000000");
+    match stage.cloud().set_standby(&nowhere, 1).await {
+        Err(CloudError::Rejected(why)) => assert!(why.contains("no shape"), "{why}"),
+        answer => panic!("{answer:?}"),
+    }
+    good(stage.cloud().set_standby(&nowhere, 0).await);
+    assert_eq!(good(stage.cloud().standby().await), []);
+}
+
+/// Prices are more than nothing, of zones that there are, and told once. A cloud may tell none.
+pub async fn spot_prices_are_told_once_for_each_shape_and_zone(stage: &impl Stage) {
+    let (prices, zones) = (good(stage.cloud().spot_prices().await), good(stage.cloud().zones().await));
+    let places: BTreeSet<_> = prices.iter().map(|told| (&told.shape, &told.zone)).collect();
+    assert_eq!(places.len(), prices.len(), "{prices:?}");
+    assert!(prices.iter().all(|told| told.price > HourlyPrice::ZERO && told.shape != stage.standing()), "{prices:?}");
+    assert!(prices.is_empty() || prices.iter().any(|told| zones.contains(&told.zone)), "{prices:?}");
 }

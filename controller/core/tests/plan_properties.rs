@@ -19,7 +19,7 @@ use muster_core::launch::Launch;
 use muster_core::machine::{Machine, MachinePhase, Market, Origin, Purpose};
 use muster_core::money::HourlyPrice;
 use muster_core::plan::{Action, Plan, Policy, Reason, Step, plan};
-use muster_core::ports::{Batch, Snapshot, Stock, Switch};
+use muster_core::ports::{Batch, Snapshot, SpotPrice, Stock, Switch};
 use muster_core::world::World;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -80,6 +80,7 @@ struct Situation {
     launches: Vec<(usize, usize, u32)>,
     holds: Vec<(usize, usize, i64)>,
     stock: u32,
+    prices: Vec<(usize, usize, u32)>,
 }
 
 fn situation() -> impl Strategy<Value = Situation> {
@@ -93,9 +94,9 @@ fn situation() -> impl Strategy<Value = Situation> {
         vec(machine, 0..20),
         vec((0..CLASSES.len(), 0..ZONES.len(), 1..4u32), 0..3),
         vec((0..CLASSES.len(), 0..ZONES.len(), -60..60i64), 0..6),
-        0..3u32,
+        (0..3u32, vec((0..CLASSES.len(), 0..ZONES.len(), 1..9u32), 0..6)),
     )
-        .prop_map(|((fleet, policy, switch, zones), jobs, machines, launches, holds, stock)| Situation {
+        .prop_map(|((fleet, policy, switch, zones), jobs, machines, launches, holds, (stock, prices))| Situation {
             fleet,
             policy,
             switch,
@@ -105,6 +106,7 @@ fn situation() -> impl Strategy<Value = Situation> {
             launches,
             holds,
             stock,
+            prices,
         })
 }
 
@@ -145,6 +147,11 @@ impl Situation {
         world.set_zones(ZONES[..self.zones].iter().map(|zone| Zone::new(*zone)).collect());
         let standby = purpose(config, "windows/cpu-2/on-demand", None, "a", Origin::Standby).shape;
         world.set_stock(vec![Stock { shape: standby, ready: self.stock, size: None }]);
+        let told = self.prices.iter().map(|(class, zone, twentieths)| {
+            let Purpose { shape, zone, .. } = purpose_of(*class, *zone);
+            SpotPrice { shape, zone, price: HourlyPrice::from_usd(f64::from(*twentieths) / 20.0) }
+        });
+        world.set_spot_prices(told.collect());
         world.expire_unmatched(at(0));
         world
     }

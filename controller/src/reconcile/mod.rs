@@ -270,7 +270,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             batch.jobs = merged.changed.iter().filter_map(|key| merged.jobs.remove(key)).collect();
             batch.machines = merged.machines.iter().filter_map(|instance| world.machine(instance).cloned()).collect();
             self.commit(world, &batch).await?;
-            self.prewarmed.told(merged.prewarmed);
+            self.prewarmed.told(merged.prewarmed, &self.config);
             probe.reached(Step::Merged)?;
             if !more {
                 return Ok(());

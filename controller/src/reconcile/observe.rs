@@ -1,7 +1,8 @@
 //! Looking at the cloud: zones, standby stock, and which instances are still there.
 //!
 //! The looks are taken side by side and briefly: a cloud that does not answer delays a tick by seconds, and what was known
-//! before stays in use. Prices are looked at less often: they move by the hour. A fleet without machines is looked at too, if seldom: on the occasion the adapter tidies up what
+//! before stays in use. Prices are looked at less often, for they move by the hour, and not at the first look, which jobs wait
+//! for. A fleet without machines is looked at too, if seldom: on the occasion the adapter tidies up what
 //! the last launches may have left behind.
 //!
 //! Invariant: "gone" needs positive evidence. An instance is gone when the cloud says so, or when it was absent from
@@ -25,8 +26,10 @@ pub const OBSERVE_EVERY: Duration = Duration::from_secs(60);
 pub const OBSERVE_IDLE_EVERY: Duration = Duration::from_secs(600);
 /// As long as no zone is known, nothing can be launched: it is looked again after this long.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// How often spot prices are read.
+/// How often spot prices are read, ...
 pub(super) const PRICES_EVERY: Duration = Duration::from_secs(600);
+/// ... and how old they may be when they cannot be read.
+const PRICES_MAX: Duration = Duration::from_secs(1_800);
 /// A look that has no answer by then was none.
 pub const LOOK_MAX: Duration = Duration::from_secs(8);
 /// So many lists in a row without an instance, ...
@@ -42,7 +45,7 @@ pub(super) struct Observer {
     looked_at: Option<Timestamp>,
     /// When instances were last listed.
     listed_at: Option<Timestamp>,
-    /// When spot prices were last asked for.
+    /// When spot prices were last read.
     priced_at: Option<Timestamp>,
     absent: BTreeMap<InstanceId, (u32, Timestamp)>,
 }
@@ -57,6 +60,8 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             }
             return Ok(());
         }
+        let is_first = self.observer.looked_at.is_none();
+        let prices = !is_first && self.observer.priced_at.is_none_or(|at| now.since(at) >= PRICES_EVERY);
         self.observer.looked_at = Some(now);
         // At the first look all are listed, though the ledger knows of none: it may be a new one, or have been emptied.
         // The adapter changes things on the occasion: a frozen fleet is let be.
@@ -64,10 +69,6 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         let lists = due && world.switch() != Switch::Freeze;
         if lists {
             self.observer.listed_at = Some(now);
-        }
-        let prices = self.observer.priced_at.is_none_or(|at| now.since(at) >= PRICES_EVERY);
-        if prices {
-            self.observer.priced_at = Some(now);
         }
         // The next fact ends the silence of an idle fleet.
         report.wake(if machines { now + OBSERVE_EVERY } else { now + OBSERVE_IDLE_EVERY });
@@ -103,8 +104,16 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             Err(error) => report.troubles.push(format!("listing standby stock: {error}")),
         }
         match prices {
-            Some(Ok(prices)) => world.set_spot_prices(prices),
-            Some(Err(error)) => report.troubles.push(format!("reading spot prices: {error}")),
+            Some(Ok(prices)) => {
+                self.observer.priced_at = Some(now);
+                world.set_spot_prices(prices);
+            }
+            Some(Err(error)) => {
+                report.troubles.push(format!("reading spot prices: {error}"));
+                if self.observer.priced_at.is_some_and(|at| now.since(at) >= PRICES_MAX) {
+                    world.set_spot_prices(Vec::new());
+                }
+            }
             None => {}
         }
         let sighting = match sighting {

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::join;
+use muster_core::config::FleetConfig;
 use muster_core::fact::Prewarmed;
 use muster_core::ids::{InstanceId, ShapeId};
 use muster_core::machine::{Machine, Origin};
@@ -41,14 +42,16 @@ const HELD_MAX: Duration = Duration::from_secs(300);
 pub(super) struct Prewarms(BTreeMap<InstanceId, (ShapeId, Timestamp)>);
 
 impl Prewarms {
-    /// Takes in who has said so.
-    pub(super) fn told(&mut self, told: Vec<Prewarmed>) {
-        self.0.extend(told.into_iter().map(|Prewarmed { instance, shape, at }| (instance, (shape, at))));
+    /// Takes in who has said so. A shape that there is not has no stock to be in.
+    pub(super) fn told(&mut self, told: Vec<Prewarmed>, config: &FleetConfig) {
+        let known = told.into_iter().filter(|prewarmed| config.shape(&prewarmed.shape).is_some());
+        self.0.extend(known.map(|Prewarmed { instance, shape, at }| (instance, (shape, at))));
     }
 
     /// Who is let go on now: at most `most`, those first that have waited longest.
-    fn next(&mut self, most: usize, now: Timestamp) -> Vec<(InstanceId, ShapeId)> {
-        self.0.retain(|_, (_, since)| now.since(*since) < HELD_MAX);
+    fn next(&mut self, world: &World, most: usize, now: Timestamp) -> Vec<(InstanceId, ShapeId)> {
+        // One that was launched is on its way out, and waits for its claim.
+        self.0.retain(|instance, (_, since)| now.since(*since) < HELD_MAX && world.machine(instance).is_none());
         let mut waiting: Vec<_> = self.0.iter().collect();
         waiting.sort_by_key(|(_, (_, since))| *since);
         waiting.truncate(most);
@@ -156,7 +159,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         }
         // A job may wait for those on their way out.
         let held = self.released.next(world, is_held, RELEASED_MAX, report.now);
-        let warm = self.prewarmed.next(RELEASED_MAX - held.len(), report.now);
+        let warm = self.prewarmed.next(world, RELEASED_MAX - held.len(), report.now);
         let (out, into) = join(self.let_go_on(&held), self.let_go_on(&warm)).await;
         if let Some(answer) = out {
             self.released.answered(held, answer, "letting go on:", report);

@@ -20,6 +20,7 @@ use aws_sdk_sts::config::Region;
 use muster_core::config::Place;
 use muster_core::ids::InstanceId;
 use muster_core::launch::LaunchErrorKind;
+use muster_core::ports::Stock;
 use muster_core::time::Timestamp;
 
 use super::budget::{Api, Budgets, Now};
@@ -79,6 +80,8 @@ pub(super) struct Account {
     pub(super) subnets: Subnets,
     pub(super) realised: Mutex<BTreeMap<String, Realised>>,
     pub(super) excess: Mutex<Excess>,
+    /// The standby stocks as they were last read.
+    stocks: Mutex<Vec<Stock>>,
     /// When the groups were last looked through for unused ones.
     pub(super) retired_at: Mutex<Option<Timestamp>>,
     /// When it was last found that a group knows no `LaunchInstances`.
@@ -115,6 +118,7 @@ impl Account {
             subnets: Subnets::default(),
             realised: Mutex::default(),
             excess: Mutex::new(Excess::from(started)),
+            stocks: Mutex::default(),
             retired_at: Mutex::new(None),
             no_launches: Mutex::default(),
             tidied: AtomicUsize::new(0),
@@ -145,6 +149,16 @@ impl Account {
     /// What it is called in messages.
     pub(super) fn title(&self) -> String {
         self.name.as_ref().map_or_else(|| "the home account".to_owned(), |name| format!("account {name}"))
+    }
+
+    /// Takes in the standby stocks that were read.
+    pub(super) fn remember_stocks(&self, stocks: &[Stock]) {
+        *lock(&self.stocks) = stocks.to_vec();
+    }
+
+    /// The stocks as they were last read, with nothing in them that could be taken.
+    pub(super) fn unread_stocks(&self) -> Vec<Stock> {
+        lock(&self.stocks).iter().map(|stock| Stock { ready: 0, ..stock.clone() }).collect()
     }
 
     /// Waits for the turn of an effect that has no token of its own.

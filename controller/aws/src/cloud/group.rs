@@ -52,7 +52,7 @@ impl Account {
         }
         let made_from = blueprint.hash();
         match self.find_group(&blueprint.name).await? {
-            Some(group) if tag_of(&group, MADE_FROM_TAG) == Some(&made_from) => {}
+            Some(group) if is_made_from(&group, &made_from) => {}
             found => {
                 let version = self.template_version(&blueprint.name, &blueprint.template).await?;
                 match found {
@@ -231,6 +231,17 @@ fn group_tag(group: &str, key: &str, value: &str, propagate: bool) -> Tag {
 /// A tag of a group.
 pub(super) fn tag_of<'a>(group: &'a AutoScalingGroup, key: &str) -> Option<&'a str> {
     group.tags().iter().find(|tag| tag.key() == Some(key)).and_then(|tag| tag.value())
+}
+
+/// Whether all of what a group was made from is in force. Whoever has set its template to `$Latest` by hand has changed it.
+pub(super) fn is_made_from(group: &AutoScalingGroup, hash: &str) -> bool {
+    tag_of(group, MADE_FROM_TAG) == Some(hash)
+        && template_version(group).is_none_or(|version| !version.starts_with('$'))
+}
+
+/// The version of the launch template that a group makes its machines from.
+pub(super) fn template_version(group: &AutoScalingGroup) -> Option<&str> {
+    group.mixed_instances_policy()?.launch_template()?.launch_template_specification()?.version()
 }
 
 /// Whether a member is on its way out, or out.

@@ -160,9 +160,11 @@ impl AwsCloud {
                     Err(failure) => tracing::warn!(shape = %shape.id, %failure, "how its stock should be is not known"),
                 }
             }
+            lock(&self.homes).entry(pool.shape.clone()).or_insert_with(|| account.name.clone());
             let ready = pool.ready();
             stocks.push(Stock { shape: pool.shape, ready, size });
         }
+        account.remember_stocks(&stocks);
         Ok(stocks)
     }
 
@@ -176,10 +178,9 @@ impl AwsCloud {
     /// Takes away the stock of a shape that the configuration has lost, wherever it is.
     async fn empty(&self, config: &FleetConfig, shape: &ShapeId) -> Result<(), CloudError> {
         let name = group_name(&config.fleet.name, shape, GroupKind::Standby);
-        for account in self.accounts(config) {
-            account.empty_pool(&name).await?;
-        }
-        Ok(())
+        let accounts = self.accounts(config);
+        let emptied = join_all(accounts.iter().map(|account| account.empty_pool(&name))).await;
+        Ok(emptied.into_iter().collect::<Result<(), Failure>>()?)
     }
 
     async fn prepare(&self, launch: &Launch) -> Result<(Arc<Account>, Blueprint), Failure> {
@@ -224,12 +225,19 @@ impl Cloud for AwsCloud {
 
     async fn release(&self, instances: &[(InstanceId, ShapeId)]) -> Result<Vec<(InstanceId, CloudError)>, CloudError> {
         let config = (self.config)();
-        let mut failed = Vec::new();
+        let mut by_shape: BTreeMap<&ShapeId, Vec<InstanceId>> = BTreeMap::new();
         for (instance, shape) in instances {
+            by_shape.entry(shape).or_default().push(instance.clone());
+        }
+        let mut failed = Vec::new();
+        for (shape, instances) in by_shape {
             let group = group_name(&config.fleet.name, shape, GroupKind::Standby);
-            for account in self.accounts(&config) {
-                if self.account_of(&config, shape).is_none_or(|home| Arc::ptr_eq(&home, &account)) {
-                    failed.extend(account.release(&group, std::slice::from_ref(instance)).await);
+            match self.account_of(&config, shape) {
+                Some(home) => failed.extend(home.release(&group, &instances).await),
+                None => {
+                    let accounts = self.accounts(&config);
+                    let answers = join_all(accounts.iter().map(|account| account.release(&group, &instances))).await;
+                    failed.extend(failed_everywhere(answers));
                 }
             }
         }
@@ -306,6 +314,8 @@ impl Cloud for AwsCloud {
         }
         let blueprint =
             self.blueprint(&config, &account, &shape, GroupKind::Standby).await.map_err(Failure::on_the_way)?;
+        // Asked for because it is not as it should be: what is remembered of the group may be wrong.
+        account.doubt(&blueprint.name);
         account.realise(&blueprint).await.map_err(Failure::on_the_way)?;
         Ok(account.set_stock(&blueprint, size, self.pool_state(&config, &shape.id)).await?)
     }
@@ -338,8 +348,13 @@ impl Cloud for AwsCloud {
         let config = (self.config)();
         let accounts = self.accounts(&config);
         let looks = accounts.iter().map(|account| account.look_for("standby stock", self.stocks(&config, account)));
-        // Of an account that cannot be read no stock is known, which is to say none: nothing is launched from it.
-        what_was_read(join_all(looks).await)
+        let mut told = join_all(looks).await;
+        let read = told.iter().any(Result::is_ok);
+        for (account, told) in accounts.iter().zip(&mut told).filter(|(_, told)| read && told.is_err()) {
+            // Nothing is launched from a stock that cannot be read, and none is changed.
+            *told = Ok(account.unread_stocks());
+        }
+        what_was_read(told)
     }
 
     async fn spot_prices(&self) -> Result<Vec<SpotPrice>, CloudError> {
@@ -355,6 +370,17 @@ impl Cloud for AwsCloud {
         // Of what is not read the configuration's price holds.
         what_was_read(join_all(reads).await)
     }
+}
+
+/// Instances that are in one account, nobody knows which: one failed if it failed in all of them.
+fn failed_everywhere(answers: Vec<Vec<(InstanceId, CloudError)>>) -> Vec<(InstanceId, CloudError)> {
+    let accounts = answers.len();
+    let mut times: BTreeMap<InstanceId, (usize, CloudError)> = BTreeMap::new();
+    for (instance, error) in answers.into_iter().flatten() {
+        times.entry(instance).and_modify(|(times, _)| *times += 1).or_insert((1, error));
+    }
+    let all = times.into_iter().filter(|(_, (times, _))| *times == accounts);
+    all.map(|(instance, (_, error))| (instance, error)).collect()
 }
 
 /// What some accounts have told; an error if none has told anything and one could not be read.

@@ -62,7 +62,8 @@ impl Account {
                     continue;
                 };
                 let there = prices.entry(Zone::new(zone)).or_default();
-                there.insert(name.as_str().to_owned(), HourlyPrice::from_usd(usd));
+                // The latest comes first.
+                there.entry(name.as_str().to_owned()).or_insert(HourlyPrice::from_usd(usd));
             }
             next = page.next_token.filter(|token| !token.is_empty());
             if next.is_none() {

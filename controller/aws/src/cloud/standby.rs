@@ -20,6 +20,9 @@
 use std::time::Duration;
 
 use aws_sdk_autoscaling::types::{AutoScalingGroup, InstanceReusePolicy, LifecycleState, WarmPoolState};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, StreamExt as _};
 use muster_core::ids::{InstanceId, ShapeId};
 use muster_core::launch::{Launch, LaunchError, LaunchErrorKind, LaunchReply};
 use muster_core::ports::CloudError;
@@ -29,14 +32,16 @@ use super::account::{Account, lock};
 use super::blueprint::Blueprint;
 use super::budget::Api;
 use super::errors::Failure;
-use super::group::{is_leaving, tag_of};
-use super::names::{MADE_FROM_TAG, RAISE_TAG, SHAPE_TAG, client_token};
+use super::group::{is_leaving, is_made_from, tag_of, template_version};
+use super::names::{RAISE_TAG, SHAPE_TAG, client_token};
 
 /// The hook of every standby group.
 const HOOK: &str = "muster-standby";
 /// How long a machine waits at the hook when nobody says that it may go on: warming up takes this long at most. It goes
 /// on then all the same.
 const HOOK_SECONDS: i32 = 300;
+/// Machines that are let go on at a time.
+const RELEASED_AT_ONCE: usize = 10;
 /// Before that, a raise is not judged by the group's activities: they may not be listed yet.
 const ACTIVITIES_AFTER: Duration = Duration::from_secs(20);
 /// One that never took effect is made again until then: what comes of it needs time before the raise is over.
@@ -89,7 +94,7 @@ impl Pool {
     /// Whether it is as it would be made from the blueprint.
     pub(super) fn is_as(&self, blueprint: &Blueprint, state: &WarmPoolState) -> bool {
         let kept = self.group.warm_pool_configuration().and_then(|pool| pool.pool_state());
-        tag_of(&self.group, MADE_FROM_TAG) == Some(blueprint.hash().as_str())
+        is_made_from(&self.group, &blueprint.hash())
             && kept == Some(state)
             && self.members.iter().all(|member| member.is_of(&self.group))
     }
@@ -106,11 +111,6 @@ impl Pooled {
         self.state.as_ref().is_some_and(is_leaving)
             || self.version.as_deref().is_none_or(|made| template_version(group).is_none_or(|now| now == made))
     }
-}
-
-/// The version of the launch template that a group makes its machines from.
-fn template_version(group: &AutoScalingGroup) -> Option<&str> {
-    group.mixed_instances_policy()?.launch_template()?.launch_template_specification()?.version()
 }
 
 /// The latest raise, as its tag says.
@@ -154,6 +154,7 @@ impl Account {
         state: WarmPoolState,
     ) -> Result<(), Failure> {
         let name = blueprint.name.as_str();
+        let _turn = self.turn(name).await;
         let group = self.find_group(name).await?;
         let Some(group) = group.filter(|group| size > 0 && group.warm_pool_configuration().is_some()) else {
             return self.set_pool(name, size, state).await;
@@ -167,6 +168,7 @@ impl Account {
 
     /// Takes away the stock of a shape that is in no configuration, if there is one.
     pub(super) async fn empty_pool(&self, name: &str) -> Result<(), Failure> {
+        let _turn = self.turn(name).await;
         let Some(group) = self.find_group(name).await? else { return Ok(()) };
         match group.warm_pool_configuration().and_then(|pool| pool.pool_state()) {
             Some(state) => self.set_pool(name, 0, state.clone()).await,
@@ -373,8 +375,7 @@ impl Account {
 
     /// Lets machines of a standby group go on that wait at its hook.
     pub(super) async fn release(&self, group: &str, instances: &[InstanceId]) -> Vec<(InstanceId, CloudError)> {
-        let mut failed = Vec::new();
-        for instance in instances {
+        let calls = instances.iter().map(|instance| async move {
             let completed = self
                 .call(Api::CompleteLifecycleAction, |clients| {
                     clients
@@ -388,13 +389,16 @@ impl Account {
                 })
                 .await;
             match completed {
-                Ok(_) => {}
+                Ok(_) => None,
                 // It does not wait, or not any more.
-                Err(failure) if failure.is("ValidationError") => {}
-                Err(failure) => failed.push((instance.clone(), failure.into())),
+                Err(failure) if failure.is("ValidationError") => None,
+                Err(failure) => Some((instance.clone(), failure.into())),
             }
-        }
-        failed
+        });
+        // Boxed: the compiler does not see that a future over a borrowed iterator may move between threads.
+        let calls: Vec<BoxFuture<'_, Option<_>>> = calls.map(FutureExt::boxed).collect();
+        let answers: Vec<Option<_>> = stream::iter(calls).buffer_unordered(RELEASED_AT_ONCE).collect().await;
+        answers.into_iter().flatten().collect()
     }
 }
 

@@ -20,6 +20,9 @@ use super::budget::Api;
 use super::errors::Failure;
 use super::names::{FLEET_TAG, SHAPE_TAG, hash};
 
+/// Versions in one page (EC2 API, `DescribeLaunchTemplateVersions`), and pages read: of more, a version is made again.
+const PAGE: i32 = 200;
+const PAGES_MAX: usize = 5;
 /// Containers on a bridge are one hop further away than the host.
 const METADATA_HOPS: i32 = 1;
 
@@ -47,6 +50,10 @@ impl Account {
         if let Some(latest) = latest.filter(|latest| latest.version_description() == Some(&made_from)) {
             return version(&id, latest.version_number());
         }
+        // An image that was rolled back has a version already, and machines that stand by were made from it.
+        if let Some(former) = self.former_version(&id, &made_from).await? {
+            return Ok(former);
+        }
         let after = latest.and_then(|latest| latest.version_number()).unwrap_or(0);
         let made = self
             .call(Api::CreateLaunchTemplateVersion, |clients| {
@@ -59,6 +66,26 @@ impl Account {
             })
             .await?;
         version(&id, made.launch_template_version().and_then(|made| made.version_number()))
+    }
+
+    /// The latest of the versions that were made from the same.
+    async fn former_version(&self, template: &str, made_from: &str) -> Result<Option<Version>, Failure> {
+        let (mut found, mut next): (Option<i64>, _) = (None, None);
+        for _ in 0..PAGES_MAX {
+            let page = self
+                .call(Api::DescribeLaunchTemplateVersions, |clients| {
+                    let describe = clients.ec2.describe_launch_template_versions().launch_template_id(template);
+                    describe.max_results(PAGE).set_next_token(next.take()).send()
+                })
+                .await?;
+            let same = page.launch_template_versions().iter().filter(|v| v.version_description() == Some(made_from));
+            found = found.max(same.filter_map(|version| version.version_number()).max());
+            next = page.next_token.filter(|token| !token.is_empty());
+            if next.is_none() {
+                break;
+            }
+        }
+        found.map(|number| version(template, Some(number))).transpose()
     }
 
     /// The id of the template with this name.

@@ -43,6 +43,8 @@ struct InZone {
     zone: Zone,
     /// What a machine costs there.
     price: HourlyPrice,
+    /// EC2 tells prices of the shape, and none for here: none of its types is offered here.
+    lacks: bool,
     /// How many are there.
     load: u32,
     hold: OnHold,
@@ -222,10 +224,17 @@ impl<'a> Launcher<'a> {
             return *source;
         }
         let world = self.world;
+        let told = world.has_spot_prices(shape);
         let zones = world.zones().iter().map(|zone| {
             let offering = Offering { shape: shape.id.clone(), zone: zone.clone(), market: shape.market };
             let hold = world.hold(&offering, self.now).map(|hold| (hold.until, hold.kind));
-            InZone { zone: zone.clone(), price: world.price(shape, zone), load: world.zone_load(&shape.id, zone), hold }
+            InZone {
+                zone: zone.clone(),
+                price: world.price(shape, zone),
+                lacks: told && world.spot_price(shape, zone).is_none(),
+                load: world.zone_load(&shape.id, zone),
+                hold,
+            }
         });
         // Starts that are not answered yet are still in the stock that was told.
         let promised = world
@@ -299,7 +308,7 @@ impl<'a> Launcher<'a> {
     }
 
     /// The best place for one more machine: shapes by preference; of each first its standby stock, then the zone that has
-    /// the fewest of them and no hold, the cheaper one of equals. Where the cloud asked for fewer requests it is not asked elsewhere instead: that is
+    /// the fewest of them and no hold, the cheaper one of equals, as long as there is the money for it. Where the cloud asked for fewer requests it is not asked elsewhere instead: that is
     /// no want of capacity, and lasts for seconds.
     fn place(&self, site: &Site) -> Result<Place, Wait> {
         let mut held: OnHold = None;
@@ -313,7 +322,12 @@ impl<'a> Launcher<'a> {
                 return Err(Wait::Held { until, kind });
             }
             let free = zones.iter().enumerate().filter(|(_, there)| there.hold.is_none());
-            if let Some((zone, _)) = free.min_by_key(|(_, there)| (there.load, there.price)) {
+            let rank = |there: &InZone| match self.budget.is_none_or(|left| left >= there.price) {
+                true => (false, there.lacks, there.load, there.price),
+                // Money that is put aside is put aside for the cheapest.
+                false => (true, there.lacks, 0, there.price),
+            };
+            if let Some((zone, _)) = free.min_by_key(|(_, there)| rank(there)) {
                 return Ok(Place { source, zone, origin: Origin::Cold });
             }
             let first = zones.iter().filter_map(|there| there.hold).min();

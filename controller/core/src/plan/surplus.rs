@@ -10,8 +10,9 @@ use super::launches::Unmet;
 use super::reason::Reason;
 use super::{Action, Plan, Policy};
 use crate::config::{BoundsAt, FleetConfig, Standby};
-use crate::ids::{ClassId, InstanceId, PoolName};
-use crate::machine::Machine;
+use crate::ids::{ClassId, InstanceId, PoolName, ShapeId};
+use crate::launch::Launch;
+use crate::machine::{Machine, Origin};
 use crate::money::HourlyPrice;
 use crate::ports::Switch;
 use crate::time::Timestamp;
@@ -182,13 +183,27 @@ pub(super) fn retire(plan: &mut Plan, world: &World, config: &FleetConfig) {
     }
 }
 
+/// The stock that a launch draws from.
+fn drawn_from(launch: &Launch) -> Option<ShapeId> {
+    (launch.purpose.origin == Origin::Standby).then(|| launch.purpose.shape.clone())
+}
+
 /// Brings standby stock to the lower bound that holds now; what no bound names any more goes.
 pub(super) fn stock(plan: &mut Plan, world: &World, bounds: &BoundsAt) {
     let kept = bounds.standby_shapes().map(|(shape, standby)| (shape, standby.bounds.min));
     let left_over = world.stocks().filter(|(shape, _)| bounds.standby(shape) == Standby::NONE);
     let launches = world.switch() == Switch::Run;
+    let planned = plan
+        .steps
+        .iter()
+        .filter_map(|step| if let Action::Launch(launch) = &step.action { Some(launch) } else { None });
+    let drawn: BTreeSet<ShapeId> = planned.chain(world.launches()).filter_map(drawn_from).collect();
     for (shape, size) in kept.chain(left_over.map(|(shape, _)| (shape, 0))) {
         let kept = world.stock_wanted(shape);
+        if kept.is_none() && drawn.contains(shape) {
+            // It may have to be made anew: not while machines are on their way out of it.
+            continue;
+        }
         // A larger stock is a launch, and so is a new one in the place of the old.
         let is_less = size == 0 || (size <= world.stock(shape) && kept.is_some_and(|kept| size < kept));
         if kept != Some(size) && (launches || is_less) {

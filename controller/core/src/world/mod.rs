@@ -61,7 +61,7 @@ pub struct World {
     holds: BTreeMap<Offering, Hold>,
     stock: BTreeMap<ShapeId, u32>,
     stock_wanted: BTreeMap<ShapeId, u32>,
-    spot_prices: BTreeMap<(ShapeId, Zone), HourlyPrice>,
+    spot_prices: BTreeMap<ShapeId, BTreeMap<Zone, HourlyPrice>>,
     classes: BTreeMap<ClassId, ClassWorld>,
     pools: BTreeMap<PoolName, Totals>,
     zone_load: BTreeMap<(ShapeId, Zone), u32>,
@@ -169,14 +169,27 @@ impl World {
     /// What a machine of this shape costs in this zone: on the spot market what the cloud has told, or else the
     /// configuration's price. Unknown is nothing.
     pub fn price(&self, shape: &Shape, zone: &Zone) -> HourlyPrice {
-        let told = self.spot_prices.get(&(shape.id.clone(), zone.clone()));
-        let told = told.filter(|_| shape.market == Market::Spot);
-        told.copied().unwrap_or_else(|| HourlyPrice::from_usd(shape.usd_per_hour.unwrap_or(0.0)))
+        let told = self.spot_price(shape, zone);
+        told.unwrap_or_else(|| HourlyPrice::from_usd(shape.usd_per_hour.unwrap_or(0.0)))
+    }
+
+    /// What the cloud has told of it.
+    pub fn spot_price(&self, shape: &Shape, zone: &Zone) -> Option<HourlyPrice> {
+        let told = self.spot_prices.get(&shape.id).filter(|_| shape.market == Market::Spot)?;
+        told.get(zone).copied()
+    }
+
+    /// Whether the cloud has told prices of this shape.
+    pub fn has_spot_prices(&self, shape: &Shape) -> bool {
+        shape.market == Market::Spot && self.spot_prices.contains_key(&shape.id)
     }
 
     /// Takes in what spot machines cost now. Machines that are launched keep the price of their launch.
     pub fn set_spot_prices(&mut self, prices: Vec<SpotPrice>) {
-        self.spot_prices = prices.into_iter().map(|told| ((told.shape, told.zone), told.price)).collect();
+        self.spot_prices.clear();
+        for SpotPrice { shape, zone, price } in prices {
+            self.spot_prices.entry(shape).or_default().insert(zone, price);
+        }
     }
 
     /// How many runners may be hot beyond what jobs need, in the whole fleet; `None`: no limit is known. GitHub has been seen

@@ -49,6 +49,10 @@ impl Universe {
     pub fn set_standby(&mut self, shape: &ShapeId, size: u32) -> Result<(), CloudError> {
         self.fleet.requests += 1;
         let Some(info) = self.classes.shape(shape).cloned() else {
+            if size == 0 {
+                // What there is not can be emptied.
+                return Ok(());
+            }
             return Err(CloudError::Rejected(format!("there is no shape {shape}")));
         };
         let Some(standby_price) = info.standby_price else {

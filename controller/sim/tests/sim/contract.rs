@@ -5,7 +5,7 @@ use std::future::{Future, ready};
 use std::time::Duration;
 
 use muster_core::contract::Stage;
-use muster_core::ids::LaunchId;
+use muster_core::ids::{LaunchId, ShapeId};
 use muster_core::launch::Launch;
 use muster_sim::{SharedUniverse, SimCloud};
 
@@ -35,6 +35,10 @@ impl Stage for SimStage {
     fn launch(&self, count: u32) -> Launch {
         self.launches.set(self.launches.get() + 1);
         Launch { id: LaunchId::new(format!("launch-{}", self.launches.get())), count, ..self.launch.clone() }
+    }
+
+    fn standing(&self) -> ShapeId {
+        self.launch.purpose.shape.clone()
     }
 
     fn pass(&self, span: Duration) -> impl Future<Output = ()> {

@@ -347,6 +347,10 @@ impl Stage for AwsStage {
         self.launch_of("spot", count)
     }
 
+    fn standing(&self) -> ShapeId {
+        self.shape("on-demand").id.clone()
+    }
+
     async fn pass(&self, span: Duration) {
         self.advance(span.as_secs()).await;
     }

@@ -178,11 +178,7 @@ fn a_stock_of_a_former_image_is_made_anew() {
         let shape = stage.shape("on-demand").id.clone();
         assert_eq!(images_on_standby(&stage).await, [stage.image.clone()].into());
         let other = stage.other_image().await;
-        let stack = muster_aws::Stack {
-            images: [((Os::Linux, Arch::X64), other.as_str().into())].into(),
-            ..stage.stack.clone()
-        };
-        stage.restart(stack);
+        stage.restart(with_image(&stage, &other));
         assert_eq!(told(&stage).await, [(shape.clone(), 2, None)], "it is not as it would be made now");
         for _ in 0..2 {
             good(stage.cloud.set_standby(&shape, 2).await);
@@ -200,6 +196,54 @@ fn a_stock_of_a_former_image_is_made_anew() {
         assert!(on_its_way(&stage.cloud.launch(&launch, &[]).await));
         stage.advance(5).await;
         assert_eq!(good(stage.cloud.launch(&launch, &[]).await).instances.len(), 1);
+    });
+}
+
+fn with_image(stage: &AwsStage, image: &str) -> muster_aws::Stack {
+    muster_aws::Stack { images: [((Os::Linux, Arch::X64), image.into())].into(), ..stage.stack.clone() }
+}
+
+/// What stands by was made from it, under the same version.
+#[test]
+fn an_image_that_is_rolled_back_in_time_costs_no_machine() {
+    let mut stage = stage(Ground::Emulation, &Wish::default());
+    block_on(async {
+        stocked(&stage, 2).await;
+        let shape = stage.shape("on-demand").id.clone();
+        let (first, other) = (stage.image.clone(), stage.other_image().await);
+        stage.restart(with_image(&stage, &other));
+        good(stage.cloud.set_standby(&shape, 2).await);
+        stage.restart(with_image(&stage, &first));
+        assert_eq!(told(&stage).await, [(shape.clone(), 2, None)]);
+        good(stage.cloud.set_standby(&shape, 2).await);
+        assert_eq!(told(&stage).await, [(shape.clone(), 2, Some(2))]);
+        stage.advance(60).await;
+        assert_eq!(told(&stage).await, [(shape, 2, Some(2))], "none of them has gone");
+        assert_eq!(images_on_standby(&stage).await, [first].into());
+    });
+}
+
+/// Somebody has pointed the group at `$Latest`: that is mended, and says nothing about the machines.
+#[test]
+fn a_group_that_was_changed_by_hand_is_mended_and_its_stock_stays() {
+    let stage = stage(Ground::Emulation, &Wish::default());
+    block_on(async {
+        stocked(&stage, 2).await;
+        let shape = stage.shape("on-demand").id.clone();
+        let group = stage.group().await;
+        let mut policy = group.mixed_instances_policy.clone().unwrap();
+        let specification = policy.launch_template.as_mut().unwrap().launch_template_specification.as_mut().unwrap();
+        let ours = specification.version.replace("$Latest".to_owned());
+        specification.launch_template_name = None;
+        let name = group.auto_scaling_group_name.unwrap();
+        let update = stage.scaling.update_auto_scaling_group().auto_scaling_group_name(name);
+        update.mixed_instances_policy(policy).send().await.unwrap();
+        assert_eq!(told(&stage).await, [(shape.clone(), 2, None)]);
+        good(stage.cloud.set_standby(&shape, 2).await);
+        stage.advance(60).await;
+        assert_eq!(told(&stage).await, [(shape, 2, Some(2))]);
+        let policy = stage.group().await.mixed_instances_policy.unwrap();
+        assert_eq!(policy.launch_template.unwrap().launch_template_specification.unwrap().version, ours);
     });
 }
 
