@@ -30,7 +30,7 @@ use muster_core::plan::Policy;
 use muster_core::ports::{Batch, Cloud, NewFact, Put, Snapshot, Store, StoreError, Switch};
 use muster_core::protocol::Numbered;
 use muster_core::time::Timestamp;
-use muster_sim::{Cut, Profile, START, Trace, ZONES};
+use muster_sim::{Cut, Profile, START, Trace, WebhookFaults, ZONES};
 use muster_webhook::clock::Clock;
 use serde_json::json;
 use tokio::runtime::Runtime;
@@ -123,6 +123,12 @@ impl Store for Blocking {
     }
     async fn put_config(&self, text: &str) -> Result<(), StoreError> {
         self.wait(self.ledger.put_config(text))
+    }
+    async fn note(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.wait(self.ledger.note(name))
+    }
+    async fn put_note(&self, name: &str, text: &str) -> Result<(), StoreError> {
+        self.wait(self.ledger.put_note(name, text))
     }
     async fn history(&self, job: JobId) -> Result<Vec<Fact>, StoreError> {
         self.wait(self.ledger.history(job))
@@ -304,6 +310,8 @@ fn main() {
         seed: 1,
         profile: Profile::default(),
         lose_answers: false,
+        webhooks: WebhookFaults::default(),
+        nobody_heals: false,
         forget_tokens: false,
     };
     let store = ledger(&sdk, &runtime, &variable("MUSTER_BENCH_TABLE"));

@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::claim::{ClaimRow, Order};
 use crate::fact::Fact;
 use crate::ids::{Generation, InstanceId, JobId, JobKey, LaunchId, RunnerId, RunnerName, ShapeId, Zone};
-use crate::job::JobRecord;
+use crate::job::{JobAbout, JobEvent, JobRecord};
 use crate::launch::{Hold, Launch, LaunchReply};
 use crate::machine::{Machine, Removal};
 use crate::money::HourlyPrice;
@@ -184,6 +184,10 @@ pub trait Store: Send + Sync {
     fn config(&self) -> impl Future<Output = Result<Option<String>, StoreError>> + Send;
     /// Keeps a configuration that was found good.
     fn put_config(&self, text: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// What somebody has put down under a name, as text.
+    fn note(&self, name: &str) -> impl Future<Output = Result<Option<String>, StoreError>> + Send;
+    /// Puts it down. Notes need no generation: each name has one writer.
+    fn put_note(&self, name: &str, text: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Every fact about a job, oldest first: its chain of events.
     fn history(&self, job: JobId) -> impl Future<Output = Result<Vec<Fact>, StoreError>> + Send;
 }
@@ -335,4 +339,43 @@ pub trait Github: Send + Sync {
     fn mint(&self, request: &MintRequest) -> impl Future<Output = Result<Minted, GithubError>> + Send;
     /// Removes a registration. One that does not exist is gone.
     fn remove(&self, runner: RunnerId) -> impl Future<Output = Result<Removal, GithubError>> + Send;
+}
+
+/// A webhook delivery about a job that its receiver did not take, as GitHub's log has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedDelivery {
+    /// Which log it is in and where there, in the adapter's words.
+    pub place: Arc<str>,
+    /// The delivery's GUID. Another attempt of the same delivery has the same.
+    pub guid: Arc<str>,
+    /// When it was tried.
+    pub delivered_at: Timestamp,
+    /// What it tells: `queued`, `in_progress` and so on.
+    pub action: Arc<str>,
+}
+
+/// What GitHub itself remembers: the log of its webhook deliveries, and the jobs. A webhook that never came is found here.
+///
+/// All of it is optional work: it comes after mints and removals, and stops first when requests run short.
+pub trait Records: Send + Sync {
+    /// Deliveries about jobs that failed since then, the earliest first. One that has succeeded at another attempt may be
+    /// among them.
+    fn failed_since(
+        &self,
+        since: Timestamp,
+    ) -> impl Future<Output = Result<Vec<FailedDelivery>, GithubError>> + Send;
+    /// The payload of a delivery, as JSON. `None`: the log has it no more.
+    fn payload(&self, of: &FailedDelivery) -> impl Future<Output = Result<Option<Vec<u8>>, GithubError>> + Send;
+    /// What a job is now. `about` is what is known of it: GitHub tells neither the repository nor its visibility with a job.
+    /// `None`: there is no such job.
+    fn job(
+        &self,
+        about: &JobAbout,
+        job: JobId,
+    ) -> impl Future<Output = Result<Option<JobEvent>, GithubError>> + Send;
+    /// Repositories of the owner in which something was pushed since then, the latest first, a bounded number.
+    fn pushed_since(&self, since: Timestamp) -> impl Future<Output = Result<Vec<Arc<str>>, GithubError>> + Send;
+    /// Jobs of a repository that wait for a runner. `None`: nothing has changed since this was last asked, or there is no
+    /// such repository.
+    fn waiting(&self, repository: &str) -> impl Future<Output = Result<Option<Vec<JobEvent>>, GithubError>> + Send;
 }

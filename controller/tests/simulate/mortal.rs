@@ -71,6 +71,8 @@ impl<S: Store> Store for Mortal<S> {
         use_once(key: &str, until: Timestamp) -> bool;
         config() -> Option<String>;
         put_config(text: &str) -> ();
+        note(name: &str) -> Option<String>;
+        put_note(name: &str, text: &str) -> ();
         history(job: JobId) -> Vec<Fact>;
     }
 }

@@ -170,6 +170,14 @@ impl Store for FakeStore {
         unused()
     }
 
+    async fn note(&self, _name: &str) -> Result<Option<String>, StoreError> {
+        unused()
+    }
+
+    async fn put_note(&self, _name: &str, _text: &str) -> Result<(), StoreError> {
+        unused()
+    }
+
     async fn history(&self, _job: JobId) -> Result<Vec<Fact>, StoreError> {
         unused()
     }

@@ -93,6 +93,7 @@ pub(super) const CLAIMS: &str = "claims";
 pub(super) const ORDERS: &str = "orders";
 pub(super) const LEASES: &str = "leases";
 pub(super) const ONCE: &str = "once";
+const NOTES: &str = "notes";
 const META: &str = "meta";
 
 pub(super) fn of_instance(kind: &str, instance: &InstanceId) -> RowKey {
@@ -109,6 +110,12 @@ pub(super) fn hold(offering: &Offering) -> RowKey {
 
 pub(super) fn once(key: &str) -> RowKey {
     RowKey::new(ONCE, bounded(key))
+}
+
+/// Notes have a partition of their own, apart from what the scaler lives by: whoever may write them may write nothing
+/// else.
+pub(super) fn note(name: &str) -> RowKey {
+    RowKey::new(NOTES, bounded(name))
 }
 
 /// The ledger's word and its generation.

@@ -45,6 +45,7 @@ const GENERATION: &str = "generation";
 const WORD: &str = "word";
 const SWITCH: &str = "switch";
 const CONFIG: &str = "config";
+const TEXT: &str = "text";
 
 /// The ledger in one table.
 #[derive(Debug)]
@@ -186,6 +187,15 @@ impl Store for DynamoLedger {
 
     async fn put_config(&self, config: &str) -> Result<(), StoreError> {
         self.set_text("keeping the configuration", &keys::config(), CONFIG, config).await
+    }
+
+    async fn note(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let found = self.get("reading a note", &keys::note(name)).await?;
+        found.map(|row| get_text(&row, TEXT).map(str::to_owned)).transpose()
+    }
+
+    async fn put_note(&self, name: &str, value: &str) -> Result<(), StoreError> {
+        self.set_text("putting a note down", &keys::note(name), TEXT, value).await
     }
 
     async fn history(&self, job: JobId) -> Result<Vec<Fact>, StoreError> {

@@ -193,6 +193,12 @@ fn a_key_may_be_longer_than_a_sort_key() {
             assert_eq!(good(store.put_raw(&one, at(0), "{}").await), Put::New);
             assert_eq!(good(store.put_raw(&one, at(0), "{}").await), Put::Duplicate);
             assert_eq!(good(store.put_raw(&two, at(0), "{}").await), Put::New);
+            for name in [&one, &two] {
+                good(store.put_note(name, &name[name.len() - 1..]).await);
+            }
+            assert_eq!(good(store.note(&one).await).as_deref(), Some("1"));
+            assert_eq!(good(store.note(&two).await).as_deref(), Some("2"));
+            assert_eq!(good(store.note(&long("")).await), None);
             let fact = report(1, Report::Failed { why: "x".repeat(20_000).into() }, 5);
             assert_eq!(good(store.put_fact(&fact).await), Put::New);
             assert_eq!(good(store.put_fact(&fact).await), Put::Duplicate);

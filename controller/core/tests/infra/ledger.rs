@@ -64,7 +64,7 @@ fn make_table_is_what_was_read() {
 #[test]
 fn roles_name_partitions_that_there_are() {
     let text = std::fs::read_to_string(super::template()).unwrap();
-    let kinds = ["machines", "launches", "holds", "claims", "orders", "leases", "once", "meta"];
+    let kinds = ["machines", "launches", "holds", "claims", "orders", "leases", "once", "notes", "meta"];
     for kind in kinds {
         assert!(KEYS.contains(&format!(": &str = \"{kind}\";")), "keys.rs has no partition {kind}");
     }

@@ -9,7 +9,7 @@ use muster_core::protocol::Numbered;
 
 use super::samples::{at, claim, finished_job, hold, instance, job, launch, machine, queued, waiting_job};
 use super::{Keeps, good};
-use crate::Upkeep;
+use crate::{Counts, JOB_RETENTION, Upkeep};
 
 fn full_batch(merged: i64, aside: i64) -> Batch {
     Batch {
@@ -34,6 +34,7 @@ pub async fn a_new_ledger_is_empty<S: Upkeep>(store: &S, _: Keeps) {
     assert!(snapshot.jobs.is_empty() && snapshot.machines.is_empty());
     assert!(snapshot.launches.is_empty() && snapshot.holds.is_empty());
     assert_eq!(good(store.config().await), None);
+    assert_eq!(good(store.note("any").await), None);
     assert_eq!(good(store.ledger().await), []);
     assert_eq!(good(store.unminted().await), []);
 }
@@ -184,4 +185,28 @@ pub async fn switch_and_configuration_are_kept<S: Upkeep>(store: &S, _: Keeps) {
         good(store.put_config(text).await);
         assert_eq!(good(store.config().await).as_deref(), Some(text));
     }
+}
+
+/// The last text under a name stays, whatever is put under other names, committed or pruned; to put it raises no
+/// generation.
+pub async fn notes_are_kept_by_name<S: Upkeep>(store: &S, _: Keeps) {
+    good(store.put_note("github", "first").await);
+    assert_eq!(good(store.note("github").await).as_deref(), Some("first"));
+    // Names are told apart whole, and are no patterns.
+    for name in ["git", "github/", "GitHub", "github%", "config"] {
+        assert_eq!(good(store.note(name).await), None, "{name}");
+    }
+    good(store.put_note("github/2", "another").await);
+    for text in ["", "{\"since\": 1}\nü"] {
+        good(store.put_note("github", text).await);
+        assert_eq!(good(store.note("github").await).as_deref(), Some(text));
+    }
+    let counts = good(store.counts().await);
+    assert_eq!(good(store.generation().await), Generation(0));
+    good(store.commit(&full_batch(1, 2), Generation(0)).await);
+    good(store.commit(&Batch { forgotten: vec![instance(1)], ..Batch::default() }, Generation(1)).await);
+    good(store.prune(at(0) + JOB_RETENTION + JOB_RETENTION).await);
+    assert_eq!(good(store.note("github").await).as_deref(), Some("{\"since\": 1}\nü"));
+    assert_eq!(good(store.note("github/2").await).as_deref(), Some("another"));
+    assert_eq!((counts, good(store.config().await)), (Counts::default(), None));
 }

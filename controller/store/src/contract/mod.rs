@@ -54,6 +54,7 @@ macro_rules! contract_suite {
             commits::orders_are_numbered,
             commits::a_forgotten_machine_leaves_nothing,
             commits::switch_and_configuration_are_kept,
+            commits::notes_are_kept_by_name,
             claims::a_later_session_replaces_a_claim,
             claims::a_registration_is_attached_once,
             claims::a_configuration_is_dropped_with_its_session,

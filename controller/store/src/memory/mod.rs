@@ -155,6 +155,15 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    async fn note(&self, name: &str) -> Result<Option<String>, StoreError> {
+        Ok(self.state().notes.get(name).cloned())
+    }
+
+    async fn put_note(&self, name: &str, text: &str) -> Result<(), StoreError> {
+        self.state().notes.insert(name.to_owned(), text.to_owned());
+        Ok(())
+    }
+
     async fn history(&self, job: JobId) -> Result<Vec<Fact>, StoreError> {
         Ok(self.state().facts.history(job))
     }

@@ -22,6 +22,7 @@ pub(super) struct State {
     pub(super) generation: Generation,
     pub(super) switch: Switch,
     pub(super) config: Option<String>,
+    pub(super) notes: BTreeMap<String, String>,
     pub(super) facts: Facts,
     /// Jobs that are not over.
     open: BTreeMap<JobKey, JobRecord>,
@@ -47,6 +48,7 @@ impl State {
             generation: Generation::default(),
             switch: Switch::default(),
             config: None,
+            notes: BTreeMap::new(),
             facts: Facts::new(keep_history),
             open: BTreeMap::new(),
             over: BTreeMap::new(),

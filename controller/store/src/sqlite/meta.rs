@@ -1,4 +1,4 @@
-//! The one row of what there is one of: generation, switch, configuration; and one-time keys.
+//! The one row of what there is one of: generation, switch, configuration; notes; and one-time keys.
 
 use muster_core::ids::Generation;
 use muster_core::ports::Switch;
@@ -51,6 +51,15 @@ pub(super) fn config(conn: &Connection) -> Outcome<Option<String>> {
 
 pub(super) fn put_config(conn: &Connection, text: &str) -> Outcome<()> {
     run(conn, "UPDATE meta SET config = ?1", [text]).map(|_| ())
+}
+
+pub(super) fn note(conn: &Connection, name: &str) -> Outcome<Option<String>> {
+    row(conn, "SELECT text FROM notes WHERE name = ?1", [name], |row| row.get(0))
+}
+
+pub(super) fn put_note(conn: &Connection, name: &str, text: &str) -> Outcome<()> {
+    let sql = "INSERT INTO notes (name, text) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET text = excluded.text";
+    run(conn, sql, [name, text]).map(|_| ())
 }
 
 pub(super) fn use_once(conn: &Connection, key: &str, until: Timestamp) -> Outcome<bool> {

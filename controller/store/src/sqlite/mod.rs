@@ -178,6 +178,16 @@ impl Store for SqliteStore {
         self.engine.write(move |conn| meta::put_config(conn, &text)).await
     }
 
+    async fn note(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let name = name.to_owned();
+        self.engine.read(move |conn| meta::note(conn, &name)).await
+    }
+
+    async fn put_note(&self, name: &str, text: &str) -> Result<(), StoreError> {
+        let (name, text) = (name.to_owned(), text.to_owned());
+        self.engine.write(move |conn| meta::put_note(conn, &name, &text)).await
+    }
+
     async fn history(&self, job: JobId) -> Result<Vec<Fact>, StoreError> {
         self.engine.read(move |conn| facts::history(conn, job)).await
     }

@@ -9,7 +9,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::trouble::OpenError;
 
 /// The schema that this version writes.
-pub const SCHEMA_VERSION: i64 = 2;
+pub const SCHEMA_VERSION: i64 = 3;
 
 /// Marks the file as a Muster ledger: "MUST" in ASCII, in the place where `file` and SQLite look for it.
 pub(super) const APPLICATION_ID: i64 = 0x4d55_5354;
@@ -17,7 +17,7 @@ pub(super) const APPLICATION_ID: i64 = 0x4d55_5354;
 const SCHEMA: &str = include_str!("schema.sql");
 
 /// The steps from each schema to the next, the first from schema 1.
-const STEPS: [&str; 1] = [include_str!("schema_1_to_2.sql")];
+const STEPS: [&str; 2] = [include_str!("schema_1_to_2.sql"), include_str!("schema_2_to_3.sql")];
 
 const _: () = assert!(STEPS.len() as i64 == SCHEMA_VERSION - 1);
 
@@ -81,7 +81,15 @@ fn make(conn: &Connection, word: Option<&str>) -> rusqlite::Result<()> {
 mod tests {
     use super::*;
 
-    const SCHEMA_1: &str = include_str!("../../tests/fixtures/schema_1.sql");
+    /// Every former schema, the first of them schema 1.
+    const FORMER: [&str; STEPS.len()] =
+        [include_str!("../../tests/fixtures/schema_1.sql"), include_str!("../../tests/fixtures/schema_2.sql")];
+
+    fn former(schema: &str) -> Connection {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch(schema).unwrap();
+        conn
+    }
 
     /// Everything that a schema consists of, however its statements are written.
     fn shape(conn: &Connection) -> Vec<String> {
@@ -102,24 +110,29 @@ mod tests {
         let path = Path::new("memory");
         let mut new = Connection::open_in_memory().unwrap();
         prepare(&mut new, path, None).unwrap();
-        let mut old = Connection::open_in_memory().unwrap();
-        old.execute_batch(SCHEMA_1).unwrap();
-        assert_ne!(shape(&old), shape(&new));
-        prepare(&mut old, path, None).unwrap();
-        assert_eq!(shape(&old), shape(&new));
-        assert_eq!(identify(&old, path).unwrap(), Identity::Ledger(SCHEMA_VERSION));
+        for (schema, version) in FORMER.iter().zip(1..) {
+            let mut old = former(schema);
+            assert_eq!(identify(&old, path).unwrap(), Identity::Ledger(version));
+            assert_ne!(shape(&old), shape(&new));
+            prepare(&mut old, path, None).unwrap();
+            assert_eq!(shape(&old), shape(&new), "from schema {version}");
+            assert_eq!(identify(&old, path).unwrap(), Identity::Ledger(SCHEMA_VERSION));
+        }
     }
 
     #[test]
     fn a_failed_step_changes_nothing() {
         let path = Path::new("memory");
-        let mut old = Connection::open_in_memory().unwrap();
-        old.execute_batch(SCHEMA_1).unwrap();
-        // In the way of the last statement of the step.
-        old.execute_batch("CREATE TABLE leases (a)").unwrap();
-        let before = shape(&old);
-        assert!(prepare(&mut old, path, None).is_err());
-        assert_eq!(shape(&old), before);
-        assert_eq!(identify(&old, path).unwrap(), Identity::Ledger(1));
+        // Each is in the way of the last statement of a step; to fail at the second undoes the first.
+        for (schema, version, in_the_way) in
+            [(FORMER[0], 1, "leases"), (FORMER[0], 1, "notes"), (FORMER[1], 2, "notes")]
+        {
+            let mut old = former(schema);
+            old.execute_batch(&format!("CREATE TABLE {in_the_way} (a)")).unwrap();
+            let before = shape(&old);
+            assert!(prepare(&mut old, path, None).is_err());
+            assert_eq!(shape(&old), before);
+            assert_eq!(identify(&old, path).unwrap(), Identity::Ledger(version));
+        }
     }
 }

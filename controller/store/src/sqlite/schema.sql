@@ -1,4 +1,4 @@
--- The ledger, schema 2. A change here needs a new version, a step in schema.rs and a file of the former version in
+-- The ledger, schema 3. A change here needs a new version, a step in schema.rs and a file of the former version in
 -- tests/fixtures. Columns that a step adds stand last, as they do in a migrated file.
 
 CREATE TABLE meta (
@@ -78,4 +78,10 @@ CREATE TABLE once (
 CREATE TABLE leases (
     instance TEXT    PRIMARY KEY,
     heard_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What somebody has put down under a name of theirs.
+CREATE TABLE notes (
+    name TEXT PRIMARY KEY,
+    text TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;

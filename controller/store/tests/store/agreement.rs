@@ -56,6 +56,8 @@ enum Step {
     Once(i64, i64),
     PutConfig(String),
     Config,
+    PutNote(bool, String),
+    Note(bool),
     History(i64),
     Prune(i64),
     Page(Option<JobKey>, usize),
@@ -137,6 +139,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..3_i64, instant()).prop_map(|(key, until)| Step::Once(key, until)),
         1 => "[a-z\"]{0,4}".prop_map(Step::PutConfig),
         1 => Just(Step::Config),
+        1 => (any::<bool>(), "[a-z\"]{0,4}").prop_map(|(one, text)| Step::PutNote(one, text)),
+        1 => any::<bool>().prop_map(Step::Note),
         1 => (0..4_i64).prop_map(Step::History),
         2 => instant().prop_map(Step::Prune),
         2 => (prop::option::of(key()), 0..6_usize).prop_map(|(after, max)| Step::Page(after, max)),
@@ -167,6 +171,10 @@ async fn commit<S: Upkeep>(store: &S, plan: &Plan) -> String {
     };
     let expected = Generation(generation.0 + u64::from(plan.stale));
     format!("{:?}", store.commit(&batch, expected).await)
+}
+
+fn note(one: bool) -> &'static str {
+    if one { "one" } else { "other" }
 }
 
 /// Does a step and tells the answer. Places of facts are left out: only their order is promised.
@@ -200,6 +208,8 @@ async fn answer<S: Upkeep>(store: &S, step: &Step) -> String {
         Step::Once(key, until) => &store.use_once(&key.to_string(), at(*until)).await,
         Step::PutConfig(text) => &store.put_config(text).await,
         Step::Config => &store.config().await,
+        Step::PutNote(one, text) => &store.put_note(note(*one), text).await,
+        Step::Note(one) => &store.note(note(*one)).await,
         Step::History(number) => &store.history(JobId(*number)).await,
         Step::Prune(now) => &store.prune(at(*now)).await,
         Step::Page(after, max) => &store.ledger_page(*after, *max).await,

@@ -41,7 +41,7 @@ fn all_refuse(path: &Path, words: &[&str]) {
 }
 
 #[test]
-fn an_old_file_is_migrated_whole() {
+fn a_file_of_schema_1_is_migrated_whole() {
     let (_directory, path) = place();
     std::fs::copy(fixture("ledger-1.db"), &path).unwrap();
     let text = refused(SqliteStore::open_read_only(&path)).to_string();
@@ -73,10 +73,49 @@ fn an_old_file_is_migrated_whole() {
     let store = SqliteStore::open_direct(&path, &quick()).unwrap();
     let pruned = ready(store.prune(at(9_001) + JOB_RETENTION)).unwrap();
     assert_eq!((pruned.jobs, pruned.facts), (1, 2));
+    has_notes_now(store, &path);
+}
+
+/// What schema 3 brought, in a file that was migrated.
+fn has_notes_now(store: SqliteStore, path: &Path) {
+    assert_eq!(ready(store.note("a")).unwrap(), None);
+    ready(store.put_note("a", "noted")).unwrap();
     drop(store);
-    let version: i64 = Connection::open(&path).unwrap().query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    let version: i64 = Connection::open(path).unwrap().query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
     assert_eq!(version, SCHEMA_VERSION);
-    assert!(SqliteStore::open_read_only(&path).is_ok());
+    let reader = SqliteStore::open_read_only(path).unwrap();
+    assert_eq!(ready(reader.note("a")).unwrap().as_deref(), Some("noted"));
+}
+
+#[test]
+fn a_file_of_schema_2_is_migrated_whole() {
+    let (_directory, path) = place();
+    std::fs::copy(fixture("ledger-2.db"), &path).unwrap();
+    let text = refused(SqliteStore::open_read_only(&path)).to_string();
+    assert!(text.contains("schema 2") && text.contains("muster serve"), "{text}");
+    assert!(matches!(SqliteStore::flip_switch(&path, Switch::Run), Err(OpenError::Older { found: 2, .. })));
+    for _ in 0..2 {
+        let store = SqliteStore::open_direct(&path, &quick()).unwrap();
+        let snapshot = ready(store.load()).unwrap();
+        assert_eq!((snapshot.ledger.as_str(), snapshot.generation), ("4567cdef", Generation(1)));
+        assert_eq!((snapshot.switch, snapshot.unreadable), (Switch::NoLaunch, Vec::new()));
+        assert_eq!((snapshot.jobs, snapshot.machines), (vec![waiting_job(2)], vec![machine(1)]));
+        assert_eq!((snapshot.launches, snapshot.holds), (vec![launch(1)], vec![hold("a", Market::Spot, 180_000)]));
+        assert_eq!(ready(store.jobs(&[job(1)])).unwrap(), [finished_job(1, 9_000)]);
+        assert_eq!(ready(store.claim(&instance(1))).unwrap(), Some(minted(&claim(1, 2, 0), 9)));
+        let order = Numbered { seq: 1, order: Order::Drain { number: 1 } };
+        assert_eq!(ready(store.order(&instance(1))).unwrap(), Some(order));
+        assert_eq!(ready(store.lease(&instance(1))).unwrap(), Some(at(4_000)));
+        assert_eq!(ready(store.config()).unwrap().as_deref(), Some("# the last good one"));
+        assert!(!ready(store.use_once("proof:1", at(0))).unwrap());
+        let told = ready(store.new_facts(10)).unwrap();
+        assert_eq!(told.iter().map(|new| &new.fact).collect::<Vec<_>>(), [&Ok(in_progress(job(2), 12_000))]);
+        let aside = ready(store.set_aside(10)).unwrap();
+        let aside: Vec<_> = aside.iter().map(|aside| (aside.key.as_str(), aside.reason.as_str())).collect();
+        assert_eq!(aside, [("weather:1", "no such fact")]);
+        assert_eq!(ready(store.put_fact(&queued(job(1), 0))).unwrap(), Put::Duplicate);
+    }
+    has_notes_now(SqliteStore::open_direct(&path, &quick()).unwrap(), &path);
 }
 
 #[test]
@@ -84,7 +123,7 @@ fn a_newer_file_is_refused() {
     let (_directory, path) = place();
     std::fs::copy(fixture("ledger-1.db"), &path).unwrap();
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 9).unwrap();
-    all_refuse(&path, &["schema 9", "up to 2", "newer Muster"]);
+    all_refuse(&path, &["schema 9", &format!("up to {SCHEMA_VERSION}"), "newer Muster"]);
 }
 
 #[test]
@@ -245,6 +284,7 @@ fn everything_is_there_after_reopening() {
         block_on(store.use_once("a", at(4))).unwrap();
         block_on(store.set_switch(Switch::Freeze)).unwrap();
         block_on(store.put_config("text")).unwrap();
+        block_on(store.put_note("a", "noted")).unwrap();
         block_on(store.load()).unwrap().ledger
     };
     let options = SqliteOptions { ledger: Some("ffffffff".to_owned()), ..quick() };
@@ -261,6 +301,7 @@ fn everything_is_there_after_reopening() {
     assert_eq!(ready(store.lease(&instance(1))).unwrap(), Some(at(4)));
     assert!(!ready(store.use_once("a", at(4))).unwrap());
     assert_eq!(ready(store.config()).unwrap().as_deref(), Some("text"));
+    assert_eq!(ready(store.note("a")).unwrap().as_deref(), Some("noted"));
 }
 
 #[test]
