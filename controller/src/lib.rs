@@ -11,6 +11,7 @@ pub mod aws;
 pub mod cli;
 pub mod clock;
 pub mod drivers;
+pub mod healer;
 pub mod loaded;
 pub mod reconcile;
 pub mod registrar;

@@ -29,6 +29,7 @@ use muster_core::time::Timestamp;
 use muster_core::world::World;
 use muster_emf::{ConfigError, Document, DocumentError, EmfRecorder, Unit};
 
+use crate::healer::Healed;
 use crate::reconcile::{JobNews, TickReport};
 use pool::PoolGauges;
 
@@ -151,6 +152,18 @@ impl Telemetry {
             losses.note(self.flush(report.now));
         }
         losses.told()
+    }
+
+    /// Counts what was healed. It is written with the next flush.
+    pub fn healed(healed: &Healed) {
+        let reasons =
+            [("delivery", healed.deliveries.len()), ("sweep", healed.swept.len()), ("silent", healed.silent.len())];
+        for (reason, count) in reasons.into_iter().filter(|(_, count)| *count > 0) {
+            counter!(metric::WEBHOOKS_HEALED, dimension::REASON => reason).increment(count as u64);
+        }
+        for (_, late) in healed.deliveries.iter().chain(&healed.swept) {
+            histogram!(metric::HEAL_DELAY).record(late.as_secs_f64());
+        }
     }
 
     /// Writes all counters now.

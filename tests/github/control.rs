@@ -1,8 +1,10 @@
 //! What other processes tell and ask the fake, under `/_fake/`: the same that tests in Rust do with [`World`].
 //!
 //! `POST /_fake/faults` takes a fault; `POST /_fake/runner` takes `{"name", "online"?, "busy"?}`; `POST /_fake/advance`
-//! takes `{"seconds"}`; `POST /_fake/revoke` ends all tokens; `GET /_fake/state` gives runners, requests, how often a limit
-//! was hit, and what broke the description.
+//! takes `{"seconds"}`; `POST /_fake/revoke` ends all tokens; `POST /_fake/delivery` logs a delivery that failed, from
+//! `{"app", "payload"}`; `POST /_fake/run` takes `{"repository", "workflow"}`; `POST /_fake/job` takes `{"run", "labels"}`, or
+//! `{"id", "status"}` of one that is there; `POST /_fake/push` takes `{"repository"}`; `GET /_fake/state` gives runners,
+//! requests, how often a limit was hit, and what broke the description. What gets a number is answered with its `id`.
 
 use std::time::Duration;
 
@@ -22,6 +24,22 @@ pub(super) fn control(world: &mut World, method: &str, what: &str, body: &Value)
         }
         ("POST", "advance") => world.advance(Duration::from_secs(body["seconds"].as_u64()?)),
         ("POST", "revoke") => world.revoke_tokens(),
+        ("POST", "delivery") => {
+            let id = world.fail_delivery(body["app"].as_u64()?, body["payload"].clone());
+            return Some(json!({ "id": id }));
+        }
+        ("POST", "run") => {
+            let id = world.add_run(body["repository"].as_str()?, body["workflow"].as_str()?);
+            return Some(json!({ "id": id }));
+        }
+        ("POST", "job") => match (body["id"].as_i64(), body["run"].as_i64()) {
+            (Some(id), _) => world.set_job_status(id, body["status"].as_str()?),
+            (None, run) => {
+                let labels: Vec<&str> = body["labels"].as_array()?.iter().filter_map(Value::as_str).collect();
+                return Some(json!({ "id": world.add_job(run?, &labels) }));
+            }
+        },
+        ("POST", "push") => world.push(body["repository"].as_str()?),
         ("GET", "state") => {
             let runners = world.runners.iter().map(|runner| {
                 json!({

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::identity::claimed_app;
 use super::openapi::{Operation, unescaped};
+use super::reading;
 use super::world::{FakeOwner, FakeRunner, World};
 
 /// Status and body; no body is none at all.
@@ -17,24 +18,32 @@ pub(super) struct Ask<'a> {
     pub(super) operation: &'a Operation,
     pub(super) query: &'a str,
     pub(super) body: &'a Value,
+    /// Of the token. None: all that the App has.
+    pub(super) permissions: Option<Value>,
 }
 
 impl Ask<'_> {
-    fn number(&self, name: &str, default: usize) -> usize {
+    pub(super) fn number(&self, name: &str, default: usize) -> usize {
         self.text(name).and_then(|text| text.parse().ok()).unwrap_or(default)
     }
 
-    fn text(&self, name: &str) -> Option<String> {
+    pub(super) fn text(&self, name: &str) -> Option<String> {
         let pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
         pairs.into_iter().find(|(given, _)| *given == name).map(|(_, value)| unescaped(value))
     }
 
-    fn path(&self, name: &str) -> &str {
+    pub(super) fn path(&self, name: &str) -> &str {
         self.operation.path.get(name).map_or("", String::as_str)
     }
 
+    /// Whether the token has a permission.
+    fn may(&self, permission: &str) -> bool {
+        let level = self.permissions.as_ref().map(|all| all[permission].as_str().unwrap_or("none"));
+        level.is_none_or(|level| level == "write" || (level == "read" && self.method == "GET"))
+    }
+
     /// A page of a list.
-    fn page(&self, all: Vec<Value>) -> Vec<Value> {
+    pub(super) fn page(&self, all: Vec<Value>) -> Vec<Value> {
         let size = self.number("per_page", 30).clamp(1, 100);
         all.into_iter().skip((self.number("page", 1).max(1) - 1) * size).take(size).collect()
     }
@@ -59,7 +68,30 @@ pub(super) fn app_of_jwt(world: &World, jwt: &str) -> Result<u64, String> {
 
 /// The App whose installation has this token.
 pub(super) fn app_of_token(world: &World, token: &str) -> Option<u64> {
-    world.tokens.get(token).filter(|(_, until)| *until > world.now()).map(|(app, _)| *app)
+    world.tokens.get(token).filter(|token| token.until > world.now()).map(|token| token.app)
+}
+
+/// What a token may, as far as it was asked for less than all.
+pub(super) fn permissions(world: &World, token: &str) -> Option<Value> {
+    let all = world.tokens.get(token)?.permissions.clone();
+    all.as_object().is_some_and(|all| !all.is_empty()).then_some(all)
+}
+
+/// The permission that an operation needs. GitHub's description has none for enterprises.
+fn needed(template: &str) -> Option<&'static str> {
+    let organization = template.starts_with("/orgs/");
+    if template.contains("/actions/runner") {
+        match organization {
+            true => Some("organization_self_hosted_runners"),
+            false => template.starts_with("/repos/").then_some("administration"),
+        }
+    } else if template.contains("/hooks") {
+        Some(if organization { "organization_hooks" } else { "repository_hooks" })
+    } else if template.contains("/actions/") {
+        Some("actions")
+    } else {
+        Some("metadata")
+    }
 }
 
 /// Does what is asked.
@@ -67,8 +99,13 @@ pub(super) fn reply(world: &mut World, app: u64, ask: &Ask<'_>) -> Reply {
     if is_for_apps(ask.operation) {
         return for_apps(world, app, ask);
     }
-    if world.apps.get(&app).is_none_or(|installed| installed.refused) {
+    let for_runners = ask.operation.template.contains("/actions/runner");
+    let refused = for_runners && world.apps.get(&app).is_none_or(|installed| installed.refused);
+    if refused || needed(&ask.operation.template).is_some_and(|permission| !ask.may(permission)) {
         return error(403, "Resource not accessible by integration");
+    }
+    if ask.operation.template.starts_with("/repos/{owner}/{repo}/actions/") && !for_runners {
+        return reading::of_repository(world, ask);
     }
     if !is_owner(world, ask) {
         return error(404, "Not Found");
@@ -80,11 +117,12 @@ pub(super) fn reply(world: &mut World, app: u64, ask: &Ask<'_>) -> Reply {
         ("GET", "/actions/runners") => runners(world, ask),
         ("POST", "/actions/runners/generate-jitconfig") => mint(world, ask),
         ("GET" | "DELETE", "/actions/runners/{runner_id}") => one_runner(world, ask),
+        ("GET", rest) => reading::of_owner(world, rest, ask),
         _ => (501, Some(json!({ "message": "the fake does not model this" }))),
     }
 }
 
-fn is_owner(world: &World, ask: &Ask<'_>) -> bool {
+pub(super) fn is_owner(world: &World, ask: &Ask<'_>) -> bool {
     let template = &ask.operation.template;
     match &world.setup.owner {
         FakeOwner::Organization(login) => template.starts_with("/orgs/") && ask.path("org").eq_ignore_ascii_case(login),
@@ -113,7 +151,13 @@ fn for_apps(world: &mut World, app: u64, ask: &Ask<'_>) -> Reply {
             if ask.path("installation_id") != installation.to_string() {
                 return error(404, "Not Found");
             }
-            let (token, until) = world.fresh_token(app);
+            world.asked.push(ask.body.clone());
+            let withheld = world.apps.get(&app).map(|installed| installed.withheld.clone()).unwrap_or_default();
+            let wanted = ask.body["permissions"].as_object();
+            if wanted.is_some_and(|wanted| wanted.keys().any(|permission| withheld.contains(permission))) {
+                return error(422, "The permissions requested are not granted to this installation.");
+            }
+            let (token, until) = world.fresh_token(app, ask.body["permissions"].clone());
             let until = jiff::Timestamp::from_second(i64::try_from(until.as_secs()).unwrap_or(0));
             let until = until.unwrap_or_default().to_string();
             let permissions = ask.body.get("permissions").cloned().unwrap_or(json!({ "metadata": "read" }));
@@ -122,6 +166,7 @@ fn for_apps(world: &mut World, app: u64, ask: &Ask<'_>) -> Reply {
             });
             (201, Some(body))
         }
+        ("GET", "/app/hook/deliveries" | "/app/hook/deliveries/{delivery_id}") => reading::of_app(world, app, ask),
         _ => (501, Some(json!({ "message": "the fake does not model this" }))),
     }
 }
@@ -148,7 +193,7 @@ fn installed(world: &World, app: u64, installation: u64) -> Value {
     })
 }
 
-fn user(login: &str, kind: &str) -> Value {
+pub(super) fn user(login: &str, kind: &str) -> Value {
     let url = format!("https://api.github.com/users/{login}");
     let mut user = json!({
         "id": 99, "node_id": "U_99", "login": login, "type": kind, "site_admin": false, "gravatar_id": "",

@@ -18,7 +18,8 @@ use tokio::sync::oneshot;
 use super::control::control;
 use super::fault::{Fault, What, strike};
 use super::openapi::{Description, Operation};
-use super::routes::{Ask, Reply, app_of_jwt, app_of_token, error, is_for_apps, reply};
+use super::reading::{link, tag};
+use super::routes::{Ask, Reply, app_of_jwt, app_of_token, error, is_for_apps, permissions, reply};
 use super::world::{FakeSetup, Seen, World};
 
 /// A GitHub that listens. Dropped, it ends; and panics if its description was broken.
@@ -162,7 +163,9 @@ async fn answer(request: Request<Incoming>, world: Arc<Mutex<World>>) -> io::Res
         world.seen.push(Seen { status: Some(404), ..seen });
         return respond(404, Vec::new(), json!({ "message": "Not Found" }).to_string().into_bytes());
     };
-    let prepared = prepare(&mut lock(&world), seen, &operation, &query, &body, &header("authorization"));
+    let said =
+        Said { query: &query, body: &body, authorization: header("authorization"), known: header("if-none-match") };
+    let prepared = prepare(&mut lock(&world), seen, &operation, &said);
     let Prepared { reply: (status, value), headers, what, app, seen } = prepared;
     let mut out = value.map(|value| value.to_string().into_bytes()).unwrap_or_default();
     let mut exempt = matches!(what, Some(What::Changed { described: false, .. }));
@@ -196,21 +199,24 @@ async fn answer(request: Request<Incoming>, world: Arc<Mutex<World>>) -> io::Res
     respond(status, headers, out)
 }
 
+/// What a request says besides its path.
+struct Said<'a> {
+    query: &'a str,
+    body: &'a [u8],
+    authorization: String,
+    /// `If-None-Match`.
+    known: String,
+}
+
 /// Checks the request, counts it, lets a fault strike, and does what is asked.
-fn prepare(
-    world: &mut World,
-    mut seen: Seen,
-    operation: &Operation,
-    query: &str,
-    body: &[u8],
-    authorization: &str,
-) -> Prepared {
+fn prepare(world: &mut World, mut seen: Seen, operation: &Operation, said: &Said<'_>) -> Prepared {
+    let (query, body) = (said.query, said.body);
     let wrong = Description::get().request(operation, query, body);
     world.wrong.extend(wrong.into_iter().map(|wrong| format!("{} {}: {wrong}", seen.method, seen.path)));
     if seen.user_agent.is_empty() || seen.version.is_empty() {
         world.wrong.push(format!("{} {}: no User-Agent or no X-GitHub-Api-Version", seen.method, seen.path));
     }
-    let token = authorization.strip_prefix("Bearer ").unwrap_or("");
+    let token = said.authorization.strip_prefix("Bearer ").unwrap_or("");
     let who = if is_for_apps(operation) {
         app_of_jwt(world, token)
     } else {
@@ -227,12 +233,11 @@ fn prepare(
     {
         over = world.count(app, &method).err();
         prepared.app = Some(app);
-        prepared.headers = world.rate(app).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     }
     let date = jiff::Timestamp::from_second(i64::try_from(world.now().as_secs()).unwrap_or(0)).unwrap_or_default();
     prepared.headers.push(("date".to_owned(), date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()));
     let body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
-    let ask = Ask { method: &method, operation, query, body: &body };
+    let ask = Ask { method: &method, operation, query, body: &body, permissions: permissions(world, token) };
     prepared.what = strike(&mut world.faults, &method, &path);
     prepared.reply = match (&prepared.what, who, over) {
         (Some(What::Answer { status, headers, body }), _, _) => {
@@ -248,6 +253,25 @@ fn prepare(
         && let Some(place) = body.pointer_mut(pointer)
     {
         *place = value.clone();
+    }
+    if let (200, Some(body)) = &prepared.reply
+        && method == "GET"
+    {
+        prepared.headers.extend(link(body, &ask).map(|link| ("link".to_owned(), link)));
+        if let Some(app) = prepared.app {
+            let tag = tag(app, body);
+            if tag == said.known {
+                prepared.reply = (304, None);
+                world.uncount(app);
+            }
+            prepared.headers.push(("etag".to_owned(), tag));
+        }
+    }
+    if let Some(app) = prepared.app {
+        let rate = world.rate(app).into_iter();
+        // What a fault says of the limits is meant so.
+        let rate: Vec<_> = rate.filter(|(name, _)| prepared.headers.iter().all(|(said, _)| said != name)).collect();
+        prepared.headers.extend(rate.into_iter().map(|(name, value)| (name.to_owned(), value)));
     }
     prepared
 }

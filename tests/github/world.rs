@@ -1,16 +1,18 @@
 //! What the fake GitHub knows: Apps, installations, tokens, runner groups, runners, and what each installation may still
-//! ask.
+//! ask. What it remembers of jobs and webhooks lives in `records.rs`.
 //!
 //! Invariant: two runners of the owner never have one name.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rand::TryRng;
 use rand::rngs::SysRng;
+use serde_json::Value;
 
 use super::fault::Fault;
 use super::identity::AppKey;
+use super::records::Records;
 
 /// GitHub's secondary limits.
 const POINTS_A_MINUTE: u32 = 900;
@@ -112,20 +114,31 @@ pub(super) struct Installed {
     pub(super) key: AppKey,
     pub(super) installation: u64,
     pub(super) refused: bool,
+    /// Permissions that it was not given.
+    pub(super) withheld: BTreeSet<String>,
     used: u64,
     reset: Duration,
     points: VecDeque<(Duration, u32)>,
     at_once: u32,
 }
 
+/// An installation token.
+pub(super) struct Token {
+    pub(super) app: u64,
+    pub(super) until: Duration,
+    /// What it was asked for. Nothing: all that the App has.
+    pub(super) permissions: Value,
+}
+
 /// The whole state. Tests change it under the lock of the fake.
 pub struct World {
     pub(super) setup: FakeSetup,
     pub(super) apps: BTreeMap<u64, Installed>,
-    /// Token: whose, and until when.
-    pub(super) tokens: BTreeMap<String, (u64, Duration)>,
+    pub(super) tokens: BTreeMap<String, Token>,
+    pub(super) asked: Vec<Value>,
     pub(super) groups: Vec<Group>,
     pub(super) runners: Vec<FakeRunner>,
+    pub(super) records: Records,
     pub(super) faults: Vec<Fault>,
     pub(super) seen: Vec<Seen>,
     pub(super) wrong: Vec<String>,
@@ -140,21 +153,34 @@ impl World {
         let mut apps = BTreeMap::new();
         for (installation, app) in (701..).zip(&setup.apps) {
             let reset = since_epoch() + HOUR;
-            let (used, points, at_once) = (0, VecDeque::new(), 0);
-            let installed =
-                Installed { key: AppKey::fresh(), installation, refused: false, used, reset, points, at_once };
+            let installed = Installed {
+                key: AppKey::fresh(),
+                installation,
+                refused: false,
+                withheld: BTreeSet::new(),
+                used: 0,
+                reset,
+                points: VecDeque::new(),
+                at_once: 0,
+            };
             apps.insert(*app, installed);
         }
         let mut groups = vec![Group { id: 1, name: "Default".to_owned(), default: true }];
         for (name, id) in setup.groups.iter().zip(2..) {
             groups.push(Group { id, name: name.clone(), default: false });
         }
-        World {
+        let own = match &setup.owner {
+            FakeOwner::Repository(name) => Some(name.clone()),
+            FakeOwner::Organization(_) | FakeOwner::Enterprise(_) => None,
+        };
+        let mut world = World {
             setup,
             apps,
             tokens: BTreeMap::new(),
+            asked: Vec::new(),
             groups,
             runners: Vec::new(),
+            records: Records::default(),
             faults: Vec::new(),
             seen: Vec::new(),
             wrong: Vec::new(),
@@ -162,7 +188,11 @@ impl World {
             limits_hit: 0,
             next: 20,
             ahead: Duration::ZERO,
+        };
+        if let Some(name) = own {
+            world.add_repository(&name, true);
         }
+        world
     }
 
     /// GitHub's clock, since the epoch.
@@ -191,11 +221,27 @@ impl World {
         }
     }
 
+    /// Takes a permission out of what an App was given, so that no token has it, or puts it back.
+    pub fn withhold(&mut self, app: u64, permission: &str, withheld: bool) {
+        if let Some(installed) = self.apps.get_mut(&app) {
+            if withheld {
+                installed.withheld.insert(permission.to_owned());
+            } else {
+                installed.withheld.remove(permission);
+            }
+        }
+    }
+
+    /// What tokens were asked for, oldest first: the bodies of the requests.
+    pub fn asked_tokens(&self) -> &[Value] {
+        &self.asked
+    }
+
     /// Gives an App another private key; the former one counts no more, nor do its tokens.
     pub fn rotate_key(&mut self, app: u64) {
         if let Some(installed) = self.apps.get_mut(&app) {
             installed.key = AppKey::fresh();
-            self.tokens.retain(|_, (of, _)| *of != app);
+            self.tokens.retain(|_, token| token.app != app);
         }
     }
 
@@ -238,13 +284,13 @@ impl World {
         Some(runner)
     }
 
-    pub(super) fn fresh_token(&mut self, app: u64) -> (String, Duration) {
+    pub(super) fn fresh_token(&mut self, app: u64, permissions: Value) -> (String, Duration) {
         let letters: Vec<u8> = (0..self.setup.token_letters)
             .map(|_| b"0123456789abcdefghijklmnopqrstuv"[SysRng.try_next_u32().unwrap_or(0) as usize % 32])
             .collect();
         let token = format!("ghs_{}", String::from_utf8_lossy(&letters));
         let until = self.now() + TOKEN_LIFE;
-        self.tokens.insert(token.clone(), (app, until));
+        self.tokens.insert(token.clone(), Token { app, until, permissions });
         self.secrets.push(token.clone());
         (token, until)
     }
@@ -276,6 +322,13 @@ impl World {
         installed.used += 1;
         installed.points.push_back((now, points));
         Ok(())
+    }
+
+    /// Takes back what the primary limit was charged: the answer was known.
+    pub(super) fn uncount(&mut self, app: u64) {
+        if let Some(installed) = self.apps.get_mut(&app) {
+            installed.used = installed.used.saturating_sub(1);
+        }
     }
 
     pub(super) fn ended(&mut self, app: u64) {

@@ -34,7 +34,7 @@ PAYLOADS = HERE.parent / "payloads"
 
 # What there is a zip of, and what is made of them: the door twice, for GitHub and for agents.
 FUNCTIONS = ("door", "scaler", "registrar")
-DEPLOYED = ("door", "agents", "scaler", "registrar")
+DEPLOYED = ("door", "agents", "scaler", "registrar", "healer")
 REGION = "us-east-1"
 START_SECONDS_MAX = 60
 DEPLOY_SECONDS_MAX = 120
@@ -294,6 +294,13 @@ class Stack:
         if "FunctionError" in told:
             raise AssertionError(f"{function}: {answer!r}")
         return json.loads(answer)
+
+    def renew(self, function):
+        """The next event finds a new process, as after a deployment."""
+        client, name = self.emulator.client("lambda"), f"muster-{self.fleet}-{function}"
+        variables = client.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+        variables["AGAIN"] = str(int(variables.get("AGAIN", "0")) + 1)
+        client.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
 
     # --- what is looked at ---
 

@@ -32,6 +32,7 @@ ENVIRONMENT = {
         "MUSTER_IMAGE_LINUX_X64",
     },
     "registrar": EVERYWHERE,
+    "healer": EVERYWHERE | {"MUSTER_REGISTRAR_SERVES"},
 }
 # They are there, and may be empty.
 OPTIONAL = {"scaler": {"MUSTER_IMAGE_LINUX_ARM64", "MUSTER_IMAGE_WINDOWS_X64", "MUSTER_KMS_KEY"}}
@@ -152,8 +153,9 @@ class Deployed(unittest.TestCase):
             sources = client.list_event_source_mappings(FunctionName=f"muster-acme-{function}")["EventSourceMappings"]
             self.assertEqual(len(sources), wakes, function)
 
-    def test_the_schedule_invokes_the_door(self):
+    def test_the_schedule_invokes_the_door_and_the_healer(self):
         self.seen("door", "a tick", lambda event: event == {"muster": "tick"}, MINUTE_SECONDS)
+        self.seen("healer", "a look", lambda event: event == {"muster": "heal"}, MINUTE_SECONDS)
 
     def test_rules_match_what_they_should_and_reach_the_door(self):
         client = self.emulator.client("events")
@@ -291,12 +293,12 @@ class Authorized(unittest.TestCase):
         )["Parameter"]["Value"]
 
     def test_the_roles_are_the_functions(self):
-        for function, role in zip(DEPLOYED, ("DoorRole", "AgentsRole", "ScalerRole", "RegistrarRole")):
+        for function, role in zip(DEPLOYED, ("DoorRole", "AgentsRole", "ScalerRole", "RegistrarRole", "HealerRole")):
             told = self.client(function, "sts").get_caller_identity()["Arn"]
             self.assertIn(f":assumed-role/{self.stack.resources[role]}/", told)
 
     def test_doors_and_registrar_are_refused_ec2_and_auto_scaling(self):
-        for function in ("door", "agents", "registrar"):
+        for function in ("door", "agents", "registrar", "healer"):
             ec2, groups = self.client(function, "ec2"), self.client(function, "autoscaling")
             image = {"ImageId": "ami-0123456789abcdef0", "MinCount": 1, "MaxCount": 1}
             template = {"LaunchTemplateName": "muster-acme-x", "Version": "1"}
@@ -436,6 +438,24 @@ class Authorized(unittest.TestCase):
         queues.send_message(QueueUrl=bell, **message)
         self.refused("registrar: sqs:SendMessage of claims", lambda: queues.send_message(QueueUrl=claims, **message))
         self.refused("registrar: dynamodb:Scan", lambda: ledger.scan(TableName=table))
+
+    def test_the_healer_reads_jobs_and_puts_facts_and_notes(self):
+        table, ledger = self.stack.outputs["Table"], self.client("healer", "dynamodb")
+        ledger.query(
+            TableName=table,
+            KeyConditionExpression="#pk = :pk",
+            ExpressionAttributeNames={"#pk": "pk"},
+            ExpressionAttributeValues={":pk": {"S": "job#2"}},
+        )
+        for partition in ("fact#2", "notes"):
+            ledger.put_item(TableName=table, Item={"pk": {"S": partition}, "sk": {"S": "x"}})
+        claims, queues = self.stack.resources["ClaimsQueue"], self.client("healer", "sqs")
+        message = {"MessageBody": "look", "MessageGroupId": "acme", "MessageDeduplicationId": "healer"}
+        queues.send_message(QueueUrl=self.stack.resources["BellQueue"], **message)
+        self.refused("healer: sqs:SendMessage of claims", lambda: queues.send_message(QueueUrl=claims, **message))
+        key = {"pk": {"S": "fact#2"}, "sk": {"S": "x"}}
+        self.refused("healer: dynamodb:DeleteItem", lambda: ledger.delete_item(TableName=table, Key=key))
+        self.refused("healer: dynamodb:Scan", lambda: ledger.scan(TableName=table))
 
     def test_queues_still_invoke_their_functions(self):
         for queue, function in [("BellQueue", "scaler"), ("ClaimsQueue", "registrar"), ("WakeQueue", "door")]:

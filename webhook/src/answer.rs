@@ -16,10 +16,11 @@ use serde_json::{Value, json};
 
 use crate::claims::{ClaimError, Early, Over, TOO_EARLY_RETRY};
 use crate::format::BadField;
+use crate::intake::Ignored;
 use crate::prewarmed::PrewarmedError;
 use crate::reports::ReportError;
 use crate::signature::SignatureError;
-use crate::webhook::{Ignored, Outcome, WebhookError};
+use crate::webhook::{Outcome, WebhookError};
 
 /// When to come back after an answer that blames our side.
 pub const UNAVAILABLE_RETRY: Duration = Duration::from_secs(5);

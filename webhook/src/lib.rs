@@ -17,6 +17,7 @@ pub mod delivery;
 pub mod foreign;
 pub mod format;
 mod handover;
+pub mod intake;
 pub mod live;
 pub mod payload;
 pub mod prewarmed;

@@ -27,6 +27,7 @@ use crate::body::{self, BodyError, RUNNER_BYTES_MAX, WEBHOOK_BYTES_MAX};
 use crate::claims::{ClaimError, Claims};
 use crate::clock::Clock;
 use crate::delivery::DeliveryHeaders;
+use crate::intake::Ignored;
 use crate::live::LiveConfig;
 use crate::prewarmed::{PrewarmedError, Prewarms};
 use crate::pulse::Pulse;
@@ -34,7 +35,7 @@ use crate::reports::{ReportError, Reports};
 use crate::seal::Sealer;
 use crate::signature::Secrets;
 use crate::wakers::Wakers;
-use crate::webhook::{Ignored, Outcome, WebhookError, Webhooks};
+use crate::webhook::{Outcome, WebhookError, Webhooks};
 
 /// A delivery's body must be here within this long: GitHub ends a delivery after 10 s.
 const BODY_WITHIN: Duration = Duration::from_secs(20);

@@ -359,20 +359,14 @@ pub struct FailedDelivery {
 /// All of it is optional work: it comes after mints and removals, and stops first when requests run short.
 pub trait Records: Send + Sync {
     /// Deliveries about jobs that failed since then, the earliest first. One that has succeeded at another attempt may be
-    /// among them.
-    fn failed_since(
-        &self,
-        since: Timestamp,
-    ) -> impl Future<Output = Result<Vec<FailedDelivery>, GithubError>> + Send;
+    /// among them. None is missing before the last of them: a log that is too long for one call is
+    /// [`GithubError::Limited`], and later calls read on in it until they have come to its end.
+    fn failed_since(&self, since: Timestamp) -> impl Future<Output = Result<Vec<FailedDelivery>, GithubError>> + Send;
     /// The payload of a delivery, as JSON. `None`: the log has it no more.
     fn payload(&self, of: &FailedDelivery) -> impl Future<Output = Result<Option<Vec<u8>>, GithubError>> + Send;
     /// What a job is now. `about` is what is known of it: GitHub tells neither the repository nor its visibility with a job.
     /// `None`: there is no such job.
-    fn job(
-        &self,
-        about: &JobAbout,
-        job: JobId,
-    ) -> impl Future<Output = Result<Option<JobEvent>, GithubError>> + Send;
+    fn job(&self, about: &JobAbout, job: JobId) -> impl Future<Output = Result<Option<JobEvent>, GithubError>> + Send;
     /// Repositories of the owner in which something was pushed since then, the latest first, a bounded number.
     fn pushed_since(&self, since: Timestamp) -> impl Future<Output = Result<Vec<Arc<str>>, GithubError>> + Send;
     /// Jobs of a repository that wait for a runner. `None`: nothing has changed since this was last asked, or there is no

@@ -125,6 +125,14 @@ const ERRORS: &[Case] = &[
     ("github.api_url", &[("[[github.app]]", "api_url = \"https://me:hunter2@ghe.io/api/v3\" #!\n[[github.app]]")]),
     ("github.api_url", &[("[[github.app]]", "api_url = \"https:///api/v3\" #!\n[[github.app]]")]),
     ("github.api_url", &[("[[github.app]]", "api_url = \"https://ghe.io/api/v3?hunter2\" #!\n[[github.app]]")]),
+    ("github.hook", &[("[[github.app]]", "hook = \"organization\" #!\n[[github.app]]")]),
+    (
+        "github.hook",
+        &[
+            ("organization = \"acme\"", "enterprise = \"acme\""),
+            ("[[github.app]]", "hook = \"owner\" #!\n[[github.app]]"),
+        ],
+    ),
     ("github.webhook_secrets", &[("[github]", "[github] #!"), ("webhook_secrets = [\"env:S\"]\n", "")]),
     ("github.webhook_secrets", &[("[\"env:S\"]", "[] #!")]),
     ("github.webhook_secrets", &[("[\"env:S\"]", "[\"env:A\", \"env:B\", \"env:C\"] #!")]),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_core::config::{Arch, Bounds, FleetConfig, Market, MarketPolicy, Os, Owner};
+use muster_core::config::{Arch, Bounds, FleetConfig, Hook, Market, MarketPolicy, Os, Owner};
 use muster_core::ids::ClassId;
 use muster_core::time::Timestamp;
 use proptest::prelude::*;
@@ -35,6 +35,9 @@ fn the_example_serves_the_trace() {
         assert_eq!(resolution.class().map(|class| class.id.as_str()), Some(*class), "{resolution:?}");
     }
     assert_eq!(fleet.github.owner, Owner::Organization("acme".to_owned()));
+    assert_eq!(fleet.github.hook, Hook::App);
+    let theirs = FleetConfig::parse("f", &EXAMPLE.replace("# hook = \"app\"", "hook = \"owner\""));
+    assert_eq!(theirs.config.unwrap().github.hook, Hook::Owner);
     let target = fleet.fleet.queue_time_target.unwrap();
     assert_eq!((target.percentile, target.within), (95, Duration::from_secs(15)));
     assert_eq!(target.to_string(), "p95 < 15s");

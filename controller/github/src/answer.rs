@@ -10,6 +10,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::owner;
+
 /// The longest message that is passed on.
 const MESSAGE_MAX: usize = 300;
 /// Clocks that differ by less than this are no trouble: GitHub takes a JWT from a minute ago.
@@ -70,9 +72,35 @@ impl Answer {
         self.header(name)?.parse().ok()
     }
 
+    /// What names this very answer, for [`crate::transport::Ask::known`].
+    pub(crate) fn tag(&self) -> Option<&str> {
+        self.header(header::ETAG)
+    }
+
+    /// Where a list goes on, as its `Link` says: the `cursor` of its `rel="next"`, to be put into a query as it is. The rest
+    /// of the address is GitHub's idea of where it is, and nobody goes there.
+    pub(crate) fn next_cursor(&self) -> Option<String> {
+        let values = self.headers.get_all(header::LINK).into_iter().filter_map(|value| value.to_str().ok());
+        let mut links = values.flat_map(|value| value.split('<').skip(1));
+        links.find_map(|link| {
+            let (address, parameters) = link.split_once('>')?;
+            let mut parameters = parameters.split(',').next()?.split(';').map(str::trim);
+            parameters.find(|parameter| matches!(*parameter, "rel=\"next\"" | "rel=next"))?;
+            let (_, query) = address.split('#').next()?.split_once('?')?;
+            let cursor = query.split('&').find_map(|pair| pair.strip_prefix("cursor="))?;
+            let as_it_is = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte);
+            Some(if cursor.bytes().all(as_it_is) { cursor.to_owned() } else { owner::escaped(cursor) })
+        })
+    }
+
+    /// When it was sent, by GitHub's clock; by ours if it does not tell.
+    pub(crate) fn sent_at(&self) -> Timestamp {
+        self.date().unwrap_or(self.at)
+    }
+
     /// An instant of GitHub's clock, on ours: what was told counts from GitHub's own date.
     pub(crate) fn on_our_clock(&self, theirs: Timestamp) -> Timestamp {
-        let now = self.date().unwrap_or(self.at);
+        let now = self.sent_at();
         if theirs >= now { self.at + theirs.since(now) } else { self.at - now.since(theirs) }
     }
 
@@ -159,6 +187,21 @@ mod tests {
         assert!(answer(403, &[("retry-after", "7")], "{}").is_limit());
         assert!(answer(403, &[("x-ratelimit-remaining", "0")], "{}").is_limit());
         assert!(answer(403, &[], r#"{"message":"You have exceeded a secondary rate limit."}"#).is_limit());
+    }
+
+    #[test]
+    fn of_a_link_only_the_cursor_is_taken() {
+        let next = |link: &str| answer(200, &[("link", link)], "").next_cursor();
+        let one = "<https://api.github.com/app/hook/deliveries?per_page=100&cursor=v1_12>; rel=\"next\"";
+        assert_eq!(next(one).as_deref(), Some("v1_12"));
+        let both = "<https://x/y?cursor=before>; rel=\"prev\", <https://evil.example?cursor=a%3D&z=1#f>; rel=\"next\"";
+        assert_eq!(next(both).as_deref(), Some("a%3D"));
+        assert_eq!(next("<https://x/y?cursor=a b/../?>; rel=next").as_deref(), Some("a%20b%2F..%2F%3F"));
+        for none in ["<https://x/y?cursor=before>; rel=\"prev\"", "<https://x/y?page=2>; rel=\"next\"", "<", "next", ""]
+        {
+            assert_eq!(next(none), None, "{none}");
+        }
+        assert_eq!(answer(200, &[], "").next_cursor(), None);
     }
 
     #[test]

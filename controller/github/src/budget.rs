@@ -3,12 +3,12 @@
 //!
 //! What may not live here: a wait. Whoever has no budget is told when to come back.
 //!
-//! Invariant: within any [`WINDOW`] at most [`POINTS_A_MINUTE`] points are given out.
+//! Invariant: within any [`WINDOW`] at most [`POINTS_A_MINUTE`] points are given out, and a tenth of them to optional work.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use http::Method;
+use http::{Method, StatusCode};
 use muster_core::time::Timestamp;
 
 use crate::answer::Answer;
@@ -20,6 +20,10 @@ pub const POINTS_A_MINUTE: u32 = 900;
 pub const AT_ONCE_MAX: usize = 90;
 /// Points that only cleaning up may use: whoever has lost an answer must still be able to look and to remove.
 const CLEAN_UP_POINTS: u32 = 30;
+/// Points that optional work may use, so that registrations hardly notice it.
+pub const OPTIONAL_POINTS: u32 = POINTS_A_MINUTE / 10;
+/// Optional work stops when less than one part in so many is left of the primary limit.
+const OPTIONAL_STOPS: u64 = 10;
 /// A minute, and a little: requests arrive later than they are sent, and not all equally late.
 const WINDOW: Duration = Duration::from_secs(62);
 const READ_POINTS: u32 = 1;
@@ -34,6 +38,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(960);
 const PAUSE_BELIEVED: Duration = Duration::from_secs(2 * 3600);
 
 const _: () = assert!(CLEAN_UP_POINTS >= 2 * (READ_POINTS + WRITE_POINTS) && CLEAN_UP_POINTS < POINTS_A_MINUTE / 10);
+const _: () = assert!(OPTIONAL_POINTS < POINTS_A_MINUTE - CLEAN_UP_POINTS);
 const _: () = assert!(AT_ONCE_MAX <= 100);
 
 /// What a request is for.
@@ -43,6 +48,8 @@ pub(crate) enum Purpose {
     Work,
     /// Finding and removing what a lost answer may have left.
     CleanUp,
+    /// Reading what GitHub remembers: it comes last, and has a token of its own.
+    Optional,
 }
 
 /// What is left to an App: the metric `GitHubRateRemaining`, and what goes with it.
@@ -62,6 +69,7 @@ pub struct RateLeft {
     pub requests: u64,
 }
 
+/// A primary limit, as last told.
 #[derive(Clone, Copy)]
 struct Rate {
     limit: u64,
@@ -69,65 +77,18 @@ struct Rate {
     reset: Timestamp,
 }
 
-/// The budget of one App.
-#[derive(Default)]
-pub(crate) struct Budget {
-    rate: Option<Rate>,
-    paused_until: Timestamp,
-    secondary_in_row: u32,
-    window: VecDeque<(Timestamp, u32)>,
-    spent: u32,
-    requests: u64,
-}
-
-impl Budget {
-    /// Takes what a request costs, or says when it can be had.
-    pub(crate) fn take(&mut self, now: Timestamp, method: &Method, purpose: Purpose) -> Result<(), Timestamp> {
-        if self.paused_until > now {
-            return Err(self.paused_until);
-        }
-        if let Some(rate) = &self.rate
-            && rate.remaining == 0
-            && rate.reset > now
-        {
-            return Err(rate.reset);
-        }
-        while let Some((at, points)) = self.window.front().copied()
-            && now.since(at) >= WINDOW
-        {
-            self.window.pop_front();
-            self.spent -= points;
-        }
-        let points = if *method == Method::GET { READ_POINTS } else { WRITE_POINTS };
-        let most = match purpose {
-            Purpose::Work => POINTS_A_MINUTE - CLEAN_UP_POINTS,
-            Purpose::CleanUp => POINTS_A_MINUTE,
+impl Rate {
+    /// Until when there is nothing for this purpose, if there is nothing.
+    fn short_until(&self, now: Timestamp, purpose: Purpose) -> Option<Timestamp> {
+        let least = match purpose {
+            Purpose::Work | Purpose::CleanUp => 1,
+            Purpose::Optional => self.limit.div_ceil(OPTIONAL_STOPS).max(1),
         };
-        if self.spent + points > most {
-            // When as much as is missing has left the window.
-            let mut missing = self.spent + points - most;
-            for (at, left) in &self.window {
-                missing = missing.saturating_sub(*left);
-                if missing == 0 {
-                    return Err(*at + WINDOW);
-                }
-            }
-        }
-        self.window.push_back((now, points));
-        self.spent += points;
-        if let Some(rate) = &mut self.rate {
-            // Until the answer tells: others choose meanwhile.
-            rate.remaining = rate.remaining.saturating_sub(1);
-        }
-        Ok(())
+        (self.remaining < least && self.reset > now).then_some(self.reset)
     }
 
-    pub(crate) fn count(&mut self) {
-        self.requests += 1;
-    }
-
-    /// Learns from the headers of an answer to an installation's request.
-    pub(crate) fn heard(&mut self, answer: &Answer) {
+    /// Learns from an answer's headers what `known` is now.
+    fn learn(known: &mut Option<Rate>, answer: &Answer) {
         let number = |name| answer.number(name);
         let told = (number("x-ratelimit-limit"), number("x-ratelimit-remaining"), number("x-ratelimit-reset"));
         if let (Some(limit), Some(remaining), Some(reset)) = told
@@ -139,18 +100,129 @@ impl Budget {
             // differs by the way that an answer took.
             const SAME: Duration = Duration::from_secs(30);
             let same = |rate: &Rate| rate.reset.since(reset) < SAME && reset.since(rate.reset) < SAME;
-            let remaining = self.rate.filter(same).map_or(remaining, |rate| rate.remaining.min(remaining));
-            self.rate = Some(Rate { limit, remaining, reset });
+            let remaining = known.filter(same).map_or(remaining, |rate| rate.remaining.min(remaining));
+            *known = Some(Rate { limit, remaining, reset });
         }
+    }
+}
+
+/// Points that were given out.
+struct Spent {
+    at: Timestamp,
+    points: u32,
+    purpose: Purpose,
+}
+
+/// The budget of one App.
+#[derive(Default)]
+pub(crate) struct Budget {
+    /// The installation's.
+    rate: Option<Rate>,
+    /// The App's own, for what it asks as itself.
+    as_app: Option<Rate>,
+    paused_until: Timestamp,
+    secondary_in_row: u32,
+    window: VecDeque<Spent>,
+    requests: u64,
+}
+
+impl Budget {
+    /// Takes what a request of the installation costs, or says when it can be had.
+    pub(crate) fn take(&mut self, now: Timestamp, method: &Method, purpose: Purpose) -> Result<(), Timestamp> {
+        self.take_of(self.rate, now, method, purpose)?;
+        if let Some(rate) = &mut self.rate {
+            // Until the answer tells: others choose meanwhile.
+            rate.remaining = rate.remaining.saturating_sub(1);
+        }
+        Ok(())
+    }
+
+    /// Takes what reading something as the App itself costs, or says when it can be had.
+    pub(crate) fn take_as_app(&mut self, now: Timestamp, purpose: Purpose) -> Result<(), Timestamp> {
+        self.take_of(self.as_app, now, &Method::GET, purpose)
+    }
+
+    fn take_of(
+        &mut self,
+        rate: Option<Rate>,
+        now: Timestamp,
+        method: &Method,
+        purpose: Purpose,
+    ) -> Result<(), Timestamp> {
+        if self.paused_until > now {
+            return Err(self.paused_until);
+        }
+        if let Some(reset) = rate.and_then(|rate| rate.short_until(now, purpose)) {
+            return Err(reset);
+        }
+        while self.window.front().is_some_and(|spent| now.since(spent.at) >= WINDOW) {
+            self.window.pop_front();
+        }
+        let points = if *method == Method::GET { READ_POINTS } else { WRITE_POINTS };
+        match purpose {
+            Purpose::Work => self.room(points, POINTS_A_MINUTE - CLEAN_UP_POINTS, |_| true)?,
+            Purpose::CleanUp => self.room(points, POINTS_A_MINUTE, |_| true)?,
+            Purpose::Optional => {
+                self.room(points, OPTIONAL_POINTS, |spent| spent.purpose == Purpose::Optional)?;
+                self.room(points, POINTS_A_MINUTE - CLEAN_UP_POINTS, |_| true)?;
+            }
+        }
+        self.window.push_back(Spent { at: now, points, purpose });
+        Ok(())
+    }
+
+    /// Whether so many points fit into `most`, besides those that count; if they do not, when they will.
+    fn room(&self, points: u32, most: u32, counts: fn(&Spent) -> bool) -> Result<(), Timestamp> {
+        let counted = || self.window.iter().filter(|spent| counts(spent));
+        let mut missing = (counted().map(|spent| spent.points).sum::<u32>() + points).saturating_sub(most);
+        if missing > 0 {
+            // When as much as is missing has left the window.
+            for spent in counted() {
+                missing = missing.saturating_sub(spent.points);
+                if missing == 0 {
+                    return Err(spent.at + WINDOW);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn count(&mut self) {
+        self.requests += 1;
+    }
+
+    /// Learns from the headers of an answer to an installation's request.
+    pub(crate) fn heard(&mut self, answer: &Answer) {
+        if answer.status == StatusCode::NOT_MODIFIED
+            && let Some(rate) = &mut self.rate
+        {
+            // It costs nothing. From GitHub's documentation, "Best practices for using the REST API".
+            rate.remaining = (rate.remaining + 1).min(rate.limit);
+        }
+        Rate::learn(&mut self.rate, answer);
+        self.heed(answer, self.rate);
+    }
+
+    /// Learns from the headers of an answer to the App itself.
+    pub(crate) fn heard_as_app(&mut self, answer: &Answer) {
+        Rate::learn(&mut self.as_app, answer);
+        if answer.is_limit() {
+            self.heed(answer, self.as_app);
+        }
+    }
+
+    /// Pauses if the answer asks for it.
+    fn heed(&mut self, answer: &Answer, rate: Option<Rate>) {
         if !answer.is_limit() {
             if answer.status.is_success() {
                 self.secondary_in_row = 0;
             }
             return;
         }
-        let until = match (answer.retry_after(), &self.rate) {
+        let used_up = answer.number("x-ratelimit-remaining") == Some(0);
+        let until = match (answer.retry_after(), rate) {
             (Some(after), _) => answer.at + after.min(PAUSE_BELIEVED),
-            (None, Some(rate)) if number("x-ratelimit-remaining") == Some(0) && rate.reset > answer.at => rate.reset,
+            (None, Some(rate)) if used_up && rate.reset > answer.at => rate.reset,
             (None, _) => {
                 let pause = PAUSE_FIRST.saturating_mul(1 << self.secondary_in_row.min(8)).min(PAUSE_MAX);
                 self.secondary_in_row += 1;
@@ -188,8 +260,6 @@ impl Budget {
 
 #[cfg(test)]
 mod tests {
-    use http::StatusCode;
-
     use super::*;
 
     const START: Timestamp = Timestamp::from_unix_ms(1_795_428_000_000);
@@ -237,6 +307,44 @@ mod tests {
     }
 
     #[test]
+    fn optional_work_has_a_tenth_of_the_points() {
+        let mut budget = Budget::default();
+        let mut taken = 0;
+        while budget.take(START, &Method::GET, Purpose::Optional).is_ok() {
+            taken += READ_POINTS;
+        }
+        assert_eq!(taken, POINTS_A_MINUTE / 10);
+        let later = START + Duration::from_secs(10);
+        assert_eq!(budget.take(later, &Method::GET, Purpose::Optional), Err(START + WINDOW));
+        assert_eq!(budget.take_as_app(later, Purpose::Optional), Err(START + WINDOW), "the points are the same");
+        let mut mints = 0;
+        while budget.take(later, &Method::POST, Purpose::Work).is_ok() {
+            mints += 1;
+        }
+        assert_eq!(mints, (POINTS_A_MINUTE - CLEAN_UP_POINTS - OPTIONAL_POINTS) / WRITE_POINTS);
+        assert_eq!(budget.take(START + WINDOW, &Method::GET, Purpose::Optional), Ok(()));
+        // Where work has used all up, none of it is kept for what is optional.
+        let mut budget = Budget::default();
+        while budget.take(START, &Method::POST, Purpose::Work).is_ok() {}
+        assert_eq!(budget.take(START, &Method::GET, Purpose::Optional), Err(START + WINDOW));
+    }
+
+    #[test]
+    fn optional_work_leaves_a_tenth_of_the_primary_limit() {
+        let reset = START + Duration::from_secs(600);
+        for (remaining, optional) in [(11, Ok(())), (10, Ok(())), (9, Err(reset))] {
+            let mut budget = Budget { rate: Some(Rate { limit: 100, remaining, reset }), ..Budget::default() };
+            assert_eq!(budget.take(START, &Method::GET, Purpose::Optional), optional, "{remaining}");
+            assert_eq!(budget.take(START, &Method::POST, Purpose::Work), Ok(()), "{remaining}");
+            assert_eq!(budget.take(reset, &Method::GET, Purpose::Optional), Ok(()), "{remaining}");
+            // The App's own limit is another one.
+            assert_eq!(budget.take_as_app(START, Purpose::Optional), Ok(()));
+            budget.as_app = budget.rate;
+            assert_eq!(budget.take_as_app(START, Purpose::Optional), Err(reset));
+        }
+    }
+
+    #[test]
     fn a_pause_without_a_time_grows() {
         let (mut budget, mut now) = (Budget::default(), START);
         let mut pauses = Vec::new();
@@ -267,6 +375,12 @@ mod tests {
             app: None,
         };
         let reset = START + Duration::from_secs(600);
+        // What is taken counts at once, and is given back by an answer that was known.
+        budget.heard(&told(20, reset));
+        assert_eq!(budget.take(START, &Method::GET, Purpose::Work), Ok(()));
+        assert_eq!(budget.left(START), 19);
+        budget.heard(&Answer { status: StatusCode::NOT_MODIFIED, ..told(20, reset) });
+        assert_eq!(budget.left(START), 20);
         for (remaining, left) in [(10, 10), (8, 8), (9, 8), (0, 0)] {
             budget.heard(&told(remaining, reset));
             assert_eq!(budget.left(START), left);

@@ -1,6 +1,7 @@
 //! The port: GitHub's REST interface behind one or more Apps.
 //!
-//! What lives here: setting it up, and which App asks. What is asked lives in `runners.rs` and `groups.rs`.
+//! What lives here: setting it up, and which App asks. What is asked lives in `runners.rs` and `groups.rs`, and for reading
+//! what GitHub remembers in `deliveries.rs` and `jobs.rs`.
 //!
 //! Invariant: a request that may have taken effect in one App's name is not sent in another's.
 
@@ -10,19 +11,22 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::Method;
-use muster_core::config::{GitHub, Owner};
-use muster_core::ids::RunnerId;
+use muster_core::config::{GitHub, Hook, Owner};
+use muster_core::ids::{JobId, RunnerId};
+use muster_core::job::{JobAbout, JobEvent};
 use muster_core::machine::Removal;
-use muster_core::ports::{Github, GithubError, MintRequest, Minted};
+use muster_core::ports::{FailedDelivery, Github, GithubError, MintRequest, Minted, Records};
 use muster_core::time::Timestamp;
 use serde_json::Value;
 
 use crate::answer::Answer;
 use crate::app::{App, Trouble};
 use crate::budget::{Purpose, RateLeft};
+use crate::deliveries::Logs;
 use crate::groups::Groups;
+use crate::jobs::Lists;
 use crate::key::SetupError;
-use crate::transport::{Patience, Transport};
+use crate::transport::{Ask, Patience, Transport};
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -66,8 +70,11 @@ pub struct Installed {
 /// removes before GitHub does, a day later.
 pub struct RestGithub {
     pub(crate) owner: Arc<Owner>,
+    pub(crate) hook: Hook,
     pub(crate) apps: Vec<App>,
     pub(crate) groups: Groups,
+    pub(crate) logs: Logs,
+    pub(crate) lists: Lists,
     pub(crate) patience: Patience,
     pub(crate) clock: Clock,
 }
@@ -92,12 +99,14 @@ impl RestGithub {
             return Err(SetupError::Keys { keys: keys.len(), apps: section.apps.len() });
         }
         let Options { patience, further_ca, clock } = options;
-        let owner = Arc::new(section.owner.clone());
+        let (owner, hook) = (Arc::new(section.owner.clone()), section.hook);
         let transport = Transport::new(&section.api_url, further_ca.as_deref(), patience, clock.clone())?;
         let transport = Arc::new(transport);
-        let make = |(app, key): (_, &Vec<u8>)| App::new(app, key, owner.clone(), transport.clone(), clock.clone());
+        let make =
+            |(app, key): (_, &Vec<u8>)| App::new(app, key, (owner.clone(), hook), transport.clone(), clock.clone());
         let apps = section.apps.iter().zip(keys).map(make).collect::<Result<Vec<App>, SetupError>>()?;
-        Ok(RestGithub { owner, apps, groups: Groups::default(), patience, clock })
+        let (groups, logs, lists) = (Groups::default(), Logs::default(), Lists::default());
+        Ok(RestGithub { owner, hook, apps, groups, logs, lists, patience, clock })
     }
 
     /// What each App may still ask, in the order of the configuration.
@@ -126,13 +135,25 @@ impl RestGithub {
         body: Option<&Value>,
         purpose: Purpose,
     ) -> Result<Answer, Trouble> {
-        let mut apps: Vec<(Reverse<u64>, &App)> = self.apps.iter().map(|app| (Reverse(app.left()), app)).collect();
+        self.ask_of(&Ask { method, path, body, known: None }, purpose, None).await
+    }
+
+    /// Reads what GitHub remembers. `known` is the tag of the answer that is known, and the App that it was told to: a tag is
+    /// worth something only to whom it was told.
+    pub(crate) async fn read(&self, path: &str, known: Option<(&str, u64)>) -> Result<Answer, Trouble> {
+        let ask = Ask { known: known.map(|(tag, _)| tag), ..Ask::get(path) };
+        self.ask_of(&ask, Purpose::Optional, known.map(|(_, app)| app)).await
+    }
+
+    async fn ask_of(&self, ask: &Ask<'_>, purpose: Purpose, rather: Option<u64>) -> Result<Answer, Trouble> {
+        let order = |app: &App| (Some(app.id()) != rather, Reverse(app.left()));
+        let mut apps: Vec<_> = self.apps.iter().map(|app| (order(app), app)).collect();
         // Stable: among equals the first of the configuration.
-        apps.sort_by_key(|(left, _)| *left);
+        apps.sort_by_key(|(order, _)| *order);
         let mut first: Option<Trouble> = None;
         let mut limited: Option<Timestamp> = None;
         for (_, app) in apps {
-            match app.call(method.clone(), path, body, purpose).await {
+            match app.call(ask, purpose).await {
                 Err(Trouble::Limited(until)) => limited = Some(limited.map_or(until, |other| other.min(until))),
                 Err(trouble @ (Trouble::Refused(_) | Trouble::Unsent(_))) => first = first.or(Some(trouble)),
                 Err(trouble @ Trouble::Unknown(_)) => return Err(trouble),
@@ -162,5 +183,27 @@ impl Github for RestGithub {
 
     async fn remove(&self, runner: RunnerId) -> Result<Removal, GithubError> {
         self.remove_runner(runner).await
+    }
+}
+
+impl Records for RestGithub {
+    async fn failed_since(&self, since: Timestamp) -> Result<Vec<FailedDelivery>, GithubError> {
+        self.failed_deliveries(since).await
+    }
+
+    async fn payload(&self, of: &FailedDelivery) -> Result<Option<Vec<u8>>, GithubError> {
+        self.delivered_payload(of).await
+    }
+
+    async fn job(&self, about: &JobAbout, job: JobId) -> Result<Option<JobEvent>, GithubError> {
+        self.read_job(about, job).await
+    }
+
+    async fn pushed_since(&self, since: Timestamp) -> Result<Vec<Arc<str>>, GithubError> {
+        self.pushed_repositories(since).await
+    }
+
+    async fn waiting(&self, repository: &str) -> Result<Option<Vec<JobEvent>>, GithubError> {
+        self.waiting_jobs(repository).await
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: what comes from outside is escaped before it is part of a path.
 
-use muster_core::config::Owner;
+use muster_core::config::{Hook, Owner};
 use serde_json::{Value, json};
 
 /// The group that every organization and enterprise has; the one that GitHub marks as default.
@@ -20,6 +20,14 @@ pub(crate) fn base(owner: &Owner) -> String {
             format!("/repos/{}/{}", escaped(login), escaped(name))
         }
     }
+}
+
+/// A repository's part of all paths. `None`: this is no `owner/name`.
+pub(crate) fn repository(name: &str) -> Option<String> {
+    let (login, name) = name.split_once('/')?;
+    // Dots alone would lead out of the place, and are no names.
+    let good = |part: &str| !part.is_empty() && !part.contains('/') && part != "." && part != "..";
+    (good(login) && good(name)).then(|| format!("/repos/{}/{}", escaped(login), escaped(name)))
 }
 
 /// In words.
@@ -53,6 +61,31 @@ pub(crate) fn token_request(owner: &Owner) -> Value {
     }
 }
 
+/// What a token for reading is asked for: another one than that for runners, so that neither can do what the other may.
+pub(crate) fn reading_request(owner: &Owner, hook: Hook) -> Value {
+    let mut request = json!({ "permissions": { "actions": "read", "metadata": "read" } });
+    match (owner, hook) {
+        (Owner::Organization(_), Hook::Owner) => request["permissions"]["organization_hooks"] = json!("read"),
+        (Owner::Repository(_), Hook::Owner) => request["permissions"]["repository_hooks"] = json!("read"),
+        (_, Hook::App) | (Owner::Enterprise(_), Hook::Owner) => {}
+    }
+    if let Owner::Repository(name) = owner {
+        request["repositories"] = json!([name.split_once('/').map_or(name.as_str(), |(_, name)| name)]);
+    }
+    request
+}
+
+/// The permissions that reading needs, in the words of the App's settings.
+pub(crate) fn reading_permission(owner: &Owner, hook: Hook) -> &'static str {
+    match (owner, hook) {
+        (Owner::Organization(_), Hook::Owner) => {
+            "repository permission \"Actions\": read-only and organization permission \"Webhooks\": read-only"
+        }
+        (Owner::Repository(_), Hook::Owner) => "repository permissions \"Actions\" and \"Webhooks\": read-only",
+        (_, Hook::App) | (Owner::Enterprise(_), Hook::Owner) => "repository permission \"Actions\": read-only",
+    }
+}
+
 /// A text as part of a path or a query.
 pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -74,5 +107,9 @@ mod tests {
     fn nothing_breaks_out_of_its_place() {
         assert_eq!(escaped("a b/../c?d=&é"), "a%20b%2F..%2Fc%3Fd%3D%26%C3%A9");
         assert_eq!(base(&Owner::Repository("acme/api.v2".to_owned())), "/repos/acme/api.v2");
+        assert_eq!(repository("acme/api v2?").as_deref(), Some("/repos/acme/api%20v2%3F"));
+        for bad in ["", "api", "acme/", "/api", "acme/api/..", "../api", "acme/..", "acme/."] {
+            assert_eq!(repository(bad), None, "{bad}");
+        }
     }
 }

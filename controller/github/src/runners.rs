@@ -15,6 +15,7 @@ use crate::app::Trouble;
 use crate::budget::Purpose;
 use crate::github::{RestGithub, told};
 use crate::owner;
+use crate::transport::Ask;
 
 /// Where the runner works, beside its own files: GitHub's default.
 const WORK_FOLDER: &str = "_work";
@@ -194,7 +195,7 @@ impl RestGithub {
             Some(app) if app.sees() => return Ok(Removal::Gone),
             Some(app) => {
                 let path = format!("{}?per_page=1", self.runners());
-                let answer = app.call(Method::GET, &path, None, purpose).await.map_err(told)?;
+                let answer = app.call(&Ask::get(&path), purpose).await.map_err(told)?;
                 if answer.status.is_success() {
                     return Ok(Removal::Gone);
                 }

@@ -46,6 +46,23 @@ impl Default for Patience {
     }
 }
 
+/// What is asked of GitHub.
+#[derive(Clone)]
+pub(crate) struct Ask<'a> {
+    pub(crate) method: Method,
+    /// Below the base address, with its query.
+    pub(crate) path: &'a str,
+    pub(crate) body: Option<&'a Value>,
+    /// The tag of the answer that is known. If it is still that one, GitHub says so (304) and sends nothing.
+    pub(crate) known: Option<&'a str>,
+}
+
+impl<'a> Ask<'a> {
+    pub(crate) fn get(path: &'a str) -> Ask<'a> {
+        Ask { method: Method::GET, path, body: None, known: None }
+    }
+}
+
 /// There is no answer.
 #[derive(Debug)]
 pub(crate) enum Lost {
@@ -90,23 +107,20 @@ impl Transport {
         Ok(Transport { octocrab, base: api_url.trim_end_matches('/').to_owned(), patience, clock })
     }
 
-    pub(crate) async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-        who: &Secret,
-    ) -> Result<Answer, Lost> {
+    pub(crate) async fn send(&self, ask: &Ask<'_>, who: &Secret) -> Result<Answer, Lost> {
         let unsendable = || Lost::Unsent("the request cannot be written; check api_url".to_owned());
-        let uri: Uri = format!("{}{path}", self.base).parse().map_err(|_| unsendable())?;
-        let builder = Request::builder()
-            .method(method)
+        let uri: Uri = format!("{}{}", self.base, ask.path).parse().map_err(|_| unsendable())?;
+        let mut builder = Request::builder()
+            .method(ask.method.clone())
             .uri(uri)
             .header(header::USER_AGENT, HeaderValue::from_static(USER_AGENT))
             .header(header::ACCEPT, HeaderValue::from_static(ACCEPT))
             .header(header::AUTHORIZATION, who.bearer().ok_or_else(unsendable)?);
+        if let Some(tag) = ask.known {
+            builder = builder.header(header::IF_NONE_MATCH, tag);
+        }
         // It adds the version of the API (X-GitHub-Api-Version), the body, and what kind it is.
-        let request = self.octocrab.build_request(builder, body).map_err(|_| unsendable())?;
+        let request = self.octocrab.build_request(builder, ask.body).map_err(|_| unsendable())?;
         let response = self.octocrab.send(request).await.map_err(|error| self.lost(&error))?;
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| {

@@ -13,6 +13,8 @@ use crate::work::{Action, JobRef, RunNo};
 pub(crate) enum Event {
     /// A webhook is delivered.
     Deliver(JobRef, Action),
+    /// A webhook that was late arrives.
+    Arrive(u64),
     /// A run is cancelled.
     Cancel(RunNo),
     /// An agent claims: it has booted, or tries again.

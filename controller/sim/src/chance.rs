@@ -24,6 +24,8 @@ pub enum Purpose {
     Hand = 5,
     /// The id of a delivery: by job and action.
     Guid = 6,
+    /// What becomes of a delivery: by job and action.
+    Fate = 7,
 }
 
 /// The root of all streams of one seed.

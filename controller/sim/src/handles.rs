@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::future::{Future, ready};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use muster_core::ids::{InstanceId, RunnerId, ShapeId, Zone};
+use muster_core::ids::{InstanceId, JobId, RunnerId, ShapeId, Zone};
+use muster_core::job::{JobAbout, JobEvent};
 use muster_core::launch::{Launch, LaunchReply};
 use muster_core::machine::Removal;
 use muster_core::ports::{
-    Cloud, CloudError, Ended, Github, GithubError, MintRequest, Minted, Sighting, SpotPrice, Stock,
+    Cloud, CloudError, Ended, FailedDelivery, Github, GithubError, MintRequest, Minted, Records, Sighting, SpotPrice,
+    Stock,
 };
 use muster_core::time::Timestamp;
 
@@ -118,6 +120,28 @@ impl Cloud for SimCloud {
 /// The simulated GitHub.
 #[derive(Clone)]
 pub struct SimGithub(SharedUniverse);
+
+impl Records for SimGithub {
+    fn failed_since(&self, since: Timestamp) -> impl Future<Output = Result<Vec<FailedDelivery>, GithubError>> + Send {
+        ready(Ok(self.0.lock().failed_since(since)))
+    }
+
+    fn payload(&self, of: &FailedDelivery) -> impl Future<Output = Result<Option<Vec<u8>>, GithubError>> + Send {
+        ready(Ok(self.0.lock().payload(&of.place)))
+    }
+
+    fn job(&self, _about: &JobAbout, job: JobId) -> impl Future<Output = Result<Option<JobEvent>, GithubError>> + Send {
+        ready(Ok(self.0.lock().job_now(job)))
+    }
+
+    fn pushed_since(&self, _since: Timestamp) -> impl Future<Output = Result<Vec<Arc<str>>, GithubError>> + Send {
+        ready(Ok(self.0.lock().repositories()))
+    }
+
+    fn waiting(&self, repository: &str) -> impl Future<Output = Result<Option<Vec<JobEvent>>, GithubError>> + Send {
+        ready(Ok(Some(self.0.lock().waiting_jobs(repository))))
+    }
+}
 
 impl Github for SimGithub {
     fn mint(&self, request: &MintRequest) -> impl Future<Output = Result<Minted, GithubError>> + Send {

@@ -121,6 +121,12 @@ impl ActiveRun {
         JobKey { job: self.job_id(job), attempt: 1 }
     }
 
+    /// The place of a job of this run.
+    pub(crate) fn place_of(&self, job: JobId) -> Option<u16> {
+        let place = u16::try_from(job.0.checked_sub(self.first_job)?).ok()?;
+        (usize::from(place) < self.jobs.len()).then_some(place)
+    }
+
     pub(crate) fn about(&self, job: &Job) -> JobAbout {
         JobAbout {
             run: self.id,
@@ -211,6 +217,10 @@ impl Work {
             self.runs.insert(no, active);
         }
         no
+    }
+
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &ActiveRun> {
+        self.runs.values()
     }
 
     pub(crate) fn run(&self, no: RunNo) -> Option<&ActiveRun> {

@@ -12,9 +12,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use muster_core::config::GitHub;
-use muster_core::ids::RunnerId;
+use muster_core::ids::{JobId, RunnerId};
+use muster_core::job::{JobAbout, JobEvent};
 use muster_core::machine::Removal;
-use muster_core::ports::{Github, GithubError, MintRequest, Minted};
+use muster_core::ports::{FailedDelivery, Github, GithubError, MintRequest, Minted, Records};
+use muster_core::time::Timestamp;
 use muster_github::{Options, RestGithub};
 use muster_webhook::live::LiveConfig;
 use sha2::{Digest as _, Sha256};
@@ -146,6 +148,29 @@ impl Github for LateGithub {
             },
             answer => answer,
         }
+    }
+}
+
+/// A refusal here is no reason to read the keys again: mints notice a key that was rotated.
+impl Records for LateGithub {
+    async fn failed_since(&self, since: Timestamp) -> Result<Vec<FailedDelivery>, GithubError> {
+        self.made().await?.failed_since(since).await
+    }
+
+    async fn payload(&self, of: &FailedDelivery) -> Result<Option<Vec<u8>>, GithubError> {
+        self.made().await?.payload(of).await
+    }
+
+    async fn job(&self, about: &JobAbout, job: JobId) -> Result<Option<JobEvent>, GithubError> {
+        self.made().await?.job(about, job).await
+    }
+
+    async fn pushed_since(&self, since: Timestamp) -> Result<Vec<Arc<str>>, GithubError> {
+        self.made().await?.pushed_since(since).await
+    }
+
+    async fn waiting(&self, repository: &str) -> Result<Option<Vec<JobEvent>>, GithubError> {
+        self.made().await?.waiting(repository).await
     }
 }
 

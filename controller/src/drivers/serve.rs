@@ -1,4 +1,4 @@
-//! The service: door, scaler and registrar in one process, until a signal.
+//! The service: door, scaler, registrar and healer in one process, until a signal.
 //!
 //! Invariant: a clean end loses nothing, and so does any other: what was answered with 2xx is in the ledger.
 
@@ -11,11 +11,12 @@ use std::time::Duration;
 use anyhow::Context;
 use muster_core::identity::Identity;
 use muster_core::plan::Policy;
-use muster_core::ports::{Cloud, Github, Store};
+use muster_core::ports::{Cloud, Github, Records, Store};
 use muster_sim::{Settings, SharedUniverse, SimIdentity, Universe};
 use muster_store::{SqliteOptions, SqliteStore, Upkeep};
 use muster_webhook::bell::{Bell, NotifyBell};
 use muster_webhook::clock::{Clock, SystemClock};
+use muster_webhook::intake::Intake;
 use muster_webhook::live::LiveConfig;
 use muster_webhook::pulse::Pulse;
 use muster_webhook::seal::HpkeSealer;
@@ -31,6 +32,7 @@ use super::catalog::{LiveCatalog, limits};
 use super::pump::Outside;
 use super::service::{Parts, stopped};
 use crate::clock::ScaledClock;
+use crate::healer::{HEAL_EVERY, Healer};
 use crate::loaded::{Duty, load};
 use crate::registrar::Registrar;
 use crate::secret::SecretReader;
@@ -209,7 +211,7 @@ async fn serve<S, C, G, K, I, B>(
 where
     S: Store + Upkeep + 'static,
     C: Cloud + 'static,
-    G: Github + 'static,
+    G: Github + Records + 'static,
     K: Clock + Clone + 'static,
     I: Identity + 'static,
     B: AsyncFnOnce(watch::Receiver<bool>) -> anyhow::Result<()>,
@@ -224,6 +226,13 @@ where
     let scaler = parts.clone().scaler(Policy::Target, telemetry, (), (), stopping.clone());
     tasks.spawn(async {
         scaler.await;
+        Ok(())
+    });
+    let intake = Intake::new(store.clone(), live.clone(), bell.clone());
+    let healer = Healer::new(store.clone(), parts.github.clone(), parts.clock.clone(), intake);
+    let stopping_healer = stopping.clone();
+    tasks.spawn(async move {
+        heal(healer, stopping_healer).await;
         Ok(())
     });
     let minting = parts.registrar(registrar, stopping.clone());
@@ -284,6 +293,17 @@ where
     tasks.shutdown().await;
     info!(target: "muster::serve", "ended");
     Ok(())
+}
+
+/// Heals until `stop`.
+async fn heal<S: Store, R: Records, K: Clock>(mut healer: Healer<S, R, K>, stop: watch::Receiver<bool>) {
+    while !*stop.borrow() {
+        healer.step().await.tell();
+        tokio::select! {
+            () = tokio::time::sleep(HEAL_EVERY) => {}
+            () = stopped(stop.clone()) => {}
+        }
+    }
 }
 
 async fn prune(store: &impl Upkeep, stop: watch::Receiver<bool>) {

@@ -13,6 +13,7 @@ mod commands;
 #[cfg(test)]
 mod cut_points;
 #[cfg(test)]
+mod lost_webhooks;
 mod mortal;
 #[cfg(test)]
 mod overheard;

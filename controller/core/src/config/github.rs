@@ -54,6 +54,16 @@ pub struct App {
     pub private_key: SecretRef,
 }
 
+/// Whose webhook delivers the jobs. It has a log of its deliveries at GitHub, in which those that failed are found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hook {
+    /// The Apps' own.
+    #[default]
+    App,
+    /// One that the organization or the repository has.
+    Owner,
+}
+
 /// The `[github]` section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GitHub {
@@ -63,10 +73,25 @@ pub struct GitHub {
     pub organization_id: Option<u64>,
     /// Base of the REST API, without a slash at its end.
     pub api_url: String,
+    /// Whose webhook delivers the jobs.
+    pub hook: Hook,
     /// One or two live webhook secrets.
     pub webhook_secrets: Vec<SecretRef>,
     /// The Apps. Empty only where nothing is minted, as in the simulator.
     pub apps: Vec<App>,
+}
+
+impl Hook {
+    /// The words of the file, in the order in which they are told.
+    pub(super) const WORDS: [&'static str; 2] = ["app", "owner"];
+
+    pub(super) fn parse(word: &str) -> Option<Hook> {
+        match word {
+            "app" => Some(Hook::App),
+            "owner" => Some(Hook::Owner),
+            _ => None,
+        }
+    }
 }
 
 /// The REST API of github.com, the default of `api_url`.

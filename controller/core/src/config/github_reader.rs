@@ -6,7 +6,7 @@
 //! Invariant: a fleet belongs to exactly one organization, enterprise or repository.
 
 use super::diagnostic::Findings;
-use super::github::{API_URL_DEFAULT, App, GitHub, Owner, SecretRef, is_login};
+use super::github::{API_URL_DEFAULT, App, GitHub, Hook, Owner, SecretRef, is_login};
 use super::limits::WEBHOOK_SECRETS_MAX;
 use super::section::Section;
 use super::wording::quote;
@@ -29,6 +29,12 @@ pub(super) fn read(section: Option<Section<'_>>, findings: &mut Findings) -> Opt
         Some(url) => read_api_url(url, &section.key("api_url"), findings),
         None => API_URL_DEFAULT.to_owned(),
     };
+    let hook = section.word("hook", &Hook::WORDS, Hook::parse, findings).unwrap_or_default();
+    if let (Hook::Owner, Some(Owner::Enterprise(_))) = (hook, &owner) {
+        let message = "the log of an enterprise's own webhook cannot be read by an App";
+        let remedy = "leave `hook` out and switch the webhook of the App on, or name an organization as the owner";
+        findings.error(section.key("hook"), message, remedy);
+    }
     let webhook_secrets = read_webhook_secrets(&mut section, findings);
     let mut apps: Vec<App> = Vec::new();
     let tables = section.tables("app", findings);
@@ -57,7 +63,7 @@ pub(super) fn read(section: Option<Section<'_>>, findings: &mut Findings) -> Opt
         findings.warn(section.key("app"), "there is no GitHub App, so no runner can be registered", remedy);
     }
     section.finish(findings);
-    Some(GitHub { owner: owner?, organization_id, api_url, webhook_secrets, apps })
+    Some(GitHub { owner: owner?, organization_id, api_url, hook, webhook_secrets, apps })
 }
 
 fn read_owner(section: &mut Section<'_>, findings: &mut Findings) -> Option<Owner> {

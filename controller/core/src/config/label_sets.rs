@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 use super::aws::Aws;
 use super::bounds::{Bounds, Standby};
 use super::fleet::{Fleet, Metrics};
-use super::github::{API_URL_DEFAULT, GitHub, Owner};
+use super::github::{API_URL_DEFAULT, GitHub, Hook, Owner};
 use super::limits::{JOB_HOURS_MAX, NAME_CHARS_MAX};
 use super::market::{Arch, MarketPolicy, Os};
 use super::pattern::RepositoryPattern;
@@ -62,6 +62,7 @@ impl FleetConfig {
                 owner: Owner::Organization("trace".to_owned()),
                 organization_id: None,
                 api_url: API_URL_DEFAULT.to_owned(),
+                hook: Hook::default(),
                 webhook_secrets: Vec::new(),
                 apps: Vec::new(),
             },

@@ -40,7 +40,7 @@ pub use bounds::{Bounds, BoundsAt, Standby};
 pub use class::Class;
 pub use diagnostic::{Diagnostic, Parsed};
 pub use fleet::{Fleet, Metrics, QueueTimeTarget};
-pub use github::{API_URL_DEFAULT, App, GitHub, Owner, SecretRef};
+pub use github::{API_URL_DEFAULT, App, GitHub, Hook, Owner, SecretRef};
 pub use market::{Arch, Dimension, Market, MarketPolicy, Os, StandbyState};
 pub use pattern::{RepositoryPattern, TypePattern};
 pub use pool::{Pool, Prices, Size};

@@ -273,6 +273,15 @@ fn all() -> Vec<Alarm> {
              whether the App key is still valid.",
         ),
         one(
+            "HealerErrors",
+            function("Healer", "Errors"),
+            Bad::AtLeast("1"),
+            FIVE,
+            ("6", "4"),
+            "The healer crashes or times out: a job whose webhook is lost waits until it works again. Then: its log, and \
+             GitHub's status.",
+        ),
+        one(
             "RegistrarThrottles",
             function("Registrar", "Throttles"),
             Bad::AtLeast("10"),

@@ -119,6 +119,13 @@ fn ours() -> Vec<(&'static str, Vec<Line>)> {
             "Ticks: how long",
             vec![line(metric::TICK_DURATION, WHOLE, "Average"), line(metric::TICK_DURATION, WHOLE, "Maximum")],
         ),
+        (
+            "Jobs found without their webhook",
+            vec![
+                line(metric::WEBHOOKS_HEALED, Some(&[dimension::REASON]), "Sum"),
+                line(metric::HEAL_DELAY, None, "Maximum"),
+            ],
+        ),
         ("GitHub: requests left", vec![line(metric::GITHUB_RATE_REMAINING, None, "Minimum")]),
         ("Age of the runner release on the image", vec![slow(line(metric::RUNNER_VERSION_AGE, None, "Maximum"))]),
     ]
@@ -128,7 +135,7 @@ fn ours() -> Vec<(&'static str, Vec<Line>)> {
 fn theirs() -> Vec<(&'static str, Value)> {
     let function = |name: &str| format!("muster-${{Fleet}}-{name}");
     let of = |metric: &str, statistic: &str| -> Vec<Value> {
-        let functions = ["door", "agents", "scaler", "registrar"].map(function);
+        let functions = ["door", "agents", "scaler", "registrar", "healer"].map(function);
         functions.map(|name| json!(["AWS/Lambda", metric, "FunctionName", name, {"stat": statistic}])).to_vec()
     };
     let queue = |name: &str, metric: &str| json!(["AWS/SQS", metric, "QueueName", name, {"stat": "Maximum"}]);

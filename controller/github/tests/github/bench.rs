@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use muster_core::config::{App, GitHub, Owner, SecretRef};
+use muster_core::config::{App, GitHub, Hook, Owner, SecretRef};
 use muster_core::ids::RunnerName;
 use muster_core::ports::{Github, GithubError, MintRequest, Minted};
 use muster_core::time::Timestamp;
@@ -35,6 +35,7 @@ pub(crate) fn section(fake: &FakeGithub, owner: Owner, apps: &[u64]) -> GitHub {
         owner,
         organization_id: None,
         api_url: fake.url().to_owned(),
+        hook: Hook::App,
         webhook_secrets: Vec::new(),
         apps: apps.iter().map(app).collect(),
     }
@@ -59,9 +60,19 @@ impl Bench {
     }
 
     pub(crate) fn patient(setup: FakeSetup, patience: Patience) -> Bench {
+        Bench::made(setup, patience, |_| {})
+    }
+
+    /// With another configuration.
+    pub(crate) fn with(setup: FakeSetup, change: impl FnOnce(&mut GitHub)) -> Bench {
+        Bench::made(setup, PATIENCE, change)
+    }
+
+    fn made(setup: FakeSetup, patience: Patience, change: impl FnOnce(&mut GitHub)) -> Bench {
         let (owner, apps) = (owner(&setup), setup.apps.clone());
         let fake = FakeGithub::start(setup);
-        let section = section(&fake, owner, &apps);
+        let mut section = section(&fake, owner, &apps);
+        change(&mut section);
         let ahead_ms = Arc::new(AtomicU64::new(0));
         let (ahead, system) = (ahead_ms.clone(), Options::default().clock);
         let clock = Arc::new(move || system() + Duration::from_millis(ahead.load(Ordering::Relaxed)));

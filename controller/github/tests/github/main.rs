@@ -10,4 +10,5 @@ mod limits;
 mod lost;
 mod owners;
 mod process;
+mod records;
 mod runners;

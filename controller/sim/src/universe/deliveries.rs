@@ -7,6 +7,7 @@ use muster_core::job::{Completed, JobEvent, JobEvidence, Started};
 use super::{Output, Universe};
 use crate::agenda::Event;
 use crate::chance::Purpose;
+use crate::lost::Fate;
 use crate::webhook::Webhook;
 use crate::work::{Action, JobRef, State};
 
@@ -54,6 +55,38 @@ impl Universe {
         let half = |n: u64| u128::from(self.chance.word(Purpose::Guid, owner, action as u64 * 2 + n));
         let guid = half(0) << 64 | half(1);
         self.work.forget_if_over(at.run);
-        self.say(Output::Webhook(Webhook { guid, event, created_at }));
+        self.send(Webhook { guid, event, created_at });
+    }
+
+    /// Lets a delivery arrive, or not.
+    fn send(&mut self, webhook: Webhook) {
+        match self.settings.webhooks.fate(self.chance, &webhook) {
+            Fate::Arrives => self.reach_door(webhook),
+            Fate::Fails => self.lost.fail(webhook, self.now),
+            Fate::Vanishes => self.lost.remember(&webhook.event),
+            Fate::Twice(delay) => {
+                let number = self.lost.keep(webhook.clone());
+                self.agenda.at(self.now + delay, Event::Arrive(number));
+                self.reach_door(webhook);
+            }
+            Fate::Late(delay) => {
+                let number = self.lost.keep(webhook);
+                self.agenda.at(self.now + delay, Event::Arrive(number));
+            }
+        }
+    }
+
+    pub(super) fn arrive_late(&mut self, number: u64) {
+        if let Some(webhook) = self.lost.arrives(number) {
+            self.reach_door(webhook);
+        }
+    }
+
+    fn reach_door(&mut self, webhook: Webhook) {
+        if self.settings.webhooks.down_until(self.settings.start, self.now).is_some() {
+            self.lost.fail(webhook, self.now);
+        } else {
+            self.say(Output::Webhook(webhook));
+        }
     }
 }

@@ -10,6 +10,7 @@ mod deliveries;
 mod handout;
 mod jobs;
 mod machines;
+mod records;
 mod runners;
 mod standby;
 mod summary;
@@ -34,6 +35,7 @@ use crate::classes::Classes;
 use crate::cloud::Fleet;
 use crate::hub::Hub;
 use crate::labels::Labels;
+use crate::lost::{Lost, WebhookFaults};
 use crate::profile::Profile;
 use crate::trace::{Run, TraceError};
 use crate::watch::{Limits, Watch};
@@ -69,6 +71,8 @@ pub struct Settings {
     pub first_number: u64,
     /// A planted bug: the cloud forgets client tokens, so that a repeated launch launches twice.
     pub forget_tokens: bool,
+    /// What goes wrong with webhooks.
+    pub webhooks: WebhookFaults,
 }
 
 impl Default for Settings {
@@ -80,6 +84,7 @@ impl Default for Settings {
             limits: Limits::default(),
             first_number: 1,
             forget_tokens: false,
+            webhooks: WebhookFaults::default(),
         }
     }
 }
@@ -130,6 +135,7 @@ pub struct Universe {
     give_up_set: bool,
     look_set: bool,
     said: VecDeque<(Timestamp, Output)>,
+    lost: Lost,
     /// When the latest job ended: the books close there.
     job_ended_at: Timestamp,
 }
@@ -160,6 +166,7 @@ impl Universe {
             give_up_set: false,
             look_set: false,
             said: VecDeque::new(),
+            lost: Lost::default(),
             job_ended_at: settings.start,
             settings,
         };
@@ -170,6 +177,11 @@ impl Universe {
     /// The simulated instant: that of the latest event or step.
     pub fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// The instant that the world began at.
+    pub fn started_at(&self) -> Timestamp {
+        self.settings.start
     }
 
     /// How long things take here.
@@ -290,6 +302,7 @@ impl Universe {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Deliver(job, action) => self.deliver(job, action),
+            Event::Arrive(number) => self.arrive_late(number),
             Event::Cancel(run) => self.cancel(run),
             Event::Claim(no) => self.claim(no),
             Event::Received(no, job) => self.receive(no, job),

@@ -11,6 +11,7 @@
 
 pub mod door;
 pub mod event;
+pub mod healer;
 pub mod looks;
 pub mod registrar;
 pub mod scaler;

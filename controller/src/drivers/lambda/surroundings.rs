@@ -31,6 +31,23 @@ pub const RUNNER_ROLES: &str = "MUSTER_RUNNER_ROLES";
 /// Whom this door serves: `github` or `agents`; both if it is not set.
 pub const SERVES: &str = "MUSTER_DOOR_SERVES";
 
+/// What this registrar's program does: `claims`, as if it were not set, or `healing`.
+pub const REGISTRAR_SERVES: &str = "MUSTER_REGISTRAR_SERVES";
+
+/// What a registrar's program does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Does {
+    /// Gives configurations to those that have claimed.
+    Claims,
+    /// Finds jobs whose webhook never came.
+    Healing,
+}
+
+/// A variable says something that it cannot.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("environment variable {REGISTRAR_SERVES} is {0:?}: it can be `claims` or `healing`; not set is `claims`")]
+pub struct NothingDone(pub String);
+
 /// A variable says something that it cannot.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("environment variable {SERVES} is {0:?}: it can be `github` or `agents`, or not set for both")]
@@ -66,6 +83,18 @@ impl Surroundings {
     /// [`Missing`].
     pub fn get(&self, name: &'static str) -> Result<&str, Missing> {
         self.maybe(name).ok_or(Missing(name))
+    }
+
+    /// What the registrar's program does.
+    ///
+    /// # Errors
+    /// [`NothingDone`].
+    pub fn does(&self) -> Result<Does, NothingDone> {
+        match self.maybe(REGISTRAR_SERVES) {
+            None | Some("claims") => Ok(Does::Claims),
+            Some("healing") => Ok(Does::Healing),
+            Some(other) => Err(NothingDone(other.to_owned())),
+        }
     }
 
     /// Whom the door serves.

@@ -13,7 +13,7 @@ mod restart;
 mod scenario;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ pub use wire::{Asked, Echo};
 use crate::clock::VirtualClock;
 use crate::drivers::catalog::{ConfigCatalog, limits};
 use crate::drivers::witness::Witness;
+use crate::healer::{HEAL_EVERY, Healed, Healer};
 use crate::reconcile::{Probe, Reconciler, TickError, TickReport};
 use crate::registrar::{MintError, Minting, Registrar};
 use agents::{Agents, Heard, Memories};
@@ -48,6 +49,8 @@ const SAME_INSTANT_MAX: u32 = 2_000_000;
 /// One simulation, from event to event.
 pub struct Simulation<S> {
     scenario: Scenario,
+    /// When the world began.
+    started_at: Timestamp,
     store: Arc<S>,
     clock: VirtualClock,
     universe: SharedUniverse,
@@ -56,6 +59,12 @@ pub struct Simulation<S> {
     registrar: Registrar<S, SimGithub, VirtualClock, PlainSealer>,
     agents: Agents<S>,
     bells: Bells,
+    healer: Healer<S, SimGithub, VirtualClock>,
+    heal_at: Option<Timestamp>,
+    /// All that was healed.
+    healed: Healed,
+    /// What agents say while the door is down.
+    held: VecDeque<Output>,
     tick_at: Option<Timestamp>,
     ticked_at: Option<Timestamp>,
     mint_at: Option<Timestamp>,
@@ -97,6 +106,7 @@ impl<S: Store + 'static> Simulation<S> {
             profile: scenario.profile.clone(),
             limits: limits(&scenario.config),
             forget_tokens: scenario.forget_tokens,
+            webhooks: scenario.webhooks.clone(),
             ..Settings::default()
         };
         let start = settings.start;
@@ -150,10 +160,16 @@ impl<S: Store + 'static> Simulation<S> {
                 midnight = midnight + day;
             }
             self.clock.set(last);
+            self.say_what_was_held(last)?;
             self.poll(last)?;
             self.happen(last)?;
             self.answer(last);
+            if let Some(back) = self.down_until(last) {
+                self.wait_for_door(back);
+                continue;
+            }
             self.mint(last)?;
+            self.heal(last)?;
             self.tick(last, probe)?;
         }
         let mut summary = self.universe.lock().summary(&self.scenario.policy_word);
@@ -171,11 +187,19 @@ impl<S: Store + 'static> Simulation<S> {
         &self.universe
     }
 
+    /// All that this process has healed so far.
+    pub fn healed(&self) -> &Healed {
+        &self.healed
+    }
+
     fn next_at(&self) -> Option<Timestamp> {
         let answer = self.answers.first_key_value().map(|((at, _), _)| *at);
         let unanswered = self.unanswered.as_ref().map(|(at, _)| *at);
         let outside = self.universe.lock().next_at();
-        [outside, unanswered, answer, self.tick_at, self.mint_at, self.poll_at].into_iter().flatten().min()
+        [outside, unanswered, answer, self.tick_at, self.mint_at, self.poll_at, self.heal_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Carries what comes out of the universe to the door.
@@ -186,6 +210,10 @@ impl<S: Store + 'static> Simulation<S> {
                 None => self.universe.lock().step(now)?,
             };
             let Some((at, output)) = next else { return Ok(()) };
+            if self.down_until(at).is_some() {
+                self.held.push_back(output);
+                continue;
+            }
             if let Err((output, error)) = self.carry(at, output) {
                 self.unanswered = Some((at, output));
                 return Err(error);
@@ -285,6 +313,49 @@ impl<S: Store + 'static> Simulation<S> {
         }
         self.heed_bells(now);
         self.answer(now);
+        Ok(())
+    }
+
+    /// Until when the process is down: door, scaler and all.
+    fn down_until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.scenario.webhooks.down_until(self.started_at, now)
+    }
+
+    /// Nothing of ours happens before the door is back.
+    fn wait_for_door(&mut self, back: Timestamp) {
+        for at in [&mut self.tick_at, &mut self.mint_at, &mut self.heal_at] {
+            *at = at.map(|at| at.max(back));
+        }
+        // Whatever is held wakes us then.
+        self.tick_no_later_than(back);
+    }
+
+    /// Agents repeat what they could not say.
+    fn say_what_was_held(&mut self, now: Timestamp) -> Result<(), SimulateError> {
+        if self.down_until(now).is_some() {
+            return Ok(());
+        }
+        while let Some(output) = self.held.pop_front() {
+            if let Err((output, error)) = self.carry(now, output) {
+                self.unanswered = Some((now, output));
+                return Err(error);
+            }
+            self.heed_bells(now);
+        }
+        Ok(())
+    }
+
+    fn heal(&mut self, now: Timestamp) -> Result<(), SimulateError> {
+        if self.heal_at.is_none_or(|at| at > now) {
+            return Ok(());
+        }
+        self.heal_at = Some(now + HEAL_EVERY);
+        let healed = at_once("the healer", self.healer.step())?;
+        self.healed.deliveries.extend(healed.deliveries);
+        self.healed.swept.extend(healed.swept);
+        self.healed.silent.extend(healed.silent);
+        self.healed.troubles.extend(healed.troubles);
+        self.heed_bells(now);
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! One process: scaler, registrar and door over one handle of the ledger. It can be dropped and built anew; the world
+//! One process: scaler, registrar, healer and door over one handle of the ledger. It can be dropped and built anew; the world
 //! outside goes on.
 //!
 //! What may not live here: anything that must survive the process.
@@ -10,6 +10,8 @@ use muster_core::ports::Store;
 use muster_sim::{SharedUniverse, SimGithub, SimIdentity};
 use muster_webhook::bell::Bell;
 use muster_webhook::claims::Claims;
+use muster_webhook::intake::Intake;
+use muster_webhook::live::LiveConfig;
 use muster_webhook::reports::Reports;
 use muster_webhook::wakers::Wakers;
 
@@ -17,6 +19,7 @@ use super::Scenario;
 use super::plain::PlainSealer;
 use super::wire::Wire;
 use crate::clock::VirtualClock;
+use crate::healer::Healer;
 use crate::reconcile::Reconciler;
 use crate::registrar::Registrar;
 
@@ -57,6 +60,7 @@ pub(super) struct Process<S> {
     pub(super) registrar: Registrar<S, SimGithub, VirtualClock, PlainSealer>,
     pub(super) door: Door<S>,
     pub(super) bells: Bells,
+    pub(super) healer: Healer<S, SimGithub, VirtualClock>,
 }
 
 impl<S: Store> Process<S> {
@@ -72,7 +76,10 @@ impl<S: Store> Process<S> {
         let door_clock = Arc::new(clock.clone());
         let bells = Bells::default();
         let registrar = Registrar::unlimited(store.clone(), github.clone(), clock.clone(), PlainSealer::default());
+        let config = Arc::new(LiveConfig::new((*scenario.config).clone()));
+        let intake = Intake::new(store.clone(), config, bells.scaler.clone());
         Process {
+            healer: Healer::new(store.clone(), github.clone(), clock.clone(), intake),
             scaler: Reconciler::new(
                 store.clone(),
                 Arc::new(wire.clone()),

@@ -14,6 +14,7 @@ use super::process::Process;
 use super::wire::Wire;
 use super::{RETRY, Scenario, SimulateError, Simulation};
 use crate::clock::VirtualClock;
+use crate::healer::{HEAL_EVERY, Healed};
 
 /// The world without a process of ours: cloud, GitHub, agents and what is under way between them.
 pub struct Outside {
@@ -45,10 +46,17 @@ impl<S: Store + 'static> Simulation<S> {
 impl Outside {
     /// The next process starts, with nothing but the ledger.
     pub fn start<S: Store + 'static>(self, store: Arc<S>) -> Simulation<S> {
-        let Process { store, scaler, registrar, door, bells } =
+        let Process { store, scaler, registrar, door, bells, healer } =
             Process::new(&self.scenario, store, &self.clock, &self.universe, &self.wire);
         let now = self.universe.lock().now();
+        let started_at = self.universe.lock().started_at();
+        let heal_at = (!self.scenario.webhooks.is_none() && !self.scenario.nobody_heals).then_some(now + HEAL_EVERY);
         Simulation {
+            started_at,
+            healer,
+            healed: Healed::default(),
+            heal_at,
+            held: std::collections::VecDeque::new(),
             agents: Agents::new(door, self.memories),
             scenario: self.scenario,
             store,

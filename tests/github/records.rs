@@ -1,0 +1,237 @@
+//! What the fake GitHub remembers: repositories with their runs and jobs, the owner's webhooks, and the logs of deliveries.
+//!
+//! What lives here: the state, and how tests change it. What may not: what is answered.
+//!
+//! Invariant: whatever comes later has the larger number.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::world::World;
+
+/// The log of which webhook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FakeLog {
+    /// An App's own.
+    App(u64),
+    /// One of the owner's, by its number.
+    Hook(i64),
+}
+
+/// A job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FakeJob {
+    /// Its number.
+    pub id: i64,
+    /// Its run.
+    pub run: i64,
+    /// The attempt of its run.
+    pub attempt: u32,
+    /// Its name.
+    pub name: String,
+    /// What it runs on.
+    pub labels: Vec<String>,
+    /// Where it stands, in GitHub's word.
+    pub status: String,
+    /// How it ended, in GitHub's word.
+    pub conclusion: Option<String>,
+    /// When it was made.
+    pub created_at: Duration,
+    /// When it began; until then, when it was made.
+    pub started_at: Duration,
+    /// When it ended.
+    pub completed_at: Option<Duration>,
+    /// The runner's number and name.
+    pub runner: Option<(i64, String)>,
+}
+
+pub(super) struct Delivery {
+    pub(super) id: i64,
+    pub(super) log: FakeLog,
+    pub(super) guid: String,
+    pub(super) at: Duration,
+    pub(super) redelivery: bool,
+    pub(super) status_code: u16,
+    pub(super) event: String,
+    pub(super) payload: Value,
+}
+
+pub(super) struct Hook {
+    pub(super) id: i64,
+    pub(super) active: bool,
+    pub(super) events: Vec<String>,
+}
+
+pub(super) struct Repository {
+    pub(super) id: i64,
+    pub(super) name: String,
+    pub(super) private: bool,
+    pub(super) archived: bool,
+    pub(super) closed: bool,
+    pub(super) pushed_at: Duration,
+}
+
+pub(super) struct Run {
+    pub(super) id: i64,
+    pub(super) repository: String,
+    pub(super) workflow: String,
+    pub(super) at: Duration,
+}
+
+#[derive(Default)]
+pub(super) struct Records {
+    pub(super) hookless: BTreeSet<u64>,
+    pub(super) hooks: Vec<Hook>,
+    pub(super) deliveries: Vec<Delivery>,
+    pub(super) repositories: Vec<Repository>,
+    pub(super) runs: Vec<Run>,
+    pub(super) jobs: Vec<FakeJob>,
+}
+
+impl Records {
+    /// Where a run stands, by its jobs.
+    pub(super) fn status(&self, run: i64) -> &'static str {
+        let of_run = || self.jobs.iter().filter(|job| job.run == run);
+        let any = |status: &str| of_run().any(|job| job.status == status);
+        if of_run().next().is_some() && of_run().all(|job| job.status == "completed") {
+            "completed"
+        } else if any("in_progress") || any("completed") {
+            "in_progress"
+        } else if any("waiting") && !any("queued") {
+            "waiting"
+        } else {
+            "queued"
+        }
+    }
+
+    pub(super) fn repository(&self, name: &str) -> Option<&Repository> {
+        self.repositories.iter().find(|repository| repository.name.eq_ignore_ascii_case(name))
+    }
+}
+
+impl World {
+    /// Logs a delivery, with what its receiver answered, and gives its number.
+    pub fn deliver(&mut self, log: FakeLog, event: &str, payload: Value, status_code: u16) -> i64 {
+        let (id, at) = (self.number(), self.now());
+        let (guid, event) = (format!("guid-{id}"), event.to_owned());
+        self.records.deliveries.push(Delivery { id, log, guid, at, redelivery: false, status_code, event, payload });
+        id
+    }
+
+    /// Logs a `workflow_job` delivery of an App's webhook whose receiver could not be reached.
+    pub fn fail_delivery(&mut self, app: u64, payload: Value) -> i64 {
+        self.deliver(FakeLog::App(app), "workflow_job", payload, 502)
+    }
+
+    /// Logs another attempt of a delivery. `None`: there is no such delivery.
+    pub fn redeliver(&mut self, delivery: i64, status_code: u16) -> Option<i64> {
+        let former = self.records.deliveries.iter().find(|known| known.id == delivery)?;
+        let (log, event, payload) = (former.log, former.event.clone(), former.payload.clone());
+        let guid = former.guid.clone();
+        let id = self.deliver(log, &event, payload, status_code);
+        let latest = self.records.deliveries.last_mut()?;
+        (latest.guid, latest.redelivery) = (guid, true);
+        Some(id)
+    }
+
+    /// Drops a delivery from its log, as GitHub does after some days.
+    pub fn forget_delivery(&mut self, delivery: i64) {
+        self.records.deliveries.retain(|known| known.id != delivery);
+    }
+
+    /// Takes an App's own webhook away.
+    pub fn remove_app_hook(&mut self, app: u64) {
+        self.records.hookless.insert(app);
+    }
+
+    /// Gives the owner a webhook for these events.
+    pub fn add_hook(&mut self, events: &[&str], active: bool) -> i64 {
+        let id = self.number();
+        let events = events.iter().map(|event| (*event).to_owned()).collect();
+        self.records.hooks.push(Hook { id, active, events });
+        id
+    }
+
+    /// Makes a repository, `owner/name`, pushed to just now.
+    pub fn add_repository(&mut self, name: &str, private: bool) {
+        let (id, pushed_at, name) = (self.number(), self.now(), name.to_owned());
+        let repository = Repository { id, name, private, archived: false, closed: false, pushed_at };
+        self.records.repositories.push(repository);
+    }
+
+    fn repository(&mut self, name: &str) -> &mut Repository {
+        if self.records.repository(name).is_none() {
+            self.add_repository(name, true);
+        }
+        let all = self.records.repositories.iter_mut();
+        all.into_iter().find(|known| known.name.eq_ignore_ascii_case(name)).expect("it is there now")
+    }
+
+    /// Pushes to a repository; one that was not there is made, and private.
+    pub fn push(&mut self, repository: &str) {
+        let now = self.now();
+        self.repository(repository).pushed_at = now;
+    }
+
+    /// Archives a repository.
+    pub fn archive(&mut self, repository: &str) {
+        self.repository(repository).archived = true;
+    }
+
+    /// Bars a repository to everybody, as GitHub does with some, or opens it again.
+    pub fn close_repository(&mut self, repository: &str, closed: bool) {
+        self.repository(repository).closed = closed;
+    }
+
+    /// Starts a run of a workflow. A repository that was not there is made, and private.
+    pub fn add_run(&mut self, repository: &str, workflow: &str) -> i64 {
+        let repository = self.repository(repository).name.clone();
+        let (id, at) = (self.number(), self.now());
+        self.records.runs.push(Run { id, repository, workflow: workflow.to_owned(), at });
+        id
+    }
+
+    /// Adds a job to a run. It is queued.
+    pub fn add_job(&mut self, run: i64, labels: &[&str]) -> i64 {
+        let (id, now) = (self.number(), self.now());
+        self.records.jobs.push(FakeJob {
+            id,
+            run,
+            attempt: 1,
+            name: format!("job {id}"),
+            labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+            status: "queued".to_owned(),
+            conclusion: None,
+            created_at: now,
+            started_at: now,
+            completed_at: None,
+            runner: None,
+        });
+        id
+    }
+
+    /// One job, to change.
+    pub fn job(&mut self, job: i64) -> Option<&mut FakeJob> {
+        self.records.jobs.iter_mut().find(|known| known.id == job)
+    }
+
+    /// Moves a job on: one that begins has a runner, and one that ends has ended well, unless it says otherwise already.
+    pub fn set_job_status(&mut self, job: i64, status: &str) {
+        let now = self.now();
+        let Some(job) = self.job(job) else { return };
+        match status {
+            "in_progress" => {
+                job.started_at = now;
+                job.runner.get_or_insert_with(|| (job.id + 1_000, format!("runner-{}", job.id)));
+            }
+            "completed" => {
+                job.completed_at = Some(now);
+                job.conclusion.get_or_insert_with(|| "success".to_owned());
+            }
+            _ => {}
+        }
+        job.status = status.to_owned();
+    }
+}
