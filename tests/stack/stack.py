@@ -223,7 +223,7 @@ class Stack:
             TableName=self.outputs["Table"],
             TimeToLiveSpecification={"AttributeName": expiry["AttributeName"], "Enabled": bool(expiry["Enabled"])},
         )
-        for resource in ("Scaler", "Registrar"):
+        for resource in ("Scaler", "Registrar", "Healer"):
             self.emulator.client("lambda").put_function_concurrency(
                 FunctionName=self.resources[resource],
                 ReservedConcurrentExecutions=template()["Parameters"]["ScalerConcurrency"]["Default"],

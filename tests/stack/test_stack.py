@@ -125,7 +125,7 @@ class Deployed(unittest.TestCase):
         sources = client.list_event_source_mappings(FunctionName="muster-acme-scaler")["EventSourceMappings"]
         self.assertEqual([source["EventSourceArn"].rsplit(":", 1)[1] for source in sources], ["muster-acme-bell.fifo"])
         self.assertEqual(sources[0]["BatchSize"], 10)
-        for function in ("scaler", "registrar"):
+        for function in ("scaler", "registrar", "healer"):
             # Put by `Stack.complete` from the parameter's default.
             kept = template()["Resources"][function.capitalize()]["Properties"]["ReservedConcurrentExecutions"]
             self.assertEqual(kept["Fn::If"], ["HasScalerConcurrency", 1, {"Ref": "AWS::NoValue"}])
