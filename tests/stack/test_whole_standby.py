@@ -13,6 +13,8 @@ from whole import Surroundings, with_binaries
 
 # Without a word of the agent the hook lets a machine go on after 300 s.
 WARM_SECONDS = 90
+# A look is taken once a minute.
+TWO_LOOKS_SECONDS = 150
 
 
 @with_binaries
@@ -51,7 +53,7 @@ class Standby(Surroundings):
         self.assertEqual(self.machines("stock"), set(), "nobody has launched it")
 
         # The planner takes in what stands by once a minute; a job before that is launched cold.
-        self.until("a look", lambda: self.looked_at_stock(), WARM_SECONDS)
+        self.until("a look", lambda: self.looked_at_stock(), TWO_LOOKS_SECONDS)
         self.deliver(queued(601, labels=["stock"]), "queued-601")
         self.until("a machine of the ledger", lambda: self.machines("stock"), WARM_SECONDS)
         self.assertEqual(self.machines("stock"), {instance})
