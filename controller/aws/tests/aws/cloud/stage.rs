@@ -124,7 +124,7 @@ pub(crate) fn stage(ground: Ground, wish: &Wish) -> AwsStage {
         });
     }
     let (subnets, image, security_group) =
-        block_on(async { (subnets(&ec2).await, image(&ec2).await, security_group(&ec2).await) });
+        block_on(async { (subnets(&ec2).await, images(&ec2).await.swap_remove(0), security_group(&ec2).await) });
     // What an earlier test has left in moto is another fleet's.
     let fleet = format!("t{}", random());
     let config = Arc::new(Mutex::new(configuration(&fleet, wish)));
@@ -188,11 +188,12 @@ async fn security_group(ec2: &aws_sdk_ec2::Client) -> String {
     defaults.next().and_then(|group| group.group_id()).unwrap().to_owned()
 }
 
-async fn image(ec2: &aws_sdk_ec2::Client) -> String {
+/// Images that Linux machines can be launched from.
+async fn images(ec2: &aws_sdk_ec2::Client) -> Vec<String> {
     let described = ec2.describe_images().owners("amazon").send().await.unwrap();
     let linux = |image: &&aws_sdk_ec2::types::Image| image.root_device_name().is_some() && image.platform().is_none();
-    let mut images = described.images().iter().filter(linux);
-    images.next().and_then(|image| image.image_id()).unwrap().to_owned()
+    let images = described.images().iter().filter(linux);
+    images.map(|image| image.image_id().unwrap().to_owned()).collect()
 }
 
 async fn control(endpoint: &str, method: &str, path: &str, body: Value) -> Value {
@@ -266,11 +267,7 @@ impl AwsStage {
 
     /// An image that the stack does not name.
     pub(crate) async fn other_image(&self) -> String {
-        let described = self.ec2.describe_images().owners("amazon").send().await.unwrap();
-        let linux =
-            |image: &&aws_sdk_ec2::types::Image| image.root_device_name().is_some() && image.platform().is_none();
-        let mut ids = described.images().iter().filter(linux).filter_map(|image| image.image_id());
-        ids.find(|id| *id != self.image).unwrap().to_owned()
+        images(&self.ec2).await.into_iter().find(|id| *id != self.image).unwrap()
     }
 
     pub(crate) async fn group(&self) -> AutoScalingGroup {
