@@ -3,10 +3,11 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use aws_config::SdkConfig;
+use aws_config::timeout::TimeoutConfig;
 use aws_sdk_autoscaling::types::AutoScalingGroup;
 use aws_sdk_ec2::config::{Credentials, Region, SharedCredentialsProvider};
 use muster_aws::{AwsCloud, FLEET_TAG, Stack, aws_config};
@@ -116,7 +117,10 @@ pub(crate) fn stage(ground: Ground, wish: &Wish) -> AwsStage {
     let credentials = Credentials::new("test", "test", None, None, "tests");
     let provider = SharedCredentialsProvider::new(credentials);
     let sdk = sdk.into_builder().region(Region::new(REGION)).credentials_provider(provider).build();
-    let (ec2, scaling) = (aws_sdk_ec2::Client::new(&sdk), aws_sdk_autoscaling::Client::new(&sdk));
+    // The stage's own hand: an emulator on a busy machine takes longer than the adapter may wait.
+    let patient = TimeoutConfig::builder().operation_attempt_timeout(PATIENCE).operation_timeout(PATIENCE).build();
+    let patient = sdk.clone().into_builder().timeout_config(patient).build();
+    let (ec2, scaling) = (aws_sdk_ec2::Client::new(&patient), aws_sdk_autoscaling::Client::new(&patient));
     if ground == Ground::Emulation {
         block_on(async {
             control(&endpoint, "POST", "reset", json!({})).await;
@@ -124,7 +128,7 @@ pub(crate) fn stage(ground: Ground, wish: &Wish) -> AwsStage {
         });
     }
     let (subnets, image, security_group) =
-        block_on(async { (subnets(&ec2).await, images(&ec2).await.swap_remove(0), security_group(&ec2).await) });
+        block_on(async { (subnets(&ec2).await, images(&ec2).await[0].clone(), security_group(&ec2).await) });
     // What an earlier test has left in moto is another fleet's.
     let fleet = format!("t{}", random());
     let config = Arc::new(Mutex::new(configuration(&fleet, wish)));
@@ -188,12 +192,17 @@ async fn security_group(ec2: &aws_sdk_ec2::Client) -> String {
     defaults.next().and_then(|group| group.group_id()).unwrap().to_owned()
 }
 
-/// Images that Linux machines can be launched from.
-async fn images(ec2: &aws_sdk_ec2::Client) -> Vec<String> {
+/// Images that Linux machines can be launched from. Both grounds have moto's, read once: there are hundreds.
+async fn images(ec2: &aws_sdk_ec2::Client) -> &'static [String] {
+    static IMAGES: OnceLock<Vec<String>> = OnceLock::new();
+    if let Some(images) = IMAGES.get() {
+        return images;
+    }
     let described = ec2.describe_images().owners("amazon").send().await.unwrap();
     let linux = |image: &&aws_sdk_ec2::types::Image| image.root_device_name().is_some() && image.platform().is_none();
     let images = described.images().iter().filter(linux);
-    images.map(|image| image.image_id().unwrap().to_owned()).collect()
+    let images = images.map(|image| image.image_id().unwrap().to_owned()).collect();
+    IMAGES.get_or_init(|| images)
 }
 
 async fn control(endpoint: &str, method: &str, path: &str, body: Value) -> Value {
@@ -267,7 +276,7 @@ impl AwsStage {
 
     /// An image that the stack does not name.
     pub(crate) async fn other_image(&self) -> String {
-        images(&self.ec2).await.into_iter().find(|id| *id != self.image).unwrap()
+        images(&self.ec2).await.iter().find(|id| **id != self.image).unwrap().clone()
     }
 
     pub(crate) async fn group(&self) -> AutoScalingGroup {
