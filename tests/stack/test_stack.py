@@ -180,7 +180,7 @@ class Deployed(unittest.TestCase):
             (state, ec2(notice, state="running"), False),
             (groups, group("EC2 Instance Launch Unsuccessful", "muster-acme-cpu-2"), True),
             (groups, group("EC2 Instance-launch Lifecycle Action", "muster-acme-cpu-2"), True),
-            (groups, group("EC2 Instance-terminate Lifecycle Action", "muster-acme-cpu-2"), True),
+            (groups, group("EC2 Instance-terminate Lifecycle Action", "muster-acme-cpu-2"), False),
             (groups, group("EC2 Instance Launch Successful", "muster-acme-cpu-2"), False),
             (groups, group("EC2 Instance Launch Unsuccessful", "muster-other-cpu-2"), False),
             (groups, group("EC2 Instance Launch Unsuccessful", "web"), False),

@@ -3,6 +3,8 @@
 //! Invariant: a fact's key depends on what it says and not on when it came, so that a second delivery of the same thing
 //! is the same fact.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{InstanceId, ShapeId};
@@ -20,6 +22,8 @@ pub enum FactBody {
     Machine(MachineEvent),
     /// The cloud, about an instance.
     Cloud(CloudEvent),
+    /// The cloud, about a group of machines.
+    Group(GroupEvent),
     /// An agent, about a machine of a standby stock.
     Prewarmed(Prewarmed),
 }
@@ -57,6 +61,35 @@ pub enum CloudEventKind {
     RebalanceRecommended,
     /// The instance is gone.
     Terminated,
+}
+
+/// What the cloud says of a group that it launches machines in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupEvent {
+    /// The cloud's name of the group.
+    pub group: Arc<str>,
+    /// When, by the cloud's clock.
+    pub at: Timestamp,
+    /// What.
+    pub kind: GroupEventKind,
+}
+
+/// Kinds of events of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupEventKind {
+    /// A machine could not be launched. The cloud goes on trying, or does not.
+    LaunchFailed {
+        /// The cloud's id of the attempt.
+        activity: Arc<str>,
+        /// The cloud's words.
+        why: Arc<str>,
+    },
+    /// A machine has left the standby stock and waits at the lifecycle hook of its launch.
+    LeftStandby {
+        /// Which.
+        instance: InstanceId,
+    },
 }
 
 /// One stored fact.
@@ -102,6 +135,11 @@ impl Fact {
                 };
                 format!("cloud:{}:{kind}", event.instance)
             }
+            FactBody::Group(event) => match &event.kind {
+                GroupEventKind::LaunchFailed { activity, .. } => format!("group:{}:failed:{activity}", event.group),
+                // A machine leaves the stock once.
+                GroupEventKind::LeftStandby { instance } => format!("group:{}:left:{instance}", event.group),
+            },
             FactBody::Prewarmed(event) => format!("prewarmed:{}", event.instance),
         }
     }

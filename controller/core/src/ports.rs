@@ -293,6 +293,11 @@ pub trait Cloud: Send + Sync {
     fn zones(&self) -> impl Future<Output = Result<Vec<Zone>, CloudError>> + Send;
     /// The standby stocks.
     fn standby(&self) -> impl Future<Output = Result<Vec<Stock>, CloudError>> + Send;
+    /// The shape that the group of this name is for; `None` if it is no group of the fleet. A cloud that answers every
+    /// launch at once tells nothing of groups.
+    fn shape_of(&self, _group: &str) -> Option<ShapeId> {
+        None
+    }
     /// What spot machines cost now, as far as the cloud tells. Of what it does not tell, the configuration's price holds.
     fn spot_prices(&self) -> impl Future<Output = Result<Vec<SpotPrice>, CloudError>> + Send;
 }

@@ -131,7 +131,7 @@ impl Fleet {
         let facts = self.store.new_facts(1_000).now_or_never().unwrap().unwrap();
         let job = |fact: Fact| match fact.body {
             FactBody::Job(event) => Some((fact.received_at, event)),
-            FactBody::Machine(_) | FactBody::Cloud(_) | FactBody::Prewarmed(_) => None,
+            FactBody::Machine(_) | FactBody::Cloud(_) | FactBody::Group(_) | FactBody::Prewarmed(_) => None,
         };
         facts.into_iter().filter_map(|fact| job(fact.fact.unwrap())).collect()
     }

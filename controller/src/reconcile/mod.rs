@@ -25,7 +25,7 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use muster_core::check::check;
 use muster_core::config::FleetConfig;
-use muster_core::fact::FactBody;
+use muster_core::fact::{FactBody, GroupEvent, GroupEventKind};
 use muster_core::ids::{JobKey, LaunchId};
 use muster_core::launch::Launch;
 use muster_core::plan::{BOOT_MAX, Plan, Policy, plan};
@@ -271,9 +271,25 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             batch.machines = merged.machines.iter().filter_map(|instance| world.machine(instance).cloned()).collect();
             self.commit(world, &batch).await?;
             self.prewarmed.told(merged.prewarmed, &self.config);
+            self.hear_of_groups(world, &merged.groups, report);
             probe.reached(Step::Merged)?;
             if !more {
                 return Ok(());
+            }
+        }
+    }
+
+    /// What the cloud tells of its groups is about launches that it has taken on and does in its own time: those that are
+    /// open there are asked for in this tick instead of at their time.
+    fn hear_of_groups(&mut self, world: &World, told: &[GroupEvent], report: &mut TickReport) {
+        for GroupEvent { group, at, kind } in told {
+            let Some(shape) = self.cloud.shape_of(group) else { continue };
+            if let GroupEventKind::LaunchFailed { why, .. } = kind {
+                report.troubles.push(format!("a machine could not be launched in {group}, at {at}: {why}"));
+            }
+            let open = world.launches().filter(|launch| launch.purpose.shape == shape && launch.intended_at <= *at);
+            for launch in open {
+                self.asked.remove(&launch.id);
             }
         }
     }
@@ -403,7 +419,7 @@ fn unknown_jobs(world: &World, facts: &[NewFact]) -> Vec<JobKey> {
         .iter()
         .filter_map(|fact| match &fact.fact.as_ref().ok()?.body {
             FactBody::Job(event) => Some(event.key),
-            FactBody::Machine(_) | FactBody::Cloud(_) | FactBody::Prewarmed(_) => None,
+            FactBody::Machine(_) | FactBody::Cloud(_) | FactBody::Group(_) | FactBody::Prewarmed(_) => None,
         })
         .filter(|key| world.job(*key).is_none())
         .collect();

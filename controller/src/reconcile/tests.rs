@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use futures_util::FutureExt;
 use muster_core::claim::ClaimRow;
-use muster_core::fact::{Fact, FactBody, Prewarmed};
+use muster_core::fact::{Fact, FactBody, GroupEvent, GroupEventKind, Prewarmed};
 use muster_core::ids::{InstanceId, RunnerId, ShapeId, Zone};
 use muster_core::launch::LaunchReply;
 use muster_core::machine::{
@@ -158,6 +158,10 @@ impl Cloud for Outside {
             absent,
             troubles: Vec::new(),
         })
+    }
+
+    fn shape_of(&self, group: &str) -> Option<ShapeId> {
+        Some(ShapeId::new(group))
     }
 
     async fn set_standby(&self, _shape: &ShapeId, _size: u32) -> Result<(), CloudError> {
@@ -458,5 +462,41 @@ fn machines_that_the_ledger_does_not_know_are_counted_beside_open_launches() {
         fleet.answer(Err(CloudError::Unknown("a test".to_owned())));
         let report = fleet.tick_at(running * OBSERVE_IDLE_EVERY.as_secs());
         assert_eq!(report.unknown, unknown, "{:?}", report.troubles);
+    }
+}
+
+/// A launch that the cloud does in its own time is asked for every ten seconds; what is told of its group comes between.
+#[test]
+fn a_launch_is_asked_for_at_once_when_its_group_is_told_of() {
+    let open = launch(&config(), 0, "open", START);
+    let (shape, id) = (open.purpose.shape.as_str().to_owned(), open.id.clone());
+    let mut fleet = Fleet::with(vec![], vec![open]);
+    let asked = |fleet: &Fleet| lock(&fleet.outside.launched).iter().filter(|asked| **asked == id).count();
+    let told = |group: &str, at: Timestamp, kind: GroupEventKind| {
+        let event = GroupEvent { group: group.into(), at, kind };
+        Fact { received_at: at, body: FactBody::Group(event) }
+    };
+    let failed = |activity: &str| GroupEventKind::LaunchFailed { activity: activity.into(), why: "no room".into() };
+    let left = GroupEventKind::LeftStandby { instance: InstanceId::new("i-00000001") };
+    let soon = START + Duration::from_secs(1);
+    let facts = [
+        (told(&shape, soon, failed("one")), 1, "it failed"),
+        (told(&shape, soon, left), 1, "a machine has left the stock"),
+        (told("another", soon, failed("two")), 0, "another group"),
+        (told(&shape, START - Duration::from_secs(1), failed("three")), 0, "before the launch"),
+    ];
+    fleet.answer(Err(CloudError::Unknown("a test".to_owned())));
+    fleet.tick_at(1);
+    let mut before = asked(&fleet);
+    for (seconds, (fact, times, why)) in (2..).zip(facts) {
+        for _told in 0..2 {
+            at_once(fleet.store.put_fact(&fact)).unwrap();
+        }
+        fleet.answer(Err(CloudError::Unknown("a test".to_owned())));
+        let report = fleet.tick_at(seconds);
+        assert_eq!(asked(&fleet) - before, times, "{why}");
+        before = asked(&fleet);
+        let says = report.troubles.iter().any(|trouble| trouble.contains("no room"));
+        assert_eq!(says, why != "a machine has left the stock", "{why}: {:?}", report.troubles);
     }
 }

@@ -320,6 +320,14 @@ impl Cloud for AwsCloud {
         Ok(account.set_stock(&blueprint, size, self.pool_state(&config, &shape.id)).await?)
     }
 
+    fn shape_of(&self, group: &str) -> Option<ShapeId> {
+        let config = (self.config)();
+        let has = |shape: &Shape, kind| group_name(&config.fleet.name, &shape.id, kind) == group;
+        let mut shapes = config.shapes();
+        let shape = shapes.find(|shape| has(shape, GroupKind::Cold) || has(shape, GroupKind::Standby))?;
+        Some(shape.id.clone())
+    }
+
     async fn zones(&self) -> Result<Vec<Zone>, CloudError> {
         let accounts = self.accounts(&(self.config)());
         let told = join_all(accounts.iter().map(|account| account.look_for("zones", account.zones()))).await;

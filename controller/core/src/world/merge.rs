@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::World;
 use crate::config::FleetConfig;
-use crate::fact::{CloudEventKind, Fact, FactBody, Prewarmed};
+use crate::fact::{CloudEventKind, Fact, FactBody, GroupEvent, Prewarmed};
 use crate::ids::{InstanceId, JobId, JobKey, RunnerName};
 use crate::job::{JobEvent, JobPhase, JobRecord, RunnerRef};
 use crate::machine::{Machine, MachineEvent, Report, instance_of};
@@ -24,6 +24,8 @@ pub struct Merged {
     pub machines: BTreeSet<InstanceId>,
     /// Machines that may go on into their standby stock, also those that have gone on long ago.
     pub prewarmed: Vec<Prewarmed>,
+    /// What was told of groups. Which machines a group is for, the cloud's adapter knows.
+    pub groups: Vec<GroupEvent>,
     /// What is worth telling, in the order of the facts.
     pub news: Vec<News>,
     /// Runners that the jobs among these name, finished jobs too.
@@ -51,6 +53,7 @@ impl World {
         match &fact.body {
             FactBody::Job(event) => self.merge_job(event, fact.received_at, config, merged),
             FactBody::Machine(event) => self.merge_machine(event, merged),
+            FactBody::Group(event) => merged.groups.push(event.clone()),
             FactBody::Prewarmed(event) => merged.prewarmed.push(event.clone()),
             FactBody::Cloud(event) => {
                 self.tell_machine(&event.instance, merged, |machine| {

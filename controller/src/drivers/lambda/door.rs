@@ -88,13 +88,23 @@ impl<S: Store, K: Clock, B: RemoteBell> DoorFunction<S, K, B> {
         }
     }
 
-    /// Stores what the cloud says of one of our instances.
+    /// Stores what the cloud says of our instances and groups.
     async fn hear(&self, json: &str) -> Result<(), DoorError> {
-        let event = match cloud_events::read(json) {
-            Ok(Heard::Instance(event)) => event,
-            Ok(Heard::Look) => {
-                self.bell.ring();
-                return Ok(());
+        let body = match cloud_events::read(json) {
+            Ok(Heard::Instance(event)) => {
+                // EventBridge tells of every instance of the account. One that we have launched a moment ago and not
+                // recorded yet is heard of again: from its agent, or by its absence from the list.
+                if self.store.machine(&event.instance).await?.is_none() {
+                    debug!(target: "muster::door", instance = %event.instance, "an event about a stranger");
+                    return Ok(());
+                }
+                info!(target: "muster::door", instance = %event.instance, kind = ?event.kind, "the cloud tells of an instance");
+                FactBody::Cloud(event)
+            }
+            // The rule lets groups of our names through only.
+            Ok(Heard::Group(event)) => {
+                info!(target: "muster::door", group = %event.group, kind = ?event.kind, "the cloud tells of a group");
+                FactBody::Group(event)
             }
             Ok(Heard::Nothing) => return Ok(()),
             Err(error) => {
@@ -103,14 +113,7 @@ impl<S: Store, K: Clock, B: RemoteBell> DoorFunction<S, K, B> {
                 return Ok(());
             }
         };
-        // EventBridge tells of every instance of the account. One that we have launched a moment ago and not recorded yet
-        // is heard of again: from its agent, or by its absence from the list.
-        if self.store.machine(&event.instance).await?.is_none() {
-            debug!(target: "muster::door", instance = %event.instance, "an event about a stranger");
-            return Ok(());
-        }
-        info!(target: "muster::door", instance = %event.instance, kind = ?event.kind, "the cloud tells of an instance");
-        self.store.put_fact(&Fact { received_at: self.clock.now(), body: FactBody::Cloud(event) }).await?;
+        self.store.put_fact(&Fact { received_at: self.clock.now(), body }).await?;
         self.bell.ring();
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use lambda_http::Context;
 use muster_core::config::FleetConfig;
-use muster_core::fact::{CloudEventKind, Fact, FactBody};
+use muster_core::fact::{CloudEventKind, Fact, FactBody, GroupEventKind};
 use muster_core::ids::InstanceId;
 use muster_core::plan::Policy;
 use muster_core::ports::{Batch, Store};
@@ -295,9 +295,22 @@ async fn the_cloud_is_believed_about_our_instances_only() {
     assert_eq!((&event.instance, event.kind), (&ours.instance, CloudEventKind::InterruptionNotice));
     let broken = cloud_event("aws.ec2", "EC2 Spot Instance Interruption Warning", json!({}));
     door.call(&broken, Context::default()).await.unwrap();
-    let failed = cloud_event("aws.autoscaling", "EC2 Instance Launch Unsuccessful", json!({}));
-    door.call(&failed, Context::default()).await.unwrap();
-    assert_eq!((world.facts().len(), world.bell.sent()), (1, 3), "what failed is looked at, what is broken is not");
+    assert_eq!((world.facts().len(), world.bell.sent()), (1, 2), "what says nothing is no fact");
+}
+
+#[tokio::test]
+async fn what_a_group_could_not_launch_is_a_fact_once() {
+    let world = World::new();
+    let detail = json!({ "AutoScalingGroupName": "muster-acme-a", "ActivityId": "b59c", "StatusMessage": "no room" });
+    let failed = cloud_event("aws.autoscaling", "EC2 Instance Launch Unsuccessful", detail);
+    for _ in 0..2 {
+        world.door().call(&failed, Context::default()).await.unwrap();
+    }
+    let facts = world.facts();
+    assert_eq!((facts.len(), world.bell.sent()), (1, 2));
+    let FactBody::Group(event) = &facts[0].body else { panic!("{facts:?}") };
+    let kind = GroupEventKind::LaunchFailed { activity: "b59c".into(), why: "no room".into() };
+    assert_eq!((&*event.group, &event.kind), ("muster-acme-a", &kind));
 }
 
 #[tokio::test]

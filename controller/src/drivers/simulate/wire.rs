@@ -126,6 +126,10 @@ impl Cloud for Wire {
         self.cloud.standby().await
     }
 
+    fn shape_of(&self, group: &str) -> Option<ShapeId> {
+        self.cloud.shape_of(group)
+    }
+
     async fn spot_prices(&self) -> Result<Vec<SpotPrice>, CloudError> {
         self.tell(&Asked::SpotPrices);
         self.cloud.spot_prices().await

@@ -4,7 +4,7 @@ use muster_core::ids::{Generation, JobId, JobKey};
 use muster_core::machine::Report;
 use muster_core::ports::{Batch, Put};
 
-use super::samples::{at, completed, in_progress, job, merged, queued, report, terminated, waiting_job};
+use super::samples::{at, completed, in_progress, job, launch_failed, merged, queued, report, terminated, waiting_job};
 use super::{Keeps, good};
 use crate::Upkeep;
 
@@ -28,6 +28,7 @@ pub async fn facts_come_in_the_order_of_arrival<S: Upkeep>(store: &S, _: Keeps) 
         report(1, Report::Frozen { order: 3 }, 1),
         report(1, Report::Failed { why: "a \"word\"\n".into() }, 2),
         terminated(1, 3),
+        launch_failed("b59c", 3),
         completed(job(1), 4),
         in_progress(job(1), 2),
     ];

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use muster_core::claim::ClaimRow;
-use muster_core::fact::{CloudEvent, CloudEventKind, Fact, FactBody};
+use muster_core::fact::{CloudEvent, CloudEventKind, Fact, FactBody, GroupEvent, GroupEventKind};
 use muster_core::ids::{
     ClassId, InstanceId, JobId, JobKey, LaunchId, PoolName, RunId, RunnerId, RunnerName, ShapeId, Zone,
 };
@@ -110,6 +110,13 @@ pub fn report(number: u32, report: Report, heard: i64) -> Fact {
 pub fn terminated(number: u32, heard: i64) -> Fact {
     let event = CloudEvent { instance: instance(number), at: at(heard), kind: CloudEventKind::Terminated };
     Fact { received_at: at(heard), body: FactBody::Cloud(event) }
+}
+
+/// The cloud's word that a group could not launch.
+pub fn launch_failed(activity: &str, heard: i64) -> Fact {
+    let kind = GroupEventKind::LaunchFailed { activity: activity.into(), why: "no \"room\"".into() };
+    let event = GroupEvent { group: "muster-acme-a".into(), at: at(heard), kind };
+    Fact { received_at: at(heard), body: FactBody::Group(event) }
 }
 
 /// What a machine is for.

@@ -13,12 +13,14 @@ use aws_sdk_ec2::config::{Credentials, Region, SharedCredentialsProvider};
 use muster_aws::{AwsCloud, FLEET_TAG, Stack, aws_config};
 use muster_core::config::{Arch, FleetConfig, Os, Shape};
 use muster_core::contract::Stage;
+use muster_core::fact::GroupEvent;
 use muster_core::ids::{InstanceId, LaunchId, ShapeId, Zone};
 use muster_core::launch::{Launch, LaunchReply};
 use muster_core::machine::{Origin, Purpose};
 use muster_core::money::HourlyPrice;
 use muster_core::ports::{Cloud, CloudError, Ended, InstanceState, Sighting};
 use muster_core::time::Timestamp;
+use muster_webhook::cloud_events::{self, Heard};
 use serde_json::{Value, json};
 
 use super::super::emulator::{block_on, random};
@@ -256,6 +258,15 @@ impl AwsStage {
 
     pub(crate) async fn heal(&self) {
         self.control("DELETE", "faults", json!({})).await;
+    }
+
+    /// What the door makes of the events about groups since the last such question.
+    pub(crate) async fn told(&self) -> Vec<GroupEvent> {
+        let events = self.control("GET", "events", json!({})).await;
+        self.control("DELETE", "events", json!({})).await;
+        let heard = events.as_array().unwrap().iter().map(|event| cloud_events::read(&event.to_string()).unwrap());
+        let of_groups = |heard| if let Heard::Group(event) = heard { Some(event) } else { None };
+        heard.filter_map(of_groups).collect()
     }
 
     /// What was asked of AWS since the last such question, by action. Reading is left out.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use muster_core::config::{Arch, Os};
+use muster_core::fact::{GroupEvent, GroupEventKind};
 use muster_core::ids::{InstanceId, ShapeId};
 use muster_core::launch::{Launch, LaunchErrorKind};
 use muster_core::machine::Origin;
@@ -367,6 +368,36 @@ fn a_raise_that_failed_is_not_waited_out() {
         stage.heal().await;
         stage.advance(600).await;
         assert_eq!(stage.sizes().await, (1, 1), "nothing comes late");
+    });
+}
+
+/// The emulation's events, as EventBridge would hand them to the door.
+#[test]
+fn what_auto_scaling_tells_of_a_group_is_a_fact_about_its_shape() {
+    let stage = stage(Ground::Emulation, &Wish::default());
+    block_on(async {
+        let shape = stage.shape("on-demand").id.clone();
+        stocked(&stage, 1).await;
+        assert_eq!(stage.told().await, [], "into its stock");
+        stage.fault(json!({"kind": "launch", "available": 0})).await;
+        assert!(on_its_way(&stage.cloud.launch(&from_stock(&stage, 2), &[]).await));
+        stage.advance(30).await;
+        let told = stage.told().await;
+        assert_eq!(
+            told.iter().map(|event| stage.cloud.shape_of(&event.group)).collect::<BTreeSet<_>>(),
+            [Some(shape)].into()
+        );
+        let left = |event: &&GroupEvent| matches!(event.kind, GroupEventKind::LeftStandby { .. });
+        assert_eq!(told.iter().filter(left).count(), 1, "{told:?}");
+        let failed = told.iter().filter_map(|event| match &event.kind {
+            GroupEventKind::LaunchFailed { why, .. } => Some(why),
+            GroupEventKind::LeftStandby { .. } => None,
+        });
+        assert!(
+            failed.clone().count() >= 1 && failed.clone().all(|why| why.contains("do not have sufficient")),
+            "{told:?}"
+        );
+        assert_eq!(stage.cloud.shape_of("muster-other"), None);
     });
 }
 
