@@ -12,7 +12,7 @@ use aws_sdk_s3::error::SdkError;
 use muster_core::config::limits::CONFIG_BYTES_MAX;
 use thiserror::Error;
 
-use crate::calls;
+use crate::{calls, connect};
 
 /// Where the configuration is: `s3://BUCKET/KEY`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl ConfigObject {
 
     /// The object, over a client of this configuration.
     pub fn over(config: &aws_config::SdkConfig, address: ObjectAddress) -> ConfigObject {
-        ConfigObject::new(Client::new(config), address)
+        ConfigObject::new(connect::s3(config), address)
     }
 
     /// Where it is.

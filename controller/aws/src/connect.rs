@@ -6,6 +6,8 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 
+use crate::count::Counter;
+
 /// One repetition, for the connection that was closed under our hands. The tick is the retry.
 const ATTEMPTS_MAX: u32 = 2;
 /// The services answer within milliseconds, or something is wrong.
@@ -33,10 +35,26 @@ pub async fn aws_config(endpoint: Option<&str>) -> SdkConfig {
 
 /// DynamoDB, with this configuration.
 pub fn dynamo(sdk: &SdkConfig) -> aws_sdk_dynamodb::Client {
-    aws_sdk_dynamodb::Client::new(sdk)
+    aws_sdk_dynamodb::Client::from_conf(aws_sdk_dynamodb::config::Builder::from(sdk).interceptor(Counter).build())
 }
 
 /// SQS, with this configuration.
 pub fn sqs(sdk: &SdkConfig) -> aws_sdk_sqs::Client {
-    aws_sdk_sqs::Client::new(sdk)
+    aws_sdk_sqs::Client::from_conf(aws_sdk_sqs::config::Builder::from(sdk).interceptor(Counter).build())
+}
+
+/// S3, with this configuration.
+pub(crate) fn s3(sdk: &SdkConfig) -> aws_sdk_s3::Client {
+    aws_sdk_s3::Client::from_conf(aws_sdk_s3::config::Builder::from(sdk).interceptor(Counter).build())
+}
+
+/// Systems Manager's parameters, with this configuration.
+pub(crate) fn ssm(sdk: &SdkConfig) -> aws_sdk_ssm::Client {
+    aws_sdk_ssm::Client::from_conf(aws_sdk_ssm::config::Builder::from(sdk).interceptor(Counter).build())
+}
+
+/// Secrets Manager, with this configuration.
+pub(crate) fn secrets_manager(sdk: &SdkConfig) -> aws_sdk_secretsmanager::Client {
+    let config = aws_sdk_secretsmanager::config::Builder::from(sdk).interceptor(Counter).build();
+    aws_sdk_secretsmanager::Client::from_conf(config)
 }

@@ -10,6 +10,7 @@ mod calls;
 mod cloud;
 mod config_object;
 mod connect;
+mod count;
 mod identity;
 mod ledger;
 mod secrets;

@@ -14,7 +14,7 @@ use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueOutput;
 use muster_core::config::SecretRef;
 use thiserror::Error;
 
-use crate::calls;
+use crate::{calls, connect};
 
 /// How long a value is taken without asking again: a rotation is seen this late at most by whoever looks all the time. It is
 /// less than what functions let pass between two looks (30 s), so that each of their looks asks.
@@ -86,7 +86,7 @@ impl AwsSecrets {
 
     /// Over the clients of one configuration.
     pub fn of(config: &aws_config::SdkConfig) -> AwsSecrets {
-        AwsSecrets::new(aws_sdk_ssm::Client::new(config), aws_sdk_secretsmanager::Client::new(config))
+        AwsSecrets::new(connect::ssm(config), connect::secrets_manager(config))
     }
 
     /// The live values of a secret, at most [`SECRET_AGE_MAX`] old. `now` is a monotonic instant.

@@ -50,12 +50,14 @@ async fn heal(around: Around) -> anyhow::Result<()> {
 }
 
 async fn mint(around: Around) -> anyhow::Result<()> {
+    let lines = lines_on_stdout()?;
     let store = around.ledger_as_it_is()?;
     let watch = around.watch(&*store, Duty::Reader).await?;
     let live = watch.live().clone();
     let github = Arc::new(around.github(live.clone()));
     let registrar = Registrar::new(store.clone(), github, SystemClock, HpkeSealer);
-    let function = RegistrarFunction::new(registrar, SystemClock, around.bell(surroundings::BELL_QUEUE_URL)?);
+    let bell = around.bell(surroundings::BELL_QUEUE_URL)?;
+    let function = RegistrarFunction::new(registrar, SystemClock, bell, Some(lines));
     let looks = Watched::looks(watch, store, |_| {});
     let handler = |event: LambdaEvent<Box<RawValue>>| async {
         let (_, context) = event.into_parts();

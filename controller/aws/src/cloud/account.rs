@@ -23,6 +23,8 @@ use muster_core::launch::LaunchErrorKind;
 use muster_core::ports::Stock;
 use muster_core::time::Timestamp;
 
+use crate::count::Counter;
+
 use super::budget::{Api, Budgets, Now};
 use super::errors::Failure;
 use super::group::Realised;
@@ -233,6 +235,7 @@ impl Account {
         let config = aws_sdk_sts::config::Builder::from(&self.sdk)
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
             .timeout_config(timeouts())
+            .interceptor(Counter)
             .build();
         let tag = |key: &str, value: &str| aws_sdk_sts::types::Tag::builder().key(key).value(value).build();
         let tags = [tag(FLEET_TAG, &self.fleet), tag(ACCOUNT_TAG, self.name.as_deref().unwrap_or_default())];
@@ -276,12 +279,18 @@ impl Account {
     fn connect(&self, credentials: Option<Credentials>) -> Clients {
         let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX);
         let once = TimeoutConfig::builder().connect_timeout(CONNECT_WITHIN).operation_timeout(CALL_WITHIN).build();
-        let mut ec2 =
-            aws_sdk_ec2::config::Builder::from(&self.sdk).timeout_config(timeouts()).retry_config(retries.clone());
+        let mut ec2 = aws_sdk_ec2::config::Builder::from(&self.sdk)
+            .timeout_config(timeouts())
+            .retry_config(retries.clone())
+            .interceptor(Counter);
         let mut scaling = aws_sdk_autoscaling::config::Builder::from(&self.sdk)
             .timeout_config(timeouts())
-            .retry_config(retries.clone());
-        let mut ssm = aws_sdk_ssm::config::Builder::from(&self.sdk).timeout_config(timeouts()).retry_config(retries);
+            .retry_config(retries.clone())
+            .interceptor(Counter);
+        let mut ssm = aws_sdk_ssm::config::Builder::from(&self.sdk)
+            .timeout_config(timeouts())
+            .retry_config(retries)
+            .interceptor(Counter);
         if let Some(credentials) = credentials {
             ec2 = ec2.credentials_provider(credentials.clone());
             scaling = scaling.credentials_provider(credentials.clone());

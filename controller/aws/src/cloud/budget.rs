@@ -1,7 +1,6 @@
 //! Request budgets: how many calls of each API this process makes, at most.
 //!
-//! What lives here: the APIs that the cloud adapter calls, with their limits, and the counting of calls. What may not:
-//! what a call is for.
+//! What lives here: the APIs that the cloud adapter calls, with their limits. What may not: what a call is for.
 //!
 //! Invariant: a call without a token in its bucket is not made.
 
@@ -9,10 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use metrics::counter;
 use muster_core::bucket::TokenBucket;
 use muster_core::launch::LaunchErrorKind;
-use muster_core::metric;
 use muster_core::time::Timestamp;
 
 use super::errors::Failure;
@@ -96,7 +93,7 @@ impl Budgets {
         Budgets { now, buckets: Mutex::new(BTreeMap::new()) }
     }
 
-    /// Takes a token for one call, and counts the call.
+    /// Takes a token for one call.
     ///
     /// # Errors
     /// There is none, and will be none soon: the call may not be made.
@@ -123,9 +120,7 @@ impl Budgets {
     fn token(&self, api: Api, now: Timestamp) -> Result<(), Timestamp> {
         let (size, per_second) = api.bucket();
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        buckets.entry(api).or_insert_with(|| TokenBucket::full(size, per_second, now)).take(now)?;
-        counter!(metric::AWS_REQUESTS, "api" => api.name()).increment(1);
-        Ok(())
+        buckets.entry(api).or_insert_with(|| TokenBucket::full(size, per_second, now)).take(now)
     }
 }
 

@@ -17,6 +17,8 @@ use http::header::{CONTENT_TYPE, HOST};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use thiserror::Error;
 
+use crate::count::count;
+
 use super::request::StsHost;
 use super::{AUDIENCE_HEADER, StsSettingsError};
 
@@ -93,6 +95,7 @@ impl Wire {
         // An error's text may quote the request, which holds the proof: only its kind is told.
         let request = request.map_err(|_| "the request could not be made".to_owned())?;
         let request = HttpRequest::try_from(request).map_err(|_| "the request could not be made".to_owned())?;
+        count("GetCallerIdentity");
         let answer = self.connector.call(request).await.map_err(|error| {
             let kind = if error.is_timeout() { "no connection in time" } else { "no connection, or it broke" };
             kind.to_owned()

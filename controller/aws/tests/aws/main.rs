@@ -9,6 +9,8 @@ mod config_object;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+mod count;
+#[cfg(test)]
 mod emulator;
 #[cfg(test)]
 mod identity;

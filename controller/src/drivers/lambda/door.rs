@@ -3,7 +3,7 @@
 //! Invariant: the answer goes out after what it promises: the fact is in the ledger, and its bell has been sent or its loss
 //! logged. A bell does not wait for the answer.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::Router;
 use lambda_http::{Adapter, Context, LambdaEvent, Service};
@@ -17,7 +17,7 @@ use thiserror::Error;
 use tracing::{debug, info, warn};
 
 use super::event::{self, DoorEvent};
-use super::{PromptBell, RemoteBell, ringing};
+use super::{Lines, PromptBell, RemoteBell, ringing};
 use crate::telemetry::Telemetry;
 
 /// The door cannot take in what it was called with. Lambda shows the text and, if the caller was EventBridge or a queue,
@@ -42,7 +42,7 @@ pub struct DoorFunction<S, K, B> {
     clock: K,
     bell: Arc<PromptBell<B>>,
     claims_bell: Arc<PromptBell<B>>,
-    telemetry: Option<Mutex<Telemetry>>,
+    lines: Lines,
 }
 
 impl<S: Store, K: Clock, B: RemoteBell> DoorFunction<S, K, B> {
@@ -53,9 +53,9 @@ impl<S: Store, K: Clock, B: RemoteBell> DoorFunction<S, K, B> {
         clock: K,
         bell: Arc<PromptBell<B>>,
         claims_bell: Arc<PromptBell<B>>,
-        telemetry: Option<Telemetry>,
+        lines: Option<Telemetry>,
     ) -> Self {
-        DoorFunction { router, store, clock, bell, claims_bell, telemetry: telemetry.map(Mutex::new) }
+        DoorFunction { router, store, clock, bell, claims_bell, lines: Lines::new(lines) }
     }
 
     /// Takes in one event, and gives the answer that Lambda hands on.
@@ -66,7 +66,7 @@ impl<S: Store, K: Clock, B: RemoteBell> DoorFunction<S, K, B> {
         let event = event::door(json).map_err(DoorError::Event)?;
         // Nothing runs once this function has answered.
         let outcome = ringing([&self.bell, &self.claims_bell], self.answer(event, json, context)).await;
-        self.flush();
+        self.lines.flush(self.clock.now());
         outcome
     }
 
@@ -116,15 +116,5 @@ impl<S: Store, K: Clock, B: RemoteBell> DoorFunction<S, K, B> {
         self.store.put_fact(&Fact { received_at: self.clock.now(), body }).await?;
         self.bell.ring();
         Ok(())
-    }
-
-    /// Writes the counters of this call: the process may be frozen for long.
-    fn flush(&self) {
-        if let Some(telemetry) = &self.telemetry {
-            let mut telemetry = telemetry.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Err(error) = telemetry.flush(self.clock.now()) {
-                warn!(target: "muster::door", %error, "metrics");
-            }
-        }
     }
 }

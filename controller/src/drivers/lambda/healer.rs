@@ -7,38 +7,33 @@ use std::sync::Arc;
 use muster_core::ports::{Records, Store};
 use muster_webhook::clock::Clock;
 use tokio::sync::Mutex;
-use tracing::{info, warn};
+use tracing::info;
 
-use super::RemoteBell;
+use super::{Lines, RemoteBell};
 use crate::healer::Healer;
 use crate::telemetry::Telemetry;
 
 /// The healer, between calls.
 pub struct HealerFunction<S, R, K, B> {
-    healer: Mutex<(Healer<S, R, K>, Option<Telemetry>)>,
+    healer: Mutex<Healer<S, R, K>>,
     clock: K,
     bell: Arc<B>,
+    lines: Lines,
 }
 
 impl<S: Store, R: Records, K: Clock, B: RemoteBell> HealerFunction<S, R, K, B> {
     /// A healer whose intake rings `bell`, and which writes its metrics to `lines`.
     pub fn new(healer: Healer<S, R, K>, clock: K, bell: Arc<B>, lines: Option<Telemetry>) -> Self {
-        HealerFunction { healer: Mutex::new((healer, lines)), clock, bell }
+        HealerFunction { healer: Mutex::new(healer), clock, bell, lines: Lines::new(lines) }
     }
 
     /// Heals once. What was found rings for the scaler.
     pub async fn call(&self) {
-        let mut both = self.healer.lock().await;
-        let (healer, lines) = &mut *both;
-        let healed = healer.step().await;
+        let healed = self.healer.lock().await.step().await;
         healed.tell();
         let found = healed.deliveries.len() + healed.swept.len() + healed.silent.len();
         info!(target: "muster::healer", found, troubles = healed.troubles.len(), "looked at what GitHub remembers");
         self.bell.send().await;
-        if let Some(lines) = lines
-            && let Err(error) = lines.flush(self.clock.now())
-        {
-            warn!(target: "muster::healer", %error, "metrics are written later");
-        }
+        self.lines.flush(self.clock.now());
     }
 }

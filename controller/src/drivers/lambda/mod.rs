@@ -21,10 +21,14 @@ mod tests;
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use muster_core::time::Timestamp;
 use muster_webhook::bell::{Bell, NotifyBell};
+use tracing::warn;
+
+use crate::telemetry::Telemetry;
 
 /// A bell in another process. Rings are gathered and sent by [`RemoteBell::send`], which a function awaits before it
 /// answers.
@@ -79,6 +83,26 @@ pub async fn ringing<T, B: RemoteBell>(bells: [&PromptBell<B>; 2], answer: impl 
         Some(given) => given,
         // The loop ends with an answer.
         None => answer.await,
+    }
+}
+
+/// A function's metric lines. They are written before each answer: the process may be frozen for long after it.
+pub struct Lines(Option<Mutex<Telemetry>>);
+
+impl Lines {
+    /// Where they go; `None`: nowhere.
+    pub fn new(to: Option<Telemetry>) -> Lines {
+        Lines(to.map(Mutex::new))
+    }
+
+    /// Writes what was gathered. What cannot be written is logged.
+    pub fn flush(&self, now: Timestamp) {
+        if let Some(telemetry) = &self.0 {
+            let mut telemetry = telemetry.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = telemetry.flush(now) {
+                warn!(target: "muster::lambda", %error, "metrics");
+            }
+        }
     }
 }
 

@@ -12,8 +12,9 @@ use muster_webhook::live::LiveConfig;
 use muster_webhook::seal::Sealer;
 use tracing::warn;
 
-use super::RemoteBell;
+use super::{Lines, RemoteBell};
 use crate::registrar::{Minting, Registrar};
+use crate::telemetry::Telemetry;
 
 /// A mint is not begun with less than this left before Lambda's deadline: GitHub may take 10 s and longer.
 pub const MINT_NEEDS: Duration = Duration::from_secs(15);
@@ -23,12 +24,13 @@ pub struct RegistrarFunction<S, G, K, L, B> {
     registrar: Registrar<S, G, K, L>,
     clock: K,
     bell: B,
+    lines: Lines,
 }
 
 impl<S: Store, G: Github, K: Clock, L: Sealer, B: RemoteBell> RegistrarFunction<S, G, K, L, B> {
-    /// A registrar that rings `bell` for the scaler.
-    pub fn new(registrar: Registrar<S, G, K, L>, clock: K, bell: B) -> Self {
-        RegistrarFunction { registrar, clock, bell }
+    /// A registrar that rings `bell` for the scaler, and writes its metrics to `lines`.
+    pub fn new(registrar: Registrar<S, G, K, L>, clock: K, bell: B, lines: Option<Telemetry>) -> Self {
+        RegistrarFunction { registrar, clock, bell, lines: Lines::new(lines) }
     }
 
     /// Mints until nobody waits, GitHub asks to wait for long, or time is short. Says how many got a configuration.
@@ -55,6 +57,7 @@ impl<S: Store, G: Github, K: Clock, L: Sealer, B: RemoteBell> RegistrarFunction<
             self.bell.ring();
             self.bell.send().await;
         }
+        self.lines.flush(self.clock.now());
         minted
     }
 }

@@ -378,7 +378,7 @@ async fn a_claim_is_minted_and_told() {
     assert!(world.store.put_claim(&row).now_or_never().unwrap().unwrap());
     let registrar =
         Registrar::new(world.store.clone(), Arc::new(world.universe.github()), world.clock.clone(), HpkeSealer);
-    let function = RegistrarFunction::new(registrar, world.clock.clone(), world.bell.clone());
+    let function = RegistrarFunction::new(registrar, world.clock.clone(), world.bell.clone(), None);
     assert_eq!(function.call(&world.live, world.deadline()).await, 1);
     assert_eq!(world.bell.sent(), 1);
     let row = world.store.claim(&InstanceId::new(ours.instance.as_str())).now_or_never().unwrap().unwrap().unwrap();

@@ -3,7 +3,7 @@
 //! What nothing here can show: that the real STS takes what is signed as docs/protocol.md says, and that EC2 gives a
 //! session the instance's id as its name. Both are AWS's documented behaviour, and neither was tried on AWS.
 
-mod agent;
+pub(crate) mod agent;
 mod answers;
 mod attacks;
 mod claims;
@@ -29,12 +29,12 @@ pub(super) const AUDIENCE: &str = "https://door.acme.example";
 pub(super) const ACCOUNT: &str = "111122223333";
 pub(super) const ROLE: &str = "muster-runner";
 pub(super) const ROLE_ID: &str = "AROAEXAMPLE0RUNNER00";
-pub(super) const INSTANCE: &str = "i-0123456789abcdef0";
+pub(crate) const INSTANCE: &str = "i-0123456789abcdef0";
 
 pub(super) type Proof = BTreeMap<String, String>;
 
 /// The wall's clock: the small STS goes by it too.
-pub(super) fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     Timestamp::from_unix_ms(i64::try_from(since.as_millis()).unwrap())
 }
@@ -44,7 +44,7 @@ pub(super) fn trusted() -> Vec<TrustedRole> {
     vec![TrustedRole::new(None, &arn, Some(ROLE_ID)).unwrap()]
 }
 
-pub(super) fn settings() -> StsSettings {
+pub(crate) fn settings() -> StsSettings {
     StsSettings { region: REGION.to_owned(), audience: AUDIENCE.to_owned(), roles: trusted() }
 }
 
