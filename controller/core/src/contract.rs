@@ -30,6 +30,17 @@ pub trait Stage {
     fn pass(&self, span: Duration) -> impl Future<Output = ()>;
     /// Takes away the capacity of what [`Stage::launch`] asks for, or gives it back.
     fn set_capacity(&self, there: bool) -> impl Future<Output = ()>;
+    /// Brings machines, and lets them start. A stage whose cloud lacks the call that launches brings them otherwise, and
+    /// takes part in the cases that are not about it.
+    fn machines(&self, count: u32) -> impl Future<Output = (Launch, Vec<InstanceId>)> {
+        async move {
+            let launch = self.launch(count);
+            let reply = good(self.cloud().launch(&launch, &[]).await);
+            assert_eq!((reply.instances.len(), reply.error), (count as usize, None));
+            self.pass(A_WHILE).await;
+            (launch, reply.instances)
+        }
+    }
 }
 
 /// Long enough for a stock to fill, its machines warmed.
@@ -37,7 +48,8 @@ const UNTIL_WARM: Duration = Duration::from_secs(900);
 /// Long enough for an instance to start, or to end.
 const A_WHILE: Duration = Duration::from_secs(60);
 
-/// Makes a `#[test]` of every case. `stage` is an expression that makes a [`Stage`]; `drive` runs a future to its end.
+/// Makes a `#[test]` of every case, or of those after `only`. `stage` is an expression that makes a [`Stage`]; `drive` runs a
+/// future to its end.
 #[macro_export]
 macro_rules! cloud_contract {
     (stage: $stage:expr, drive: $drive:path) => {
@@ -55,6 +67,9 @@ macro_rules! cloud_contract {
             a_stock_that_cannot_be_is_rejected_and_none_is_no_stock,
             spot_prices_are_told_once_for_each_shape_and_zone,
         }
+    };
+    (stage: $stage:expr, drive: $drive:path, only: [$($case:ident,)+]) => {
+        $crate::cloud_contract! { @cases $stage, $drive; $($case,)+ }
     };
     (@cases $stage:expr, $drive:path; $($case:ident,)+) => {
         $(#[test]
@@ -77,34 +92,25 @@ fn named(launch: &Launch, instances: &[InstanceId]) -> Vec<(InstanceId, ShapeId)
     instances.iter().map(|instance| (instance.clone(), launch.purpose.shape.clone())).collect()
 }
 
-/// Launches, and lets the machines start.
-async fn started(stage: &impl Stage, count: u32) -> (Launch, Vec<InstanceId>) {
-    let launch = stage.launch(count);
-    let reply = good(stage.cloud().launch(&launch, &[]).await);
-    assert_eq!((reply.instances.len(), reply.error), (count as usize, None));
-    stage.pass(A_WHILE).await;
-    (launch, reply.instances)
-}
-
 fn state_of(sighting: &Sighting, instance: &InstanceId) -> Option<InstanceState> {
     sighting.seen.iter().find(|(seen, _)| seen == instance).map(|(_, state)| *state)
 }
 
 /// A repeat under the same id, at once or later, launches nothing.
 pub async fn a_launch_under_the_same_id_is_the_same_launch(stage: &impl Stage) {
-    let (launch, first) = started(stage, 3).await;
+    let (launch, first) = stage.machines(3).await;
     let again = good(stage.cloud().launch(&launch, &[]).await);
     assert_eq!(again.instances.iter().collect::<BTreeSet<_>>(), first.iter().collect::<BTreeSet<_>>());
     assert_eq!(again.error, None);
     let sighting = good(stage.cloud().instances(&[]).await);
     assert_eq!(sighting.seen.len(), 3, "{sighting:?}");
-    let (_, second) = started(stage, 1).await;
+    let (_, second) = stage.machines(1).await;
     assert!(!first.contains(&second[0]));
 }
 
 /// Under a used id, anything else is refused.
 pub async fn an_id_stands_for_one_launch(stage: &impl Stage) {
-    let (launch, _) = started(stage, 2).await;
+    let (launch, _) = stage.machines(2).await;
     let other = Launch { count: 3, ..launch };
     let refused = stage.cloud().launch(&other, &[]).await;
     assert!(matches!(refused, Err(CloudError::Rejected(_))), "{refused:?}");
@@ -142,7 +148,7 @@ pub async fn a_launch_that_cannot_be_is_rejected(stage: &impl Stage) {
 /// anew.
 pub async fn no_capacity_is_an_answer_and_stays_one(stage: &impl Stage) {
     // The group is there before.
-    let (_, _) = started(stage, 1).await;
+    let (_, _) = stage.machines(1).await;
     stage.set_capacity(false).await;
     let launch = stage.launch(2);
     let reply = good(stage.cloud().launch(&launch, &[]).await);
@@ -151,12 +157,12 @@ pub async fn no_capacity_is_an_answer_and_stays_one(stage: &impl Stage) {
     stage.set_capacity(true).await;
     let again = good(stage.cloud().launch(&launch, &[]).await);
     assert_eq!((again.instances, again.error.map(|error| error.kind)), (vec![], Some(LaunchErrorKind::Capacity)));
-    started(stage, 2).await;
+    stage.machines(2).await;
 }
 
 /// Instances are told as live, and ids that are not there as absent, if they were asked about.
 pub async fn what_was_launched_is_seen_and_what_was_not_is_absent(stage: &impl Stage) {
-    let (launch, instances) = started(stage, 2).await;
+    let (launch, instances) = stage.machines(2).await;
     let nobody = InstanceId::new("i-00000000000000bad");
     let mut known = named(&launch, &instances[..1]);
     known.extend(named(&launch, std::slice::from_ref(&nobody)));
@@ -169,7 +175,7 @@ pub async fn what_was_launched_is_seen_and_what_was_not_is_absent(stage: &impl S
 
 /// An instance that was ended is told as gone, by the list and by a second end.
 pub async fn an_end_is_told_and_may_be_repeated(stage: &impl Stage) {
-    let (launch, instances) = started(stage, 3).await;
+    let (launch, instances) = stage.machines(3).await;
     let ended = named(&launch, &instances[..2]);
     let failed = good(stage.cloud().terminate(&ended).await).failed;
     assert!(failed.is_empty(), "{failed:?}");
@@ -199,7 +205,7 @@ pub async fn what_nobody_launched_is_neither_ended_nor_a_failure(stage: &impl St
 
 /// Silence is idempotent, and nothing to do for what is not there.
 pub async fn a_metadata_service_can_be_turned_off_twice(stage: &impl Stage) {
-    let (launch, mut instances) = started(stage, 2).await;
+    let (launch, mut instances) = stage.machines(2).await;
     instances.push(InstanceId::new("i-00000000000000bad"));
     for _ in 0..2 {
         let failed = good(stage.cloud().silence(&named(&launch, &instances)).await);

@@ -1,20 +1,11 @@
 //! What moto does right: subnets, images, templates, groups, members, ends with decrement.
 
+use muster_core::contract::Stage;
 use muster_core::ids::InstanceId;
-use muster_core::ports::{Cloud, CloudError};
+use muster_core::ports::Cloud;
 
 use super::super::emulator::block_on;
-use super::stage::{AwsStage, Ground, Wish, good, live, stage};
-
-/// A group of ours with members. Moto knows no `LaunchInstances`; the group is there all the same when it is asked for.
-async fn members(stage: &AwsStage, count: i32) -> Vec<InstanceId> {
-    let unknown = stage.cloud.launch(&stage.launch_of("spot", 1), &[]).await;
-    assert!(matches!(unknown, Err(CloudError::Unknown(_))), "moto answers what it does not know with 500: {unknown:?}");
-    let name = stage.group().await.auto_scaling_group_name.unwrap();
-    stage.scaling.set_desired_capacity().auto_scaling_group_name(name).desired_capacity(count).send().await.unwrap();
-    let group = stage.group().await;
-    group.instances().iter().map(|member| InstanceId::new(member.instance_id().unwrap())).collect()
-}
+use super::stage::{Ground, Wish, good, live, stage};
 
 #[test]
 fn groups_are_made_once_and_members_end_by_name() {
@@ -22,7 +13,7 @@ fn groups_are_made_once_and_members_end_by_name() {
     let stage = stage(Ground::Moto, &Wish { aws: "[aws]\nroot_gib = 20".to_owned(), ..Wish::default() });
     block_on(async {
         assert_eq!(good(stage.cloud.zones().await).len(), stage.subnets.len());
-        let instances = members(&stage, 3).await;
+        let (_, instances) = stage.machines(3).await;
         assert_eq!(instances.len(), 3);
         let group = stage.group().await;
         assert_eq!((group.min_size(), group.new_instances_protected_from_scale_in()), (Some(0), Some(true)));

@@ -379,6 +379,30 @@ impl Stage for AwsStage {
             self.fault(json!({"kind": "launch"})).await;
         }
     }
+
+    /// Moto knows no `LaunchInstances`. Getting ready for one makes the group, which can be raised.
+    async fn machines(&self, count: u32) -> (Launch, Vec<InstanceId>) {
+        let launch = self.launch(count);
+        let reply = self.cloud.launch(&launch, &[]).await;
+        if self.ground == Ground::Emulation {
+            self.advance(60).await;
+            return (launch, good(reply).instances);
+        }
+        assert!(matches!(reply, Err(CloudError::Unknown(_))), "moto answers what it does not know with 500: {reply:?}");
+        let members = async || {
+            let group = self.group().await;
+            group
+                .instances()
+                .iter()
+                .map(|member| InstanceId::new(member.instance_id().unwrap()))
+                .collect::<BTreeSet<_>>()
+        };
+        let (before, group) = (members().await, self.group().await);
+        let desired = group.desired_capacity().unwrap() + i32::try_from(count).unwrap();
+        let raise = self.scaling.set_desired_capacity().set_auto_scaling_group_name(group.auto_scaling_group_name);
+        raise.desired_capacity(desired).send().await.unwrap();
+        (launch, members().await.difference(&before).cloned().collect())
+    }
 }
 
 #[track_caller]
