@@ -199,10 +199,11 @@ class Market(EmulationTest):
         self.assertTrue(all(0.01 < price < 0.1 for price in by_type["m6i.large"]), by_type)
         self.assertGreater(min(by_type["m6i.4xlarge"]), max(by_type["m6i.large"]))
         self.assertGreater(len(set(by_type["m6i.large"])), 1)
-        self.assertEqual(
-            self.history(InstanceTypes=["m6i.large"], AvailabilityZone="us-east-1c", ProductDescriptions=["Windows"]),
-            [],
-        )
+        here = {"InstanceTypes": ["m6i.large"], "AvailabilityZone": "us-east-1c", "StartTime": now}
+        (linux,) = self.history(**here)
+        (windows,) = self.history(ProductDescriptions=["Windows"], **here)
+        self.assertAlmostEqual(float(windows["SpotPrice"]) - float(linux["SpotPrice"]), 2 * 0.046)
+        self.assertEqual(self.history(ProductDescriptions=["SUSE Linux"], **here), [])
 
     def test_prices_that_are_set(self) -> None:
         for price in (0.05, 0.07):

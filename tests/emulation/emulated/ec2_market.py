@@ -7,10 +7,11 @@ from typing import Any
 from .actions import Context, Params, action, page, with_token
 from .errors import AwsError
 from .network import zones
-from .prices import catalogue
+from .prices import catalogue, licence
 
-PRODUCTS = ("Linux/UNIX", "Linux/UNIX (Amazon VPC)")
-"""What prices are made up for; the two are the same since EC2-Classic is gone."""
+LINUX, WINDOWS = "Linux/UNIX", "Windows"
+PRODUCTS = {product + place: product for product in (LINUX, WINDOWS) for place in ("", " (Amazon VPC)")}
+"""What prices are made up for; the places are the same since EC2-Classic is gone."""
 
 
 @action("ec2", "DescribeSpotPriceHistory")
@@ -27,7 +28,7 @@ def history(context: Context, params: Params) -> Params:
     chosen = [zone for zone in chosen if params.get("AvailabilityZoneId") in (None, known[zone])]
     if wanted["availability-zone"] is not None:
         chosen = [zone for zone in chosen if zone in wanted["availability-zone"]]
-    products = params.get("ProductDescriptions") or wanted["product-description"] or [PRODUCTS[0]]
+    products = params.get("ProductDescriptions") or wanted["product-description"] or [LINUX]
     start = params["StartTime"].timestamp() if "StartTime" in params else now - 90 * 86_400
     end = params["EndTime"].timestamp() if "EndTime" in params else now
     found = []
@@ -36,6 +37,7 @@ def history(context: Context, params: Params) -> Params:
             for zone in chosen:
                 for at, price in prices.history(kind, zone, now):
                     if at <= end:
+                        price += licence(kind) if PRODUCTS[product] == WINDOWS else 0
                         found.append(_entry(kind, zone, known[zone], product, price, at))
                     if at <= start:
                         break

@@ -16,7 +16,7 @@ from typing import Any
 import moto.ec2
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS
 
-VCPU_DOLLARS, GIB_DOLLARS = 0.0336, 0.0045
+VCPU_DOLLARS, GIB_DOLLARS, WINDOWS_VCPU_DOLLARS = 0.0336, 0.0045, 0.046
 """Per hour. Roughly what general-purpose types cost in us-east-1; plausible, not AWS's price list."""
 
 SPOT_SHARE_MIN, SPOT_SHARE_RANGE = 0.30, 0.20
@@ -37,10 +37,21 @@ def offered(region: str, kind: str) -> list[str]:
     return sorted(row["Location"] for row in rows if row["InstanceType"] == kind)
 
 
+def vcpus_of(kind: str) -> int:
+    """Two of an unknown type."""
+    known = catalogue().get(kind)
+    return known["VCpuInfo"]["DefaultVCpus"] if known else 2
+
+
+def licence(kind: str) -> float:
+    """Dollars per hour that Windows costs more."""
+    return vcpus_of(kind) * WINDOWS_VCPU_DOLLARS
+
+
 def on_demand(kind: str) -> float:
     """Dollars per hour; an unknown type costs as much as one of two vCPUs and eight GiB."""
     known = catalogue().get(kind)
-    vcpus = known["VCpuInfo"]["DefaultVCpus"] if known else 2
+    vcpus = vcpus_of(kind)
     gib = known["MemoryInfo"]["SizeInMiB"] / 1024 if known else 8
     return vcpus * VCPU_DOLLARS + gib * GIB_DOLLARS
 

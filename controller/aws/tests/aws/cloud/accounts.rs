@@ -1,8 +1,13 @@
 //! Several accounts: each fails alone.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use aws_sdk_ec2::config::{Credentials, SharedCredentialsProvider};
+use muster_core::config::Shape;
 use muster_core::ids::InstanceId;
-use muster_core::ports::{Cloud, CloudError};
+use muster_core::machine::{Market, Origin, Purpose};
+use muster_core::ports::{Cloud, CloudError, Stock};
 use serde_json::json;
 
 use super::super::emulator::block_on;
@@ -143,5 +148,41 @@ fn an_instance_whose_shape_is_forgotten_is_looked_for_everywhere() {
         stage.advance(60).await;
         let again = good(stage.cloud.terminate(&known).await);
         assert_eq!((again.gone, again.failed.len()), (away, 0));
+    });
+}
+
+#[test]
+fn a_stock_in_another_account_is_filled_taken_from_and_told_there() {
+    let stage = stage(Ground::Emulation, &Wish::default());
+    block_on(async {
+        furnish(&stage).await;
+        let shapes = stage.shapes();
+        let far = |shape: &&Arc<Shape>| shape.account.is_some() && shape.market == Market::OnDemand;
+        let shape = shapes.iter().find(far).unwrap().id.clone();
+        good(stage.cloud.set_standby(&shape, 2).await);
+        stage.advance(400).await;
+        let told = |ready| Stock { shape: shape.clone(), ready, size: Some(2) };
+        assert_eq!(good(stage.cloud.standby().await), [told(2)]);
+        assert_eq!(stage.groups().await.len(), 0, "nothing stands at home");
+        let mut launch = stage.launch_of("on-demand", 1);
+        launch.purpose = Purpose { shape: shape.clone(), origin: Origin::Standby, ..launch.purpose };
+        assert!(matches!(stage.cloud.launch(&launch, &[]).await, Err(CloudError::Unknown(_))), "on its way");
+        stage.advance(5).await;
+        let came = good(stage.cloud.launch(&launch, &[]).await).instances;
+        assert_eq!(came.len(), 1);
+        let named = vec![(came[0].clone(), shape.clone())];
+        assert!(good(stage.cloud.release(&named).await).is_empty());
+        stage.advance(400).await;
+        assert_eq!(good(stage.cloud.standby().await), [told(2)], "filled up again");
+        let writes = stage.control("GET", "calls?action=SetDesiredCapacity", json!({})).await;
+        let accounts: BTreeSet<_> =
+            writes.as_array().unwrap().iter().map(|call| call["account"].as_str().unwrap()).collect();
+        assert_eq!(accounts, [OTHER].into());
+
+        // The role is revoked: nothing of that stock is to be had, and it is not told as one to be filled.
+        stage.fault(json!({"kind": "error", "action": "AssumeRole", "code": "AccessDenied", "status": 403})).await;
+        stage.advance(3_600).await;
+        assert_eq!(good(stage.cloud.standby().await), [told(0)]);
+        assert!(stage.cloud.set_standby(&shape, 2).await.is_err());
     });
 }

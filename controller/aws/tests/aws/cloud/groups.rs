@@ -1,7 +1,9 @@
 //! What groups and templates look like, and when they are written.
 
 use aws_sdk_ec2::types::{LaunchTemplateHttpTokensState, ShutdownBehavior};
-use muster_core::ports::{Cloud, CloudError};
+use muster_core::config::Os;
+use muster_core::money::HourlyPrice;
+use muster_core::ports::{Cloud, CloudError, SpotPrice};
 use serde_json::{Value, json};
 
 use super::super::emulator::block_on;
@@ -298,6 +300,35 @@ fn a_full_account_says_so_and_gives_up_what_is_unused() {
 }
 
 #[test]
+fn windows_machines_cost_what_windows_costs() {
+    let stage = stage(Ground::Emulation, &Wish::default());
+    block_on(async {
+        let windows = r#"
+            [pool.sizes.small]
+            instance_types = ["c6i.large", "m6i.large"]
+            [[pool]]
+            name = "windows"
+            os = "windows"
+            arch = "x64"
+            labels = ["windows"]
+            default_size = "small"
+            default_market = "spot"
+            markets = ["spot"]
+        "#;
+        stage.reconfigure(&Wish { pool: windows, ..Wish::default() });
+        let shapes = stage.shapes();
+        let mut prices = good(stage.cloud.spot_prices().await);
+        prices.retain(|told| told.zone == stage.subnets[0].1);
+        let of = |os: Os| {
+            let is_of = |told: &&SpotPrice| shapes.iter().any(|shape| shape.os == os && shape.id == told.shape);
+            prices.iter().filter(is_of).map(|told| told.price).collect::<Vec<_>>()
+        };
+        let ([linux], [windows]) = (&*of(Os::Linux), &*of(Os::Windows)) else { panic!("{prices:?}") };
+        assert!(*windows > *linux + HourlyPrice::from_usd(0.09), "two vCPUs: {prices:?}");
+    });
+}
+
+#[test]
 fn a_spot_shape_costs_as_much_as_the_dearest_of_its_types_in_a_zone() {
     let stage = stage(Ground::Emulation, &Wish::default());
     block_on(async {
@@ -310,7 +341,7 @@ fn a_spot_shape_costs_as_much_as_the_dearest_of_its_types_in_a_zone() {
         let told: Vec<_> = prices.iter().filter(|price| price.zone == zone).collect();
         assert_eq!(told.len(), 1, "on-demand shapes have none: {prices:?}");
         assert_eq!(told[0].shape, stage.shape("spot").id);
-        assert_eq!(told[0].price, muster_core::money::HourlyPrice::from_usd(0.0456));
+        assert_eq!(told[0].price, HourlyPrice::from_usd(0.0456));
         stage.reconfigure(&Wish { size: "vcpus = 2\nmemory_gib = 4", ..Wish::default() });
         assert_eq!(good(stage.cloud.spot_prices().await), [], "hardware by attributes names no types");
     });

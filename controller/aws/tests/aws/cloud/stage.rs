@@ -228,6 +228,10 @@ impl AwsStage {
         *self.config.lock().unwrap() = configuration(&self.fleet, wish);
     }
 
+    pub(crate) fn shapes(&self) -> Vec<Arc<Shape>> {
+        self.config.lock().unwrap().shapes().cloned().collect()
+    }
+
     pub(crate) fn shape(&self, market: &str) -> Arc<Shape> {
         let config = self.config.lock().unwrap();
         config.shapes().find(|shape| shape.market.as_str() == market).unwrap().clone()
