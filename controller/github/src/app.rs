@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
+use metrics::gauge;
 use muster_core::config::{self, Hook, Owner};
+use muster_core::metric;
 use muster_core::time::Timestamp;
 use octocrab::auth::AppAuth;
 use serde::Deserialize;
@@ -165,6 +167,10 @@ impl App {
         let answer = self.send(ask, who).await?;
         let mut budget = self.budget();
         budget.heard(&answer);
+        if let Some(remaining) = budget.view(self.id, answer.at).remaining {
+            // Each App has a limit of its own: the property tells which this is, the minimum is the one to watch.
+            gauge!(metric::GITHUB_RATE_REMAINING, "app" => self.id.to_string()).set(remaining as f64);
+        }
         if answer.is_limit() { Err(Trouble::Limited(budget.paused_until())) } else { Ok(answer) }
     }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use muster_core::ids::RunnerId;
 use muster_core::ports::{Github, GithubError};
+use muster_emf::EmfRecorder;
 use muster_github::{AT_ONCE_MAX, POINTS_A_MINUTE};
 use muster_tests::github::{Fault, What};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::bench::{Bench, limited, organization, request};
 
@@ -152,4 +153,22 @@ async fn another_resources_numbers_are_not_taken_for_ours() {
     bench.github.remove(RunnerId(9)).await.unwrap();
     assert_eq!(bench.github.rates()[0].limit, Some(5_000));
     bench.github.mint(&request("b", "default")).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_left_is_a_metric_of_each_app() {
+    let recorder = EmfRecorder::builder("Test").build().unwrap();
+    let _heard = metrics::set_default_local_recorder(&recorder);
+    let mut setup = organization();
+    setup.requests_an_hour = 60;
+    let bench = Bench::new(setup);
+    bench.mint("a").await.unwrap();
+    bench.mint("b").await.unwrap();
+    let mut lines = Vec::new();
+    assert!(recorder.flush(0, &mut lines).unwrap().is_complete());
+    let line: Value = serde_json::from_slice(&lines).unwrap();
+    let rate = bench.github.rates()[0];
+    assert_eq!(line["GitHubRateRemaining"].as_f64(), rate.remaining.map(|left| left as f64), "{line}");
+    assert_eq!(line["app"], rate.app.to_string());
+    assert!(rate.remaining.is_some_and(|left| left < 60));
 }
