@@ -30,7 +30,7 @@ use muster_core::plan::Policy;
 use muster_core::ports::{Batch, Cloud, NewFact, Put, Snapshot, Store, StoreError, Switch};
 use muster_core::protocol::Numbered;
 use muster_core::time::Timestamp;
-use muster_sim::{Cut, Profile, START, Trace, WebhookFaults, ZONES};
+use muster_sim::{Cut, ListenerFaults, Profile, START, Trace, WebhookFaults, ZONES};
 use muster_webhook::clock::Clock;
 use serde_json::json;
 use tokio::runtime::Runtime;
@@ -311,6 +311,7 @@ fn main() {
         profile: Profile::default(),
         lose_answers: false,
         webhooks: WebhookFaults::default(),
+        listeners: ListenerFaults::default(),
         nobody_heals: false,
         forget_tokens: false,
     };

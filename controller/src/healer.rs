@@ -1,12 +1,14 @@
-//! The healer: jobs whose webhook never came, and jobs that are over without our having heard.
+//! The healer: jobs whose webhook never came, jobs that are over without our having heard, and registrations that do not go
+//! with the ledger.
 //!
-//! Three looks at what GitHub itself remembers, each cheaper than what it replaces:
+//! Looks at what GitHub itself remembers, each cheaper than what it replaces:
 //!
 //! - **Deliveries.** GitHub keeps a log of the deliveries that nobody took. Every minute those that are new in it are read, and
 //!   a `queued` is taken in as if it had come. A door that was down for an hour heals by this within a minute of its return.
 //! - **The sweep.** A delivery that the log does not have either is found by asking repositories for the jobs that wait: those
 //!   that jobs came from lately, and those in which something was pushed. Answers that have not changed cost no request.
 //! - **Silent jobs.** A job that waits or runs and of which nothing was heard for long is asked for by its number.
+//! - **Registrations.** One slow list of all of them, instead of a question for each runner (`registrations`).
 //!
 //! What lives here: when to look, and what is taken in. What may not: the requests (the adapter's), and whether a job is
 //! demand (the merge's).
@@ -14,6 +16,7 @@
 //! Invariant: nothing is healed that GitHub does not say itself, and what is found enters the ledger as a fact like any
 //! other: told twice it changes nothing. A delivery counts as dealt with only when its fact is stored.
 
+pub mod registrations;
 #[cfg(test)]
 mod tests;
 
@@ -21,15 +24,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_core::ids::{InstanceId, JobKey};
+use muster_core::ids::{InstanceId, JobKey, RunnerName};
 use muster_core::job::{JobEvent, JobEvidence, JobPhase, JobRecord};
 use muster_core::machine::{Machine, instance_of};
-use muster_core::ports::{FailedDelivery, GithubError, Records, Snapshot, Store, StoreError};
+use muster_core::ports::{FailedDelivery, Github, GithubError, Records, Snapshot, Store, StoreError};
 use muster_core::time::Timestamp;
 use muster_webhook::clock::Clock;
 use muster_webhook::intake::Intake;
 use muster_webhook::signature::Signed;
 
+use self::registrations::Registrations;
 use crate::reconcile::from_github;
 use crate::telemetry::Telemetry;
 
@@ -71,6 +75,12 @@ pub struct Healed {
     pub swept: Vec<(JobKey, Duration)>,
     /// Jobs that GitHub has started or finished without our having heard.
     pub silent: Vec<JobKey>,
+    /// Machines whose agent says that it waits for a job, and whose listener GitHub does not see.
+    pub unseen: Vec<InstanceId>,
+    /// Registrations that no machine had, and that are removed.
+    pub leftovers: Vec<RunnerName>,
+    /// Runners that GitHub says have a job, and whose machine is gone. Their jobs hang until GitHub gives them up.
+    pub stranded: BTreeSet<RunnerName>,
     /// What went wrong. All of it is tried again.
     pub troubles: Vec<String>,
 }
@@ -88,6 +98,19 @@ impl Healed {
         }
         for key in &self.silent {
             tracing::warn!(target: TARGET, job = key.job.0, "a job has gone on without a webhook");
+        }
+        for instance in &self.unseen {
+            tracing::warn!(target: TARGET, %instance, "GitHub does not see the listener of a runner that says it waits");
+        }
+        for runner in &self.leftovers {
+            tracing::info!(target: TARGET, %runner, "a registration without a machine was removed");
+        }
+        for runner in &self.stranded {
+            tracing::warn!(
+                target: TARGET, %runner,
+                "GitHub says that a runner has a job whose machine is gone: cancel the run and start it again, or wait until \
+                 GitHub gives the job up"
+            );
         }
         for trouble in &self.troubles {
             tracing::warn!(target: TARGET, "{trouble}");
@@ -114,9 +137,10 @@ pub struct Healer<S, R, K> {
     last_swept: Option<Arc<str>>,
     /// Silent jobs that were asked for: when, and how long they are left alone.
     asked: BTreeMap<JobKey, (Timestamp, Duration)>,
+    registrations: Registrations,
 }
 
-impl<S: Store, R: Records, K: Clock> Healer<S, R, K> {
+impl<S: Store, R: Records + Github, K: Clock> Healer<S, R, K> {
     /// A healer that has looked at nothing yet. `intake` leads into the same ledger.
     pub fn new(store: Arc<S>, records: Arc<R>, clock: K, intake: Intake<S>) -> Healer<S, R, K> {
         Healer {
@@ -131,10 +155,11 @@ impl<S: Store, R: Records, K: Clock> Healer<S, R, K> {
             active: BTreeMap::new(),
             last_swept: None,
             asked: BTreeMap::new(),
+            registrations: Registrations::default(),
         }
     }
 
-    /// Reads the log of deliveries; sweeps too, if it is time. What GitHub refuses, and what the ledger does not take, is among
+    /// Reads the log of deliveries; sweeps too, and lists registrations, if it is time. What GitHub refuses, and what the ledger does not take, is among
     /// the troubles.
     pub async fn step(&mut self) -> Healed {
         let mut healed = Healed::default();
@@ -147,6 +172,11 @@ impl<S: Store, R: Records, K: Clock> Healer<S, R, K> {
                 Ok(()) => self.swept_at = Some(now),
                 Err(error) => healed.troubles.push(format!("sweep: {error}")),
             }
+        }
+        let around = (&*self.store, &*self.records, &self.clock);
+        let config = self.intake.config();
+        if let Err(error) = self.registrations.compare(around, &config, &mut healed).await {
+            healed.troubles.push(format!("registrations: {error}"));
         }
         healed
     }

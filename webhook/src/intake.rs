@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use muster_core::config::Resolution;
+use muster_core::config::{FleetConfig, Resolution};
 use muster_core::fact::{Fact, FactBody};
 use muster_core::job::{JobEvent, JobEvidence};
 use muster_core::ports::{Put, Store, StoreError};
@@ -72,6 +72,11 @@ impl<S: Store> Intake<S> {
             Says::Job(event) => Ok(event),
             Says::UnknownAction(action) => Err(Ignored::Action(action)),
         })
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> Arc<FleetConfig> {
+        self.config.snapshot()
     }
 
     /// Which class serves a job of ours.

@@ -4,7 +4,7 @@
 //! out is not committed, and each is an alarm: the planner should never have said it.
 //!
 //! Invariant: a plan that passes ends no machine that has a job (but for `max_job_hours`), launches within every cap, and
-//! removes no registration without the agent's key.
+//! removes no registration without the agent's key, or GitHub's word that nobody listens.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -180,6 +180,10 @@ impl<'a> Judge<'a> {
                 must(self.now.since(since) <= REMOVE_WITHIN, "its agent has thawed it by now")
             }
             MachinePhase::Registering(_) => Ok(()),
+            MachinePhase::Draining(since) if machine.told.unseen_at.is_some() => {
+                must(machine.open_drain().is_some_and(|drain| drain.removal.is_none()), "GitHub was asked before")?;
+                must(self.now.since(since) > DRAIN_ANSWER_MAX, "its agent has time to answer")
+            }
             MachinePhase::Booting(_)
             | MachinePhase::Ready(_)
             | MachinePhase::Idle(_)

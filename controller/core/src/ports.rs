@@ -359,6 +359,19 @@ pub struct FailedDelivery {
     pub action: Arc<str>,
 }
 
+/// A registration, as GitHub lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// GitHub's id.
+    pub id: RunnerId,
+    /// The runner's name: one of ours carries its machine.
+    pub name: RunnerName,
+    /// Whether a listener is connected.
+    pub online: bool,
+    /// Whether it has a job.
+    pub busy: bool,
+}
+
 /// What GitHub itself remembers: the log of its webhook deliveries, and the jobs. A webhook that never came is found here.
 ///
 /// All of it is optional work: it comes after mints and removals, and stops first when requests run short.
@@ -377,4 +390,7 @@ pub trait Records: Send + Sync {
     /// Jobs of a repository that wait for a runner. `None`: nothing has changed since this was last asked, or there is no
     /// such repository.
     fn waiting(&self, repository: &str) -> impl Future<Output = Result<Option<Vec<JobEvent>>, GithubError>> + Send;
+    /// All registrations of the owner, those of others too. One that goes while the list is read may hide another: nothing
+    /// follows from one list alone.
+    fn registrations(&self) -> impl Future<Output = Result<Vec<Listed>, GithubError>> + Send;
 }

@@ -16,7 +16,7 @@ use muster_core::config::FleetConfig;
 use muster_core::ids::{ClassId, Generation, LaunchId, PoolName, RunnerId, ShapeId, Zone};
 use muster_core::job::{JobEvent, JobEvidence, JobRecord};
 use muster_core::launch::Launch;
-use muster_core::machine::{Machine, MachinePhase, Market, Origin, Purpose};
+use muster_core::machine::{Machine, MachinePhase, Market, Origin, Purpose, Removal};
 use muster_core::money::HourlyPrice;
 use muster_core::plan::{Action, Plan, Policy, Reason, Step, Wait, plan};
 use muster_core::ports::{Batch, Snapshot, SpotPrice, Stock, Switch};
@@ -452,6 +452,30 @@ fn each_rule_of_the_checker_fires() {
     let violations = check(&Plan { steps, ..Plan::default() }, &world, &config, at(0));
     assert_eq!(violations[0].problem, "its agent has thawed it by now");
     assert_eq!(violations[0].to_string(), "remove registration 101 of i-0000000a: its agent has thawed it by now");
+}
+
+/// GitHub's word that nobody listens stands in for the agent's key, once the agent has had its time.
+#[test]
+fn an_unseen_listeners_registration_is_removed_when_its_agent_does_not_answer() {
+    let (config, world) = at_work(Switch::Run);
+    let problems = |since: i64, change: &dyn Fn(&mut Machine)| {
+        let home = purpose(&config, "linux/cpu-2/spot", None, "a", Origin::Cold);
+        let mut world = world.clone();
+        let mut silent = machine(of("draining"), &home, "draining", at(since));
+        silent.told.unseen_at = Some(at(-300));
+        change(&mut silent);
+        let (instance, runner) = (silent.instance.clone(), silent.told.registered.as_ref().unwrap().1.id);
+        world.put_machine(silent);
+        let steps = vec![Step { action: Action::Remove { instance, runner }, reason: Reason::Unseen }];
+        let violations = check(&Plan { steps, ..Plan::default() }, &world, &config, at(0));
+        violations.into_iter().map(|violation| violation.problem).collect::<Vec<_>>()
+    };
+    assert_eq!(problems(-70, &|_| {}), [""; 0]);
+    assert_eq!(problems(-30, &|_| {}), ["its agent has time to answer"]);
+    assert_eq!(problems(-70, &|silent| silent.told.unseen_at = None), ["the agent has not given its key"]);
+    let asked = |silent: &mut Machine| silent.drain.as_mut().unwrap().removal = Some(Removal::Busy);
+    assert_eq!(problems(-70, &asked), ["GitHub was asked before"]);
+    assert_eq!(problems(-70, &|silent| silent.job = Some(key(1))), ["GitHub has named a job for it"]);
 }
 
 #[test]

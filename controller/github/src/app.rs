@@ -110,7 +110,7 @@ impl App {
     /// App, nor an error of GitHub's own.
     pub(crate) async fn call(&self, ask: &Ask<'_>, purpose: Purpose) -> Result<Answer, Trouble> {
         let (access, reads) = match purpose {
-            Purpose::Work | Purpose::CleanUp => (&self.runners, false),
+            Purpose::Work | Purpose::CleanUp | Purpose::Witness => (&self.runners, false),
             Purpose::Optional => (&self.reading, true),
         };
         // Never closed: `close` is not called.

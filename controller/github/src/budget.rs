@@ -50,6 +50,14 @@ pub(crate) enum Purpose {
     CleanUp,
     /// Reading what GitHub remembers: it comes last, and has a token of its own.
     Optional,
+    /// Reading the list of runners: it comes last too, with the token for runners.
+    Witness,
+}
+
+impl Purpose {
+    fn is_optional(self) -> bool {
+        matches!(self, Purpose::Optional | Purpose::Witness)
+    }
 }
 
 /// What is left to an App: the metric `GitHubRateRemaining`, and what goes with it.
@@ -82,7 +90,7 @@ impl Rate {
     fn short_until(&self, now: Timestamp, purpose: Purpose) -> Option<Timestamp> {
         let least = match purpose {
             Purpose::Work | Purpose::CleanUp => 1,
-            Purpose::Optional => self.limit.div_ceil(OPTIONAL_STOPS).max(1),
+            Purpose::Optional | Purpose::Witness => self.limit.div_ceil(OPTIONAL_STOPS).max(1),
         };
         (self.remaining < least && self.reset > now).then_some(self.reset)
     }
@@ -162,8 +170,8 @@ impl Budget {
         match purpose {
             Purpose::Work => self.room(points, POINTS_A_MINUTE - CLEAN_UP_POINTS, |_| true)?,
             Purpose::CleanUp => self.room(points, POINTS_A_MINUTE, |_| true)?,
-            Purpose::Optional => {
-                self.room(points, OPTIONAL_POINTS, |spent| spent.purpose == Purpose::Optional)?;
+            Purpose::Optional | Purpose::Witness => {
+                self.room(points, OPTIONAL_POINTS, |spent| spent.purpose.is_optional())?;
                 self.room(points, POINTS_A_MINUTE - CLEAN_UP_POINTS, |_| true)?;
             }
         }

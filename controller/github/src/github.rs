@@ -1,7 +1,7 @@
 //! The port: GitHub's REST interface behind one or more Apps.
 //!
 //! What lives here: setting it up, and which App asks. What is asked lives in `runners.rs` and `groups.rs`, and for reading
-//! what GitHub remembers in `deliveries.rs` and `jobs.rs`.
+//! what GitHub remembers in `deliveries.rs`, `jobs.rs` and `registrations.rs`.
 //!
 //! Invariant: a request that may have taken effect in one App's name is not sent in another's.
 
@@ -15,7 +15,7 @@ use muster_core::config::{GitHub, Hook, Owner};
 use muster_core::ids::{JobId, RunnerId};
 use muster_core::job::{JobAbout, JobEvent};
 use muster_core::machine::Removal;
-use muster_core::ports::{FailedDelivery, Github, GithubError, MintRequest, Minted, Records};
+use muster_core::ports::{FailedDelivery, Github, GithubError, Listed, MintRequest, Minted, Records};
 use muster_core::time::Timestamp;
 use serde_json::Value;
 
@@ -26,6 +26,7 @@ use crate::deliveries::Logs;
 use crate::groups::Groups;
 use crate::jobs::Lists;
 use crate::key::SetupError;
+use crate::registrations::Pages;
 use crate::transport::{Ask, Patience, Transport};
 
 /// Tells the time.
@@ -75,6 +76,7 @@ pub struct RestGithub {
     pub(crate) groups: Groups,
     pub(crate) logs: Logs,
     pub(crate) lists: Lists,
+    pub(crate) pages: Pages,
     pub(crate) patience: Patience,
     pub(crate) clock: Clock,
 }
@@ -105,8 +107,8 @@ impl RestGithub {
         let make =
             |(app, key): (_, &Vec<u8>)| App::new(app, key, (owner.clone(), hook), transport.clone(), clock.clone());
         let apps = section.apps.iter().zip(keys).map(make).collect::<Result<Vec<App>, SetupError>>()?;
-        let (groups, logs, lists) = (Groups::default(), Logs::default(), Lists::default());
-        Ok(RestGithub { owner, hook, apps, groups, logs, lists, patience, clock })
+        let (groups, logs, lists, pages) = Default::default();
+        Ok(RestGithub { owner, hook, apps, groups, logs, lists, pages, patience, clock })
     }
 
     /// What each App may still ask, in the order of the configuration.
@@ -145,7 +147,7 @@ impl RestGithub {
         self.ask_of(&ask, Purpose::Optional, known.map(|(_, app)| app)).await
     }
 
-    async fn ask_of(&self, ask: &Ask<'_>, purpose: Purpose, rather: Option<u64>) -> Result<Answer, Trouble> {
+    pub(crate) async fn ask_of(&self, ask: &Ask<'_>, purpose: Purpose, rather: Option<u64>) -> Result<Answer, Trouble> {
         let order = |app: &App| (Some(app.id()) != rather, Reverse(app.left()));
         let mut apps: Vec<_> = self.apps.iter().map(|app| (order(app), app)).collect();
         // Stable: among equals the first of the configuration.
@@ -205,5 +207,9 @@ impl Records for RestGithub {
 
     async fn waiting(&self, repository: &str) -> Result<Option<Vec<JobEvent>>, GithubError> {
         self.waiting_jobs(repository).await
+    }
+
+    async fn registrations(&self) -> Result<Vec<Listed>, GithubError> {
+        self.list_registrations().await
     }
 }

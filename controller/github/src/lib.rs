@@ -15,6 +15,7 @@ mod groups;
 mod jobs;
 mod key;
 mod owner;
+mod registrations;
 mod runners;
 mod token;
 mod transport;

@@ -21,6 +21,7 @@ use crate::transport::Ask;
 const WORK_FOLDER: &str = "_work";
 /// Looks for what a lost answer may have left.
 const LOOKS_MAX: usize = 3;
+
 #[derive(Deserialize)]
 struct Registered {
     runner: Identified,
@@ -33,20 +34,21 @@ struct Identified {
 }
 
 #[derive(Deserialize)]
-struct RunnerPage {
-    runners: Vec<Listed>,
+pub(crate) struct RunnerPage {
+    pub(crate) total_count: usize,
+    pub(crate) runners: Vec<RunnerAnswer>,
 }
 
 /// A registration in GitHub's list. Words that GitHub may add to (`status`) stay words.
 #[derive(Deserialize)]
-struct Listed {
-    id: i64,
-    name: String,
-    status: String,
-    busy: bool,
+pub(crate) struct RunnerAnswer {
+    pub(crate) id: i64,
+    pub(crate) name: String,
+    pub(crate) status: String,
+    pub(crate) busy: bool,
 }
 
-impl Listed {
+impl RunnerAnswer {
     /// Whether a listener has it: then somebody has its configuration, and it is not what a lost answer left.
     fn is_taken(&self) -> bool {
         self.busy || self.status != "offline"
@@ -66,7 +68,7 @@ enum Cleaned {
 }
 
 impl RestGithub {
-    fn runners(&self) -> String {
+    pub(crate) fn runners(&self) -> String {
         format!("{}/actions/runners", owner::base(&self.owner))
     }
 
@@ -163,7 +165,7 @@ impl RestGithub {
         outcome
     }
 
-    async fn find(&self, name: &RunnerName) -> Result<Option<Listed>, GithubError> {
+    async fn find(&self, name: &RunnerName) -> Result<Option<RunnerAnswer>, GithubError> {
         let path = format!("{}?name={}&per_page=100", self.runners(), owner::escaped(name.as_str()));
         let answer = self.ask(Method::GET, &path, None, Purpose::CleanUp).await.map_err(told)?;
         if !answer.status.is_success() {

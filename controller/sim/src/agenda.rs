@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
+use muster_core::ids::RunnerId;
 use muster_core::time::Timestamp;
 
 use crate::cloud::InstanceNo;
@@ -39,6 +40,8 @@ pub(crate) enum Event {
     Stocked(InstanceNo),
     /// The cloud takes a machine.
     Taken(InstanceNo),
+    /// The cloud takes a machine if its listener waits.
+    TakenIdle(InstanceNo, RunnerId),
 }
 
 struct Entry {

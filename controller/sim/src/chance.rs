@@ -26,6 +26,8 @@ pub enum Purpose {
     Guid = 6,
     /// What becomes of a delivery: by job and action.
     Fate = 7,
+    /// What becomes of a listener: by registration.
+    Listener = 8,
 }
 
 /// The root of all streams of one seed.

@@ -99,6 +99,8 @@ pub(crate) struct Instance {
     pub(crate) registrations: u32,
     /// Whether the watch counts it as spare: booting or idle.
     pub(crate) spare: bool,
+    /// Whether it hangs: its agent neither says nor does anything any more.
+    pub(crate) hung: bool,
 }
 
 /// A machine that stands by, or warms up to.

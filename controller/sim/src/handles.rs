@@ -9,8 +9,8 @@ use muster_core::job::{JobAbout, JobEvent};
 use muster_core::launch::{Launch, LaunchReply};
 use muster_core::machine::Removal;
 use muster_core::ports::{
-    Cloud, CloudError, Ended, FailedDelivery, Github, GithubError, MintRequest, Minted, Records, Sighting, SpotPrice,
-    Stock,
+    Cloud, CloudError, Ended, FailedDelivery, Github, GithubError, Listed, MintRequest, Minted, Records, Sighting,
+    SpotPrice, Stock,
 };
 use muster_core::time::Timestamp;
 
@@ -140,6 +140,10 @@ impl Records for SimGithub {
 
     fn waiting(&self, repository: &str) -> impl Future<Output = Result<Option<Vec<JobEvent>>, GithubError>> + Send {
         ready(Ok(Some(self.0.lock().waiting_jobs(repository))))
+    }
+
+    fn registrations(&self) -> impl Future<Output = Result<Vec<Listed>, GithubError>> + Send {
+        ready(Ok(self.0.lock().registrations()))
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use muster_core::ids::{RunnerId, RunnerName};
+use muster_core::ports::Listed;
 use muster_core::time::Timestamp;
 
 use crate::cloud::InstanceNo;
@@ -110,6 +111,11 @@ impl Hub {
         self.away.push_back((now, id));
     }
 
+    /// Since when registrations without a listener have none.
+    pub(crate) fn away(&self) -> impl Iterator<Item = Timestamp> {
+        self.away.iter().filter(|(_, id)| self.runners.contains_key(id)).map(|(at, _)| *at)
+    }
+
     /// Registrations that GitHub clears by itself by now.
     pub(crate) fn clear_away(&mut self, now: Timestamp) {
         while let Some((_, id)) = self.away.pop_front_if(|(at, _)| now.since(*at) > AWAY_MAX) {
@@ -204,6 +210,16 @@ impl Hub {
     pub(crate) fn trim(&mut self, labels: LabelsNo, waits: impl Fn(JobRef) -> bool) {
         let queue = at(&mut self.queues, labels);
         while queue.pop_front_if(|(_, job)| !waits(*job)).is_some() {}
+    }
+
+    /// The registrations, as GitHub lists them.
+    pub(crate) fn list(&self) -> impl Iterator<Item = Listed> {
+        self.runners.iter().map(|(id, runner)| Listed {
+            id: *id,
+            name: runner.name.clone(),
+            online: runner.presence != Presence::Offline,
+            busy: matches!(runner.presence, Presence::Taken(_)),
+        })
     }
 
     /// How many registrations there are.

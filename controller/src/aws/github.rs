@@ -15,7 +15,7 @@ use muster_core::config::GitHub;
 use muster_core::ids::{JobId, RunnerId};
 use muster_core::job::{JobAbout, JobEvent};
 use muster_core::machine::Removal;
-use muster_core::ports::{FailedDelivery, Github, GithubError, MintRequest, Minted, Records};
+use muster_core::ports::{FailedDelivery, Github, GithubError, Listed, MintRequest, Minted, Records};
 use muster_core::time::Timestamp;
 use muster_github::{Options, RestGithub};
 use muster_webhook::live::LiveConfig;
@@ -171,6 +171,10 @@ impl Records for LateGithub {
 
     async fn waiting(&self, repository: &str) -> Result<Option<Vec<JobEvent>>, GithubError> {
         self.made().await?.waiting(repository).await
+    }
+
+    async fn registrations(&self) -> Result<Vec<Listed>, GithubError> {
+        self.made().await?.registrations().await
     }
 }
 

@@ -11,7 +11,7 @@ use anyhow::{anyhow, bail};
 use muster_core::config::{FleetConfig, Os};
 use muster_core::plan::Policy;
 use muster_sim::trace::SCALE_MAX;
-use muster_sim::{Cut, Profile, Summary, Trace, Universe, WebhookFaults};
+use muster_sim::{Cut, ListenerFaults, Profile, Summary, Trace, Universe, WebhookFaults};
 use muster_store::{MemoryOptions, MemoryStore};
 
 use super::Found;
@@ -156,6 +156,7 @@ fn scenario(args: &Args) -> Result<Scenario, Failure> {
         profile: if args.ideal { Profile::ideal() } else { Profile::default() },
         lose_answers: false,
         webhooks: WebhookFaults::default(),
+        listeners: ListenerFaults::default(),
         nobody_heals: false,
         forget_tokens: false,
     })

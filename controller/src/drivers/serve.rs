@@ -296,7 +296,7 @@ where
 }
 
 /// Heals until `stop`.
-async fn heal<S: Store, R: Records, K: Clock>(mut healer: Healer<S, R, K>, stop: watch::Receiver<bool>) {
+async fn heal<S: Store, R: Records + Github, K: Clock>(mut healer: Healer<S, R, K>, stop: watch::Receiver<bool>) {
     while !*stop.borrow() {
         healer.step().await.tell();
         tokio::select! {

@@ -5,9 +5,11 @@ use std::sync::{Mutex, MutexGuard};
 use futures_util::FutureExt;
 use muster_core::config::FleetConfig;
 use muster_core::fact::{Fact, FactBody};
+use muster_core::ids::RunnerId;
 use muster_core::ids::{Generation, JobId, RunId};
 use muster_core::job::{Completed, Conclusion, JobAbout, Started};
-use muster_core::ports::Batch;
+use muster_core::machine::Removal;
+use muster_core::ports::{Batch, Listed, MintRequest, Minted};
 use muster_store::{MemoryOptions, MemoryStore};
 use muster_webhook::bell::NotifyBell;
 use muster_webhook::live::LiveConfig;
@@ -36,30 +38,31 @@ labels = ["linux"]
 instance_types = ["c7i.large"]
 "#;
 
-fn at(seconds: u64) -> Timestamp {
+pub(super) fn at(seconds: u64) -> Timestamp {
     START + Duration::from_secs(seconds)
 }
 
 #[derive(Default)]
-struct Memory {
+pub(super) struct Memory {
     failed: Vec<FailedDelivery>,
     payloads: BTreeMap<Arc<str>, Vec<u8>>,
     jobs: BTreeMap<JobId, JobEvent>,
     pushed: Vec<Arc<str>>,
     waiting: BTreeMap<Arc<str>, Vec<JobEvent>>,
+    pub(super) listed: Vec<Listed>,
     /// Requests in order, by a word.
-    asked: Vec<String>,
+    pub(super) asked: Vec<String>,
     /// Refuses the request with this word, once.
-    refuse: Option<(String, GithubError)>,
+    pub(super) refuse: Option<(String, GithubError)>,
     since: Vec<Timestamp>,
 }
 
 /// A GitHub that remembers.
 #[derive(Default)]
-struct Remembers(Mutex<Memory>);
+pub(super) struct Remembers(Mutex<Memory>);
 
 impl Remembers {
-    fn lock(&self) -> MutexGuard<'_, Memory> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Memory> {
         self.0.lock().unwrap()
     }
 
@@ -95,17 +98,33 @@ impl Records for Remembers {
     async fn waiting(&self, repository: &str) -> Result<Option<Vec<JobEvent>>, GithubError> {
         Ok(self.ask(format!("waiting {repository}"))?.waiting.get(repository).cloned())
     }
+
+    async fn registrations(&self) -> Result<Vec<Listed>, GithubError> {
+        Ok(self.ask("registrations".to_owned())?.listed.clone())
+    }
 }
 
-struct Fleet {
+impl Github for Remembers {
+    async fn mint(&self, _request: &MintRequest) -> Result<Minted, GithubError> {
+        Err(GithubError::Rejected("the healer mints nothing".to_owned()))
+    }
+
+    async fn remove(&self, runner: RunnerId) -> Result<Removal, GithubError> {
+        let mut memory = self.ask(format!("remove {runner}"))?;
+        memory.listed.retain(|listed| listed.id != runner);
+        Ok(Removal::Gone)
+    }
+}
+
+pub(super) struct Fleet {
     clock: VirtualClock,
-    store: Arc<MemoryStore>,
-    records: Arc<Remembers>,
+    pub(super) store: Arc<MemoryStore>,
+    pub(super) records: Arc<Remembers>,
     healer: Healer<MemoryStore, Remembers, VirtualClock>,
 }
 
 impl Fleet {
-    fn new() -> Fleet {
+    pub(super) fn new() -> Fleet {
         let store = Arc::new(MemoryStore::new(MemoryOptions::default()));
         let (clock, records) = (VirtualClock::at(START), Arc::new(Remembers::default()));
         let healer = healer(&store, &records, &clock);
@@ -117,14 +136,17 @@ impl Fleet {
         self.healer = healer(&self.store, &self.records, &self.clock);
     }
 
-    fn step_at(&mut self, seconds: u64) -> Healed {
+    pub(super) fn step_at(&mut self, seconds: u64) -> Healed {
         self.clock.set(at(seconds));
         self.healer.step().now_or_never().expect("ready at once")
     }
 
     /// What was asked since the last such question.
     fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut self.records.lock().asked)
+        let mut asked = std::mem::take(&mut self.records.lock().asked);
+        // What comes of it has tests of its own.
+        asked.retain(|word| word != "registrations");
+        asked
     }
 
     fn facts(&self) -> Vec<(Timestamp, JobEvent)> {

@@ -404,7 +404,7 @@ pub(crate) async fn from_github<T>(
 }
 
 /// The same for GitHub, with a limit of its own.
-async fn from_github_within<T>(
+pub(crate) async fn from_github_within<T>(
     clock: &impl Clock,
     limit: Duration,
     call: impl Future<Output = Result<T, GithubError>> + Send,

@@ -20,6 +20,8 @@ mod overheard;
 #[cfg(test)]
 mod planted_bug;
 #[cfg(test)]
+mod registrations;
+#[cfg(test)]
 mod scenario;
 #[cfg(test)]
 mod trace;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use muster::drivers::simulate::{Scenario, Simulation};
 use muster_core::config::FleetConfig;
 use muster_core::plan::Policy;
-use muster_sim::{Cut, Profile, Summary, Trace, WebhookFaults};
+use muster_sim::{Cut, ListenerFaults, Profile, Summary, Trace, WebhookFaults};
 use muster_store::{MemoryOptions, MemoryStore};
 
 /// The trace that ships with the project.
@@ -45,6 +45,7 @@ pub(crate) fn scenario(trace: Trace, cut: Cut, policy: Policy) -> Scenario {
         profile: Profile::default(),
         lose_answers: false,
         webhooks: WebhookFaults::default(),
+        listeners: ListenerFaults::default(),
         nobody_heals: false,
         forget_tokens: false,
     }

@@ -95,6 +95,9 @@ pub struct Session {
     pub frozen: Option<(u32, Timestamp)>,
     /// The highest drain order that it refused or gave up.
     pub thawed: Option<u32>,
+    /// When GitHub was found to have no listener of its registration.
+    #[serde(default)]
+    pub unseen_at: Option<Timestamp>,
     /// When it reported drained.
     pub drained_at: Option<Timestamp>,
 }
@@ -256,6 +259,7 @@ impl Machine {
                 }
             }
             Report::Thawed { order } => told.thawed = told.thawed.max(Some(*order)),
+            Report::Unseen => told.unseen_at = first(told.unseen_at, event.at),
             Report::Drained => told.drained_at = first(told.drained_at, event.at),
         }
     }

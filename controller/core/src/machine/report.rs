@@ -34,6 +34,8 @@ pub enum Report {
         /// The order's number.
         order: u32,
     },
+    /// GitHub has listed its registration as offline for a while, or not at all: whatever its agent says, no job will come.
+    Unseen,
     /// The listener was ended while frozen and unregistered: no job ran, none will.
     Drained,
     /// The cloud will take the machine away.
@@ -56,6 +58,7 @@ impl Report {
             | Report::Listening
             | Report::Busy
             | Report::Done { .. }
+            | Report::Unseen
             | Report::Drained
             | Report::Interrupted
             | Report::Failed { .. } => self.word().to_owned(),
@@ -72,6 +75,7 @@ impl Report {
             Report::Done { .. } => "done",
             Report::Frozen { .. } => "frozen",
             Report::Thawed { .. } => "thawed",
+            Report::Unseen => "unseen",
             Report::Drained => "drained",
             Report::Interrupted => "interrupted",
             Report::Failed { .. } => "failed",

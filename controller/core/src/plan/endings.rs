@@ -98,15 +98,24 @@ pub(super) fn answer_drains(plan: &mut Plan, world: &World, now: Timestamp) {
 }
 
 /// Nobody answered: the agent runs its listener again by now. Without a registration no job can reach that, so the machine
-/// ends, unless GitHub has named one before; with one it is idle again.
+/// ends, unless GitHub has named one before; with one it is idle again, or loses it if GitHub sees no listener either.
 fn unanswered(plan: &mut Plan, machine: &Machine, now: Timestamp) {
     let instance = machine.instance.clone();
-    let removed = machine.drain.as_ref().is_some_and(|drain| drain.removal == Some(Removal::Gone));
-    if removed && machine.job.is_none() {
-        plan.act(Action::Terminate { instance }, Reason::NoAnswer);
-    } else {
-        plan.act(Action::CloseDrain { instance }, Reason::NoAnswer);
-        plan.wake(now + AGAIN);
+    let removal = machine.drain.as_ref().and_then(|drain| drain.removal);
+    let registration = machine.told.registered.as_ref().filter(|_| machine.job.is_none());
+    match (removal, registration) {
+        (Some(Removal::Gone), _) if machine.job.is_none() => {
+            plan.act(Action::Terminate { instance }, Reason::NoAnswer);
+        }
+        // Neither its agent nor GitHub knows of a listener. Its registration goes first, so that none can get a job.
+        (None, Some((_, registration))) if machine.told.unseen_at.is_some() => {
+            plan.act(Action::Remove { instance, runner: registration.id }, Reason::Unseen);
+            plan.wake(now + AGAIN);
+        }
+        (None | Some(_), _) => {
+            plan.act(Action::CloseDrain { instance }, Reason::NoAnswer);
+            plan.wake(now + AGAIN);
+        }
     }
 }
 
@@ -166,10 +175,15 @@ pub(super) fn overdue(plan: &mut Plan, world: &World, config: &FleetConfig, now:
     }
 }
 
-/// A machine that the cloud will take, or recommends to leave, and that has no job: one that listens is drained, the others can end.
+/// A machine that the cloud will take, or recommends to leave, or whose listener GitHub does not see, and that has no job: one
+/// that listens is drained, the others can end.
 fn doomed(plan: &mut Plan, machine: &Machine, now: Timestamp) {
     let instance = machine.instance.clone();
-    let reason = if machine.interrupted_at.is_some() { Reason::Interrupted } else { Reason::Rebalance };
+    let reason = match (machine.interrupted_at, machine.told.unseen_at) {
+        (Some(_), _) => Reason::Interrupted,
+        (None, Some(_)) => Reason::Unseen,
+        (None, None) => Reason::Rebalance,
+    };
     if machine.told.listening_at.is_some() {
         plan.act(Action::Drain { instance, number: machine.next_drain_order() }, reason);
     } else {

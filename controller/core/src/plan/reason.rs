@@ -73,6 +73,8 @@ pub enum Reason {
     Interrupted,
     /// The cloud recommends to leave it: it may soon be taken.
     Rebalance,
+    /// GitHub has no listener of its registration, so no job comes to it.
+    Unseen,
     /// Frozen, as asked.
     Frozen,
     /// GitHub has removed the registration.
@@ -112,6 +114,7 @@ impl Reason {
             Reason::OverCap => "over_cap",
             Reason::Interrupted => "interrupted",
             Reason::Rebalance => "rebalance",
+            Reason::Unseen => "unseen",
             Reason::Frozen => "frozen",
             Reason::RegistrationGone => "registration_gone",
             Reason::GithubSaysBusy => "github_says_busy",
@@ -148,6 +151,7 @@ impl fmt::Display for Reason {
             Reason::OverCap => f.write_str("the fleet or its pool is above a cap"),
             Reason::Interrupted => f.write_str("the cloud will take it"),
             Reason::Rebalance => f.write_str("the cloud may soon take it"),
+            Reason::Unseen => f.write_str("GitHub does not see its listener"),
             Reason::Frozen => f.write_str("frozen as asked, no sign of a job"),
             Reason::RegistrationGone => f.write_str("its registration is gone, no job can reach it"),
             Reason::GithubSaysBusy => f.write_str("GitHub says that it has a job"),

@@ -239,7 +239,7 @@ enum Place {
     Frozen,
     Busy,
     Between,
-    /// Not busy, and the cloud will take it or recommends to leave it.
+    /// Not busy, and the cloud will take it or recommends to leave it, or GitHub does not see its listener.
     Doomed,
     Ended,
     Ending,
@@ -263,7 +263,8 @@ impl Place {
         };
         // What is on its way to a job may still get there; only what waits for one is better replaced in time.
         let waits = matches!(place, Place::Idle | Place::Ready);
-        let doomed = machine.interrupted_at.is_some() || (waits && machine.rebalance_at.is_some());
+        let better_replaced = machine.rebalance_at.is_some() || machine.told.unseen_at.is_some();
+        let doomed = machine.interrupted_at.is_some() || (waits && better_replaced);
         if doomed { (Place::Doomed, at) } else { (place, at) }
     }
 }

@@ -11,4 +11,5 @@ mod lost;
 mod owners;
 mod process;
 mod records;
+mod registrations;
 mod runners;

@@ -13,6 +13,7 @@ use super::{FROZEN_MIN, Output, THAW_AFTER, Universe};
 use crate::agenda::Event;
 use crate::cloud::{Agent, Freeze, InstanceNo};
 use crate::hub::Presence;
+use crate::listeners::Lot;
 use crate::rule::Rule;
 use crate::work::{JobRef, State};
 
@@ -119,12 +120,25 @@ impl Universe {
             self.set_spare(no, true);
         }
         self.report(no, AgentState::Listening);
-        self.seek_job(runner);
+        let lot = self.settings.listeners.lot(self.chance, runner);
+        if let Lot::Taken(after) = lot {
+            self.agenda.at(self.now + after, Event::TakenIdle(no, runner));
+        }
+        if let Lot::Sound | Lot::Taken(_) = lot {
+            self.seek_job(runner);
+            return;
+        }
+        self.hub.lose(runner, self.now);
+        self.set_spare(no, false);
+        if let Some(instance) = self.fleet.get_mut(no) {
+            instance.hung = lot == Lot::Hangs;
+        }
     }
 
     /// An order has reached an agent. One that it has carried out, or that no longer applies, changes nothing.
     pub fn ordered(&mut self, instance: &InstanceId, order: Order) {
-        let Some(no) = InstanceNo::of(instance) else { return };
+        let hangs = |no: &InstanceNo| self.fleet.get(*no).is_some_and(|instance| instance.hung);
+        let Some(no) = InstanceNo::of(instance).filter(|no| !hangs(no)) else { return };
         match order {
             Order::Drain { number } => self.freeze(no, number),
             Order::Kill { number } => self.condemn(no, number),

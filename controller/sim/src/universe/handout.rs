@@ -25,6 +25,9 @@ impl Universe {
         if job.class.is_some_and(|class| self.classes.info(class).is_nobody()) {
             return;
         }
+        if self.settings.listeners.hidden.as_ref() == Some(&run.repository) {
+            return;
+        }
         let labels = job.labels_no;
         let roll = self.chance.word(Purpose::Hand, run.job_id(at.job).0.unsigned_abs(), u64::from(job.tries));
         match self.hub.pick(&self.labels, labels, roll) {

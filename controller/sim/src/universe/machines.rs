@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use muster_core::ids::{InstanceId, ShapeId, Zone};
+use muster_core::ids::{InstanceId, RunnerId, ShapeId, Zone};
 use muster_core::launch::{LAUNCH_MAX, Launch, LaunchError, LaunchErrorKind, LaunchReply};
 use muster_core::machine::Origin;
 use muster_core::ports::{CloudError, InstanceState};
@@ -130,6 +130,7 @@ impl Universe {
             mints: 0,
             registrations: 0,
             spare: false,
+            hung: false,
         };
         self.fleet.instances.insert(no, instance);
         self.agenda.at(self.now + boot, Event::Claim(no));
@@ -166,6 +167,13 @@ impl Universe {
 
     pub(super) fn taken(&mut self, no: InstanceNo) {
         self.end_machine(no, Outcome::Interrupted);
+    }
+
+    pub(super) fn taken_idle(&mut self, no: InstanceNo, runner: RunnerId) {
+        let waits = |instance: &Instance| instance.runner == Some(runner) && instance.agent == Agent::Listening;
+        if self.fleet.get(no).is_some_and(waits) && self.taken_by(runner).is_none() {
+            self.taken(no);
+        }
     }
 
     /// Takes away, or gives back, the capacity of a shape in a zone.

@@ -35,6 +35,7 @@ use crate::classes::Classes;
 use crate::cloud::Fleet;
 use crate::hub::Hub;
 use crate::labels::Labels;
+use crate::listeners::ListenerFaults;
 use crate::lost::{Lost, WebhookFaults};
 use crate::profile::Profile;
 use crate::trace::{Run, TraceError};
@@ -73,6 +74,8 @@ pub struct Settings {
     pub forget_tokens: bool,
     /// What goes wrong with webhooks.
     pub webhooks: WebhookFaults,
+    /// What goes wrong with listeners.
+    pub listeners: ListenerFaults,
 }
 
 impl Default for Settings {
@@ -85,6 +88,7 @@ impl Default for Settings {
             first_number: 1,
             forget_tokens: false,
             webhooks: WebhookFaults::default(),
+            listeners: ListenerFaults::default(),
         }
     }
 }
@@ -315,6 +319,7 @@ impl Universe {
             Event::Drained(no, number) => self.end_frozen(no, number),
             Event::Stocked(no) => self.stocked(no),
             Event::Taken(no) => self.taken(no),
+            Event::TakenIdle(no, runner) => self.taken_idle(no, runner),
         }
     }
 }

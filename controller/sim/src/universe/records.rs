@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use muster_core::ids::JobId;
 use muster_core::job::{Completed, JobEvent, JobEvidence, Started};
-use muster_core::ports::FailedDelivery;
+use muster_core::ports::{FailedDelivery, Listed};
 use muster_core::time::Timestamp;
 
 use super::Universe;
@@ -58,6 +58,14 @@ impl Universe {
         // Lists of runs that have not changed cost nothing; each run of those that have is asked for its jobs.
         self.hub.requests += waiting.len() as u64;
         waiting
+    }
+
+    /// All registrations.
+    pub fn registrations(&mut self) -> Vec<Listed> {
+        self.hub.clear_away(self.now);
+        let listed: Vec<Listed> = self.hub.list().collect();
+        self.hub.requests += listed.len().div_ceil(PAGE).max(1) as u64;
+        listed
     }
 }
 

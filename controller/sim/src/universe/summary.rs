@@ -1,5 +1,7 @@
 //! The universe's account of itself: the summary, and a count of what is there now.
 
+use muster_core::time::Timestamp;
+
 use crate::books::{Book, Books};
 use crate::report::{ClassSummary, Jobs, Summary};
 use crate::rule::Rule;
@@ -29,6 +31,11 @@ impl Universe {
             instances: self.fleet.instances.len(),
             registrations: self.hub.len(),
         }
+    }
+
+    /// Since when registrations that have lost their listener, or never had one that GitHub saw, are there.
+    pub fn registrations_without_listener(&self) -> Vec<Timestamp> {
+        self.hub.away().collect()
     }
 
     /// How many jobs became queued so far.

@@ -1,7 +1,8 @@
 //! Muster as Lambda functions: the same door, scaler and registrar as in one process, behind events.
 //!
-//! Four functions share one ledger. The *door* is called by the HTTP API, by EventBridge and by the wake queue; it stores
-//! and rings. It is there twice, for GitHub and for agents, whose requests are held. The *scaler* is called by the bell queue alone, one call at a time; the *registrar* by the claims queue alone.
+//! Five functions share one ledger. The *door* is called by the HTTP API, by EventBridge and by the wake queue; it stores
+//! and rings. It is there twice, for GitHub and for agents, whose requests are held. The *scaler* is called by the bell queue
+//! alone, one call at a time; the *registrar* by the claims queue alone; the *healer* by the schedule.
 //!
 //! What lives here: from an event to a call of our own parts, and what must be done before the answer, since nothing runs
 //! after it. What may not: a decision, or an AWS SDK (the ports bring it).

@@ -107,6 +107,7 @@ impl<S: Store + 'static> Simulation<S> {
             limits: limits(&scenario.config),
             forget_tokens: scenario.forget_tokens,
             webhooks: scenario.webhooks.clone(),
+            listeners: scenario.listeners.clone(),
             ..Settings::default()
         };
         let start = settings.start;
@@ -354,6 +355,9 @@ impl<S: Store + 'static> Simulation<S> {
         self.healed.deliveries.extend(healed.deliveries);
         self.healed.swept.extend(healed.swept);
         self.healed.silent.extend(healed.silent);
+        self.healed.unseen.extend(healed.unseen);
+        self.healed.leftovers.extend(healed.leftovers);
+        self.healed.stranded.extend(healed.stranded);
         self.healed.troubles.extend(healed.troubles);
         self.heed_bells(now);
         Ok(())

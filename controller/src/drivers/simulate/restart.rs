@@ -50,7 +50,8 @@ impl Outside {
             Process::new(&self.scenario, store, &self.clock, &self.universe, &self.wire);
         let now = self.universe.lock().now();
         let started_at = self.universe.lock().started_at();
-        let heal_at = (!self.scenario.webhooks.is_none() && !self.scenario.nobody_heals).then_some(now + HEAL_EVERY);
+        let heals = !(self.scenario.webhooks.is_none() && self.scenario.listeners.is_none());
+        let heal_at = (heals && !self.scenario.nobody_heals).then_some(now + HEAL_EVERY);
         Simulation {
             started_at,
             healer,

@@ -7,7 +7,7 @@ use muster_core::plan::Policy;
 use muster_core::ports::StoreError;
 use muster_core::time::Timestamp;
 use muster_sim::trace::{Cut, Trace, TraceError};
-use muster_sim::{Profile, Universe, WebhookFaults};
+use muster_sim::{ListenerFaults, Profile, Universe, WebhookFaults};
 use thiserror::Error;
 
 use crate::reconcile::Step;
@@ -31,8 +31,10 @@ pub struct Scenario {
     pub profile: Profile,
     /// The cloud's first answer to every launch gets lost, so that each is asked for twice.
     pub lose_answers: bool,
-    /// What goes wrong with webhooks. If anything does, the healer is at work, unless ...
+    /// What goes wrong with webhooks. If anything does, here or there, the healer is at work, unless ...
     pub webhooks: WebhookFaults,
+    /// What goes wrong with listeners.
+    pub listeners: ListenerFaults,
     /// ... a planted bug: nobody heals.
     pub nobody_heals: bool,
     /// A planted bug: the cloud forgets client tokens, so that what is asked for twice happens twice.
