@@ -138,6 +138,74 @@ class Emulator:
         self.stop()
 
 
+class Gate:
+    """A port in front of a server's. Shut, it refuses connections, and those that stand are cut off. It can also keep a
+    request for itself: the server never hears of it, and the client waits."""
+
+    def __init__(self, url):
+        self.server = ("127.0.0.1", int(url.rsplit(":", 1)[1]))
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.word, self.kept = None, []
+        self.lock = threading.Lock()
+        self.open()
+
+    def open(self):
+        self.listener, self.sockets = socket.create_server(("127.0.0.1", self.port)), set()
+        threading.Thread(target=self.accept, args=(self.listener,), daemon=True).start()
+
+    def shut(self):
+        with self.lock:
+            sockets, self.sockets = self.sockets | {self.listener}, None
+        for one in sockets:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def keep(self, word):
+        """From now on requests with this word in their body are kept, in `self.kept`; None: no more."""
+        self.word = word and word.encode()
+
+    def accept(self, listener):
+        with contextlib.suppress(OSError):
+            while True:
+                here, _ = listener.accept()
+                there = socket.create_connection(self.server)
+                with self.lock:
+                    if listener is not self.listener or self.sockets is None:
+                        here.close()
+                        there.close()
+                        return
+                    self.sockets |= {here, there}
+                for way in ((here, there, self.let_through), (there, here, lambda answer: True)):
+                    threading.Thread(target=self.carry, args=way, daemon=True).start()
+
+    @staticmethod
+    def carry(one, other, may):
+        """Carries what comes from one to the other, once it may."""
+        waiting = b""
+        with contextlib.suppress(OSError):
+            while come := one.recv(65_536):
+                waiting += come
+                if may(waiting):
+                    other.sendall(waiting)
+                    waiting = b""
+            other.shutdown(socket.SHUT_WR)
+
+    def let_through(self, request):
+        """Whether to send on what there is of a request. What is kept never is."""
+        head, _, body = request.partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
+        if self.word is None:
+            return True
+        if not length or len(body) < int(length[1]):
+            return False
+        if self.word in body:
+            self.kept.append(body.decode())
+            return False
+        return True
+
+
 def zip_of(bootstrap):
     """A function's zip with these bytes as its `bootstrap`."""
     told = io.BytesIO()
@@ -304,11 +372,15 @@ class Stack:
 
     # --- what is looked at ---
 
-    def log(self, function):
-        """The lines of a function's log group so far, without line ends."""
+    def log_events(self, function):
+        """What is in a function's log group so far."""
         logs = self.emulator.client("logs")
         pages = logs.get_paginator("filter_log_events").paginate(logGroupName=f"/aws/lambda/muster-{self.fleet}-{function}")
-        return [line for page in pages for event in page["events"] for line in event["message"].splitlines()]
+        return [event for page in pages for event in page["events"]]
+
+    def log(self, function):
+        """Its lines, without line ends."""
+        return [line for event in self.log_events(function) for line in event["message"].splitlines()]
 
     def json_lines(self, function):
         """Those that are JSON objects: log lines, and metrics."""
@@ -321,6 +393,16 @@ class Stack:
     def metrics(self, function):
         """Those that are embedded metrics."""
         return [line for line in self.json_lines(function) if "_aws" in line]
+
+    def values(self, function, metric):
+        """All values of a metric so far. A line has one, a list of them, or each with how often it came."""
+        for line in self.metrics(function):
+            told = line.get(metric, [])
+            if isinstance(told, dict):
+                for value, count in zip(told["Values"], told["Counts"]):
+                    yield from [value] * int(count)
+            else:
+                yield from told if isinstance(told, list) else [told]
 
     def rows(self, partition=None):
         """The ledger's rows, of one partition or all."""

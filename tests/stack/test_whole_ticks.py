@@ -42,14 +42,19 @@ class Schedule(Surroundings):
         for name, invoked in before.items():
             self.assertIn(self.stack.invocations(name) - invoked, (5, 6), name)
         self.until("a metric line of each", lambda: flushed() - flushed_before >= 5)
-        ticks = self.stack.invocations("scaler")
-        self.until("a tick that nobody here rang for", lambda: self.stack.invocations("scaler") > ticks, MINUTE_SECONDS)
         self.assertEqual(self.calls("LaunchInstances"), [])
 
 
 @with_binaries
 class Ticks(Surroundings):
-    pools = ("aside", "astray", "twice", "dies", "hangs", "slow")
+    pools = ("aside", "astray", "twice", "dies", "hangs", "slow", "unsent")
+
+    @classmethod
+    def way_to_emulation(cls):
+        if not hasattr(cls, "gate"):
+            cls.gate = Gate(cls.emulation.url)
+            cls.addClassCleanup(cls.gate.shut)
+        return cls.gate.url
 
     def put_raw_fact(self, partition, key, body, without=()):
         """A row like that of a fact, past the door. `without`: attributes that it lacks."""
@@ -162,20 +167,45 @@ class Ticks(Surroundings):
         # a tick waits for no call longer than its time allows.
         self.lose_a_tick("hangs", 305, signal.SIGSTOP, "Task timed out after 30.00 seconds")
 
+    def end_the_scaler(self, how=signal.SIGKILL):
+        found = list(self.scalers())
+        self.assertEqual(len(found), 1, "one scaler at a time")
+        os.kill(found[0], how)
+
     def lose_a_tick(self, pool, job, what_happens, said):
         self.until("no bell on its way", lambda: self.stack.waiting("BellQueue") == 0)
         self.fault(kind="delay", action="LaunchInstances", count=1, ms=10_000)
         self.deliver(queued(job, labels=[pool]), f"queued-{job}")
         self.until("an instance", lambda: self.instances(pool))
         began = time.monotonic()
-        found = list(self.scalers())
-        self.assertEqual(len(found), 1, "one scaler at a time")
-        os.kill(found[0], what_happens)
+        self.end_the_scaler(what_happens)
         self.assertEqual(self.machines(pool), set(), "it did not get as far as the reply")
         self.until("a machine", lambda: self.machines(pool), LOST_SECONDS_MAX)
         self.assertLess(time.monotonic() - began, LOST_SECONDS_MAX)
         self.once(pool)
         self.assertIn(said, self.emulator.told(2_000))
+
+    def test_a_tick_that_dies_between_its_commit_and_its_launch_launches_once(self):
+        self.until("no bell on its way", lambda: self.stack.waiting("BellQueue") == 0)
+        # Of the call, which stands for what is done after a commit, nobody hears.
+        self.addCleanup(self.gate.keep, None)
+        self.gate.keep("Action=LaunchInstances")
+        self.deliver(queued(306, labels=["unsent"]), "queued-306")
+        self.until("a call on its way", lambda: self.gate.kept)
+        [intent] = self.rows("launches").values()
+        self.end_the_scaler()
+        self.gate.keep(None)
+        self.assertEqual((self.launches("unsent"), self.machines("unsent")), ([], set()), "nothing has happened yet")
+        [kept] = [dict(urllib.parse.parse_qsl(body)) for body in self.gate.kept]
+        self.assertEqual(json.loads(intent["record"])["purpose"]["pool"], "unsent")
+
+        self.until("a machine", lambda: self.machines("unsent"), LOST_SECONDS_MAX)
+        # The next tick finds the intent, and does what it says.
+        [call] = self.launches("unsent")
+        self.assertEqual(call["params"]["ClientToken"], kept["ClientToken"])
+        self.assertEqual(self.machines("unsent"), set(self.instances("unsent")))
+        self.assertEqual(len(self.instances("unsent")), 1)
+        self.until("no intent left", lambda: not self.rows("launches"))
 
     def test_a_launch_whose_reply_does_not_come_launches_once(self):
         # Longer than the function's time-out. It ends in time all the same: a tick waits 8 s for a launch, and a later one
