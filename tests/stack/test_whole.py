@@ -6,6 +6,7 @@ What lives here: what Muster does in the deployed shape when all goes well. What
 zips (`test_stack.py`).
 """
 
+import datetime
 import json
 import pathlib
 import subprocess
@@ -21,15 +22,8 @@ RECORDED = sorted(PAYLOADS.glob("workflow_job.*.json"))
 @with_binaries
 class Whole(Surroundings):
     def test_a_job_from_webhook_to_end(self):
-        # Recorded deliveries, under a configuration that serves their labels.
-        for number, path in enumerate(RECORDED):
-            status, _, body = self.stack.webhook(path.read_bytes(), SECRET, delivery=f"recorded-{number}")
-            self.assertEqual(status, 202, (path.name, body))
         status, _, body = self.stack.post("/webhook", RECORDED[0].read_bytes(), {"X-GitHub-Event": "workflow_job"})
         self.assertEqual(status, 401, body)
-        self.until("the recorded jobs in the ledger", lambda: any("jobs" in r["pk"]["S"] or "job#" in r["pk"]["S"] for r in self.stack.rows()))
-
-        # One more, of which something is wanted.
         self.deliver(queued(77), "queued-77")
         launch = self.until("a launch", lambda: self.calls("LaunchInstances"))[0]
         self.assertEqual(launch["params"]["RequestedCapacity"], 1, launch)
@@ -62,38 +56,109 @@ class Whole(Surroundings):
         self.until("the group back at nothing", lambda: not self.members())
         self.until("a queue time", lambda: [line for line in self.stack.metrics("scaler") if "QueueTime" in line])
 
-        # Nothing was launched for the others, and nothing of what was asked was wrong.
+        # Nothing else was launched, and nothing of what was asked was wrong.
         self.assertEqual(len(self.calls("LaunchInstances")), 1, self.calls("LaunchInstances"))
         self.assertEqual(self.emulation.get("/_emulation/bugs"), [])
         self.assertEqual(self.github.get("/_fake/state")["wrong"], [])
 
 
+# What becomes of each recorded delivery, one after another: the pool that serves its labels, the part of its job's record
+# that it fills, and the news that metric lines tell of it. Several are about one job.
+FOLLOWED = (
+    # The action is `queued`, but the status is `waiting`: for an approval, and so for no machine.
+    ("queued.7", "k8s", "waiting", []),
+    ("waiting.8", "k8s", "waiting", []),
+    ("in_progress.1", "gpu", "started", ["JobsStarted"]),
+    ("in_progress.5", "hosted-like", "started", ["JobsStarted"]),
+    ("queued.6", "hosted-like", "queued", ["JobsQueued"]),
+    ("in_progress.4", "hosted-like", "started", ["JobsStarted", "QueueTime"]),
+    ("completed.3", "hosted-like", "completed", ["JobsCompleted"]),
+    # Another conclusion of the same instant. It is the graver one, and the job is over once.
+    ("completed.2", "hosted-like", "completed", []),
+)
+NEWS = ("JobsQueued", "JobsStarted", "JobsCompleted", "QueueTime")
+LAUNCHES = {"queued.6": 1}
+
+
+def unix_ms(text):
+    return int(datetime.datetime.fromisoformat(text).timestamp() * 1000)
+
+
+def evidence(part, job):
+    """What a delivery says of its job, as that part of a record has it. Of a wait there is only the moment when we heard."""
+    runner = {"id": job["runner_id"], "name": job["runner_name"]}
+    if part == "waiting":
+        return {}
+    if part == "queued":
+        return {"created_at": unix_ms(job["created_at"])}
+    started = {"started_at": unix_ms(job["started_at"]), "runner": runner}
+    if part == "started":
+        return started
+    return started | {"completed_at": unix_ms(job["completed_at"]), "conclusion": job["conclusion"]}
+
+
 @with_binaries
 class Recorded(Surroundings):
-    """A delivery as GitHub has published it, byte for byte, at a fleet of its own organization."""
+    """Deliveries as GitHub has published them, byte for byte, at a fleet of the organization that most of them name."""
 
     @classmethod
     def configured(cls, text):
         return text.replace('organization = "octo-org"', 'organization = "Codertocat"')
 
-    def test_a_recorded_delivery_ends_in_a_launch_and_in_metric_lines(self):
-        (path,) = [path for path in RECORDED if path.name == "workflow_job.queued.6.json"]
-        job = str(json.loads(path.read_text(encoding="utf-8"))["workflow_job"]["id"])
-        status, _, body = self.stack.webhook(path.read_bytes(), SECRET, delivery="recorded")
-        self.assertEqual(status, 202, body)
-        launch = self.until("a launch", lambda: self.calls("LaunchInstances"))[0]
-        self.assertEqual(launch["params"]["RequestedCapacity"], 1, launch)
-        members = self.until("a member", self.members)
-        of_the_pool = lambda: [line for line in self.stack.metrics("scaler") if line.get("Pool") == "hosted-like" and "JobsQueued" in line]
-        self.until("metric lines of its pool", of_the_pool)
-        # What an admin sees of it, in the table.
-        (entry,) = [json.loads(line) for line in self.command("ledger", "--json").splitlines()]
-        self.assertEqual((str(entry["job_id"]), entry["phase"]), (job, "queued"), entry)
-        self.assertIn(job, self.command("explain", "--job", job))
+    def test_each_recorded_delivery_is_followed_to_its_record_its_launch_and_its_metric_lines(self):
+        paths = {path.name.removeprefix("workflow_job.").removesuffix(".json"): path for path in RECORDED}
+        self.assertEqual({name for name, *_ in FOLLOWED}, set(paths), "each of them, once")
+        for name, pool, part, news in FOLLOWED:
+            with self.subTest(delivery=name):
+                self.follow(paths[name].read_bytes(), name, pool, part, news)
+        self.assertEqual(self.emulation.get("/_emulation/bugs"), [])
+
+    def follow(self, body, name, pool, part, news):
+        job = json.loads(body)["workflow_job"]
+        lines, launches = len(self.stack.metrics("scaler")), len(self.calls("LaunchInstances"))
+        # The door, and what it leaves in the table.
+        status, _, answer = self.stack.webhook(body, SECRET, delivery=name)
+        self.assertEqual(status, 202, answer)
+        self.assertEqual(json.loads(answer)["class"].split("/")[0], pool)
+        facts = lambda: [row for key, row in self.rows("fact").items() if key.startswith(f"job:{job['id']}:")]
+        self.assertTrue(facts())
+        # The bell, and the scaler: it has merged the fact, and says so.
+        self.until("facts merged", lambda: all("merged" in row for row in facts()))
+        self.until("an answered bell", lambda: self.stack.waiting("BellQueue") == 0)
+        record, said = self.job(job["id"]), evidence(part, job)
+        self.assertIn(part, record)
+        self.assertEqual({what: record[part][what] for what in said}, said)
+        self.assertEqual(record["about"]["labels"], job["labels"])
+        told = lambda: [
+            (line["Pool"], one) for line in self.stack.metrics("scaler")[lines:] for one in NEWS if one in line
+        ]
+        self.until("its news in the log group", lambda: len(told()) >= len(news))
+        self.assertEqual(sorted(told()), [(pool, one) for one in sorted(news)])
+        # Auto Scaling.
+        asked = self.calls("LaunchInstances")[launches:]
+        self.assertEqual([call["params"]["RequestedCapacity"] for call in asked], [1] * LAUNCHES.get(name, 0), asked)
+        if asked:
+            self.until("its machine", lambda: self.machines(pool))
+
+    def test_a_delivery_of_no_interest_is_answered_and_leaves_nothing(self):
+        known = lambda: [self.rows(kind) for kind in ("fact", "job")]
+        before = known()
+        for event, path in (("ping", PAYLOADS / "ping.json"), ("workflow_run", RECORDED[0])):
+            status, _, answer = self.stack.webhook(path.read_bytes(), SECRET, event=event, delivery=event)
+            self.assertEqual((status, json.loads(answer)["outcome"]), (200, "event"), answer)
+            self.assertIn(f"`{event}`", json.loads(answer)["reason"])
+        self.assertEqual(known(), before)
+
+    def test_an_admin_sees_a_job_in_the_table_and_turns_the_switch(self):
+        self.deliver(queued(78), "queued-78")
+        self.until("a machine", lambda: self.machines("gpu"))
+        entries = [json.loads(line) for line in self.command("ledger", "--json").splitlines()]
+        self.assertEqual([entry["phase"] for entry in entries if entry["job_id"] == 78], ["queued"], entries)
+        self.assertIn("78", self.command("explain", "--job", "78"))
         self.assertEqual(self.command("switch").strip(), "run")
+        self.addCleanup(self.command, "switch", "run")
         self.assertEqual(self.command("switch", "freeze").strip(), "freeze (was run)")
         self.assertEqual(self.command("switch").strip(), "freeze")
-        self.assertEqual(set(self.members()), set(members))
         empty = self.muster("switch", "--table", "not-there")
         self.assertEqual(empty.returncode, 2, empty)
         self.assertIn("not-there", empty.stderr)
