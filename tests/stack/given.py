@@ -73,6 +73,7 @@ TYPES = [
     ("m5.12xlarge", 48),
     ("m5.16xlarge", 64),
     ("m5.24xlarge", 96),
+    ("m5.xlarge", 4),
 ]
 
 

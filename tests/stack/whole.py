@@ -91,7 +91,7 @@ class Surroundings(unittest.TestCase):
         key = cls.home / "app.pem"
         cls.github = Program(binaries / "github-fake", "--organization", "octo-org", "--app", APP, "--key", key)
         cls.addClassCleanup(cls.github.stop)
-        variables = {f"AWS_ENDPOINT_URL_{service}": cls.emulation.url for service in cls.emulated}
+        variables = {f"AWS_ENDPOINT_URL_{service}": cls.way_to_emulation() for service in cls.emulated}
         cls.emulator = Emulator(auth=cls.auth, variables=variables)
         cls.addClassCleanup(cls.emulator.stop)
         zips = {name: (built_zips(binaries) / f"{name}.zip").read_bytes() for name in FUNCTIONS}
@@ -115,6 +115,11 @@ class Surroundings(unittest.TestCase):
     def configured(cls, text):
         """The configuration that is put in force, made from the usual one."""
         return text
+
+    @classmethod
+    def way_to_emulation(cls):
+        """Where the functions find the emulation."""
+        return cls.emulation.url
 
     @classmethod
     def at_emulation(cls, service):
@@ -147,7 +152,6 @@ class Surroundings(unittest.TestCase):
     def members(self):
         groups = self.at_emulation("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
         return {i["InstanceId"]: g for g in groups for i in g["Instances"]}
-
 
     def emulate(self, what, body, method="POST"):
         """Tells the emulation of EC2 something; gives its answer."""
