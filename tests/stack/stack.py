@@ -57,6 +57,29 @@ def wait_for(what, look, seconds):
         time.sleep(POLL_SECONDS)
 
 
+def send(url, body, headers, method="POST", timeout=35):
+    """A request; gives status, headers and body."""
+    request = urllib.request.Request(url, data=body, headers=headers, method=method)
+    try:
+        with direct.open(request, timeout=timeout) as answer:
+            return answer.status, dict(answer.headers), answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, dict(error.headers), error.read()
+
+
+def signed(body, secret, event="workflow_job", delivery="00000000-0000-0000-0000-000000000001"):
+    """The headers of a delivery, signed as GitHub signs."""
+    signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": "GitHub-Hookshot/0000000",
+        "X-GitHub-Event": event,
+        "X-GitHub-Delivery": delivery,
+        "X-Hub-Signature-256": f"sha256={signature}",
+    }
+
+
 def free_port():
     with contextlib.closing(socket.socket()) as server:
         server.bind(("127.0.0.1", 0))
@@ -158,7 +181,7 @@ class Gate:
 
     def shut(self):
         with self.lock:
-            sockets, self.sockets = self.sockets | {self.listener}, None
+            sockets, self.sockets = (self.sockets or set()) | {self.listener}, None
         for one in sockets:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
@@ -328,27 +351,11 @@ class Stack:
     def post(self, path, body, headers=None, method="POST", timeout=35):
         """A request to the HTTP API's address; gives status, headers and body."""
         host = f"{self.outputs['ApiId']}.execute-api.localhost:{self.emulator.port}"
-        request = urllib.request.Request(self.emulator.url + path, data=body, method=method)
-        for name, value in {"Host": host, **(headers or {})}.items():
-            request.add_header(name, value)
-        try:
-            with direct.open(request, timeout=timeout) as answer:
-                return answer.status, dict(answer.headers), answer.read()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, dict(error.headers), error.read()
+        return send(self.emulator.url + path, body, {"Host": host, **(headers or {})}, method, timeout)
 
     def webhook(self, body, secret, event="workflow_job", delivery="00000000-0000-0000-0000-000000000001"):
         """A delivery, signed as GitHub signs."""
-        signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": "GitHub-Hookshot/0000000",
-            "X-GitHub-Event": event,
-            "X-GitHub-Delivery": delivery,
-            "X-Hub-Signature-256": f"sha256={signature}",
-        }
-        return self.post("/webhook", body, headers)
+        return self.post("/webhook", body, signed(body, secret, event, delivery))
 
     def ring(self, queue="BellQueue", body="look", word="1"):
         """A message to one of the queues, as Muster sends it."""

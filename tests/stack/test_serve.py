@@ -15,17 +15,25 @@ import sys
 import tempfile
 import time
 import unittest
-import urllib.error
 import urllib.request
 
-from stack import REGION, ROOT, Emulator, direct, template, wait_for
-from whole import APP, BINARIES, SECRET, Program, Surroundings
+from agent import Agent
 from given import CONFIG, LABELS, queued
+from stack import REGION, ROOT, Emulator, Gate, direct, send, signed, template, wait_for
+from whole import APP, BINARIES, SECRET, Program, Surroundings
 
 STOPPED_SECONDS = 30
 REFUSED_SECONDS = 60
+# How long each of the other services refuses, once it was noticed: a whole minute is 60.
+EACH_SECONDS = int(os.environ.get("MUSTER_TEST_REFUSED_SECONDS", "10"))
+# A secret is remembered for 25 s.
+NOTICED_SECONDS_MAX = 60
 # A tick that fails pauses for 2 s; a failing door logs each request, and nobody asks it anything here.
 LINES_A_SECOND_MAX = 4
+# What it takes of a processor while a service refuses: a debug build, and deliveries beside.
+PROCESSOR_SHARE_MAX = 0.25
+ROLE = "arn:aws:iam::123456789012:role/muster-runner"
+AUDIENCE = "http://127.0.0.1:9"
 
 
 @unittest.skipUnless(BINARIES, "MUSTER_TEST_BINARIES does not name a folder with our binaries")
@@ -42,13 +50,17 @@ class Serve(unittest.TestCase):
         self.addCleanup(self.github.stop)
         self.emulator = Emulator()
         self.addCleanup(lambda: self.emulator.stop())
+        # Each service has an address of its own, so that one of them can refuse.
+        self.gates = {service: Gate(self.emulator.url) for service in ("DYNAMODB", "SSM", "STS")}
+        for gate in self.gates.values():
+            self.addCleanup(gate.shut)
         self.make_table("ledger")
         ec2 = self.at_emulation("ec2")
-        (self.home / "webhook.secret").write_text(SECRET)
+        self.put_secret(SECRET)
         subnets = [subnet["SubnetId"] for subnet in ec2.describe_subnets()["Subnets"]][:3]
         text = CONFIG.format(
             github=self.github.url,
-            webhook="file:webhook.secret",
+            webhook="ssm:/muster/acme/webhook/one",
             app=APP,
             key=f"file:{key}",
             subnets=json.dumps(subnets),
@@ -57,6 +69,10 @@ class Serve(unittest.TestCase):
             labels=json.dumps(LABELS),
         )
         (self.home / "muster.toml").write_text(text)
+
+    def put_secret(self, value):
+        put = self.emulator.client("ssm").put_parameter
+        put(Name="/muster/acme/webhook/one", Value=value, Type="SecureString", Overwrite=True)
 
     def make_table(self, name):
         wanted = template()["Resources"]["Ledger"]["Properties"]
@@ -70,20 +86,24 @@ class Serve(unittest.TestCase):
             "AWS_REGION": REGION,
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_ENDPOINT_URL": self.emulator.url,
+            # The identity check has no address of its own.
+            "AWS_ENDPOINT_URL": self.gates["STS"].url,
+            "AWS_ENDPOINT_URL_DYNAMODB": self.gates["DYNAMODB"].url,
+            "AWS_ENDPOINT_URL_SSM": self.gates["SSM"].url,
             "AWS_ENDPOINT_URL_EC2": self.emulation.url,
             "AWS_ENDPOINT_URL_AUTO_SCALING": self.emulation.url,
             "MUSTER_INSTANCE_PROFILE": "arn:aws:iam::123456789012:instance-profile/muster-runner",
-            "MUSTER_RUNNER_ROLES": "arn:aws:iam::123456789012:role/muster-runner",
-            "MUSTER_DOOR_URL": "http://127.0.0.1:9",
+            "MUSTER_RUNNER_ROLES": ROLE,
+            "MUSTER_DOOR_URL": AUDIENCE,
         }
         self.log = self.home / f"{table}.log"
-        with open(self.log, "wb") as log:
+        with open(self.log, "ab") as log:
             process = subprocess.Popen(
                 [pathlib.Path(BINARIES) / "muster", "serve", "--cloud", "aws", "--table", table,
                  "--config", self.home / "muster.toml", "--listen", "127.0.0.1:0"],
                 env=environment, cwd=self.home, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, text=True,
             )
+        self.process = process
         self.addCleanup(self.end, process)
         said = process.stdout.readline()
         self.assertTrue(said.startswith("listening on "), (said, self.log.read_text()[-2000:]))
@@ -105,21 +125,14 @@ class Serve(unittest.TestCase):
     def has_logged(self, what, since=0):
         return [line for line in self.lines()[since:] if re.search(what, line)]
 
-    def deliver(self, url, job):
-        import hashlib
-        import hmac
-
+    def deliver(self, url, job, secret=SECRET):
         body = json.dumps(queued(job)).encode()
-        signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
-        headers = {"X-GitHub-Event": "workflow_job", "X-Hub-Signature-256": f"sha256={signature}",
-                   "Content-Type": "application/json"}
-        request = urllib.request.Request(f"{url}/webhook", data=body, headers=headers)
-        try:
-            with direct.open(request, timeout=30) as answer:
-                return answer.status
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code
+        return send(f"{url}/webhook", body, signed(body, secret))[0]
+
+    def rows(self, kind):
+        """The ledger's rows of a kind."""
+        rows = self.emulator.client("dynamodb").scan(TableName="ledger")["Items"]
+        return [row for row in rows if row["pk"]["S"].split("#")[0] == kind]
 
     def launches(self):
         return [call for call in self.emulation.get("/_emulation/calls") if call["action"] == "LaunchInstances"]
@@ -127,6 +140,11 @@ class Serve(unittest.TestCase):
     def quiet_enough(self, before, seconds):
         logged = len(self.lines()) - before
         self.assertLess(logged, LINES_A_SECOND_MAX * seconds, "a busy loop?")
+
+    def processor_seconds(self):
+        """How long the process has been at work, whatever it has logged."""
+        times = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
 
     def test_it_outlives_what_it_stands_on(self):
         process, url = self.serve("ledger")
@@ -171,6 +189,59 @@ class Serve(unittest.TestCase):
         wait_for("a word about the table", lambda: self.has_logged("another", before), 90)
         time.sleep(10)
         self.quiet_enough(before, 10)
+
+    def test_dynamodb_ssm_and_sts_refuse_in_turn_and_each_is_told_and_nothing_is_lost(self):
+        _, url = self.serve("ledger")
+        self.assertEqual(self.deliver(url, 51), 202)
+        [instance] = wait_for("a machine", lambda: Surroundings.members(self), 30)
+        wait_for("its row", lambda: self.rows("machines"), 30)
+
+        def not_stored():
+            self.assertEqual(self.deliver(url, 52), 503, "what is not stored is not acknowledged")
+            self.assertEqual(send(f"{url}/healthz", None, {}, "GET")[0], 503)
+
+        self.refuse("DYNAMODB", "DynamoDB table ledger: ", not_stored)
+        self.assertEqual(len(self.launches()), 1)
+        # GitHub counts it as failed, and somebody sends it again.
+        wait_for("the door to store again", lambda: self.deliver(url, 52) == 202, 60)
+        wait_for("a second machine", lambda: len(self.rows("machines")) == 2, 60)
+
+        self.refuse("SSM", "ssm:/muster/acme/webhook/one", lambda: self.assertEqual(
+            self.deliver(url, 53), 202, "the secret that was good last is"
+        ))
+        self.put_secret("the next secret")
+        wait_for("the next secret", lambda: self.deliver(url, 54, "the next secret") == 202, 60)
+        wait_for("a machine for each", lambda: len(self.rows("machines")) == 4, 60)
+
+        agent = self.agent(url, instance)
+
+        def not_believed():
+            self.assertEqual(self.deliver(url, 55, "the next secret"), 202, "GitHub needs no STS")
+            self.assertEqual(agent.claim()[0], 503, "and no machine is believed without it")
+
+        self.refuse("STS", "STS", not_believed)
+        wait_for("a session", lambda: agent.claim()[0] == 200, 60)
+        wait_for("a fifth machine", lambda: len(self.rows("machines")) == 5, 60)
+        self.assertEqual(len(self.launches()), 5, "one for each job")
+
+    def refuse(self, service, named, meanwhile):
+        """A service refuses connections for some time. `meanwhile` is tried at its beginning and at its end."""
+        before, worked, began = len(self.lines()), self.processor_seconds(), time.monotonic()
+        self.gates[service].shut()
+        meanwhile()
+        wait_for(f"a word about {service}", lambda: self.has_logged(named, before), NOTICED_SECONDS_MAX)
+        time.sleep(EACH_SECONDS)
+        meanwhile()
+        seconds, worked = time.monotonic() - began, self.processor_seconds() - worked
+        print(f"\n{service} refused for {seconds:.0f} s: {len(self.lines()) - before} lines, {worked:.1f} s of a processor")
+        self.quiet_enough(before, seconds)
+        self.assertLess(worked, PROCESSOR_SHARE_MAX * seconds, "a busy loop that says nothing?")
+        self.gates[service].open()
+
+    def agent(self, url, instance):
+        given = self.emulator.client("sts").assume_role(RoleArn=ROLE, RoleSessionName=instance)["Credentials"]
+        post = lambda path, body, headers: send(url + path, body, headers)
+        return Agent(post, instance, given, AUDIENCE, REGION)
 
 
 if __name__ == "__main__":
