@@ -24,6 +24,8 @@ from whole import APP, BINARIES, SECRET, Program, Surroundings
 
 STOPPED_SECONDS = 30
 REFUSED_SECONDS = 60
+# Some ticks: after a failure one comes every two seconds.
+WIPED_SECONDS = 10
 # How long each of the other services refuses, once it was noticed: a whole minute is 60.
 EACH_SECONDS = int(os.environ.get("MUSTER_TEST_REFUSED_SECONDS", "10"))
 # A secret is remembered for 25 s.
@@ -242,6 +244,37 @@ class Serve(unittest.TestCase):
         given = self.emulator.client("sts").assume_role(RoleArn=ROLE, RoleSessionName=instance)["Credentials"]
         post = lambda path, body, headers: send(url + path, body, headers)
         return Agent(post, instance, given, AUDIENCE, REGION)
+
+    def test_a_table_that_is_wiped_under_it_is_told_and_nobody_is_launched_for_twice(self):
+        process, url = self.serve("ledger")
+        self.assertEqual(self.deliver(url, 61), 202)
+        wait_for("its machine", lambda: self.rows("machines"), 30)
+        self.wipe()
+        before, began = len(self.lines()), time.monotonic()
+        self.assertEqual(self.deliver(url, 62), 202)
+        told = wait_for("a word about the table", lambda: self.has_logged("DynamoDB table ledger: ", before), 30)
+        self.assertIn("the table was emptied while it was in use; restore it, or start anew", told[0])
+        time.sleep(WIPED_SECONDS)
+        self.quiet_enough(before, time.monotonic() - began)
+        self.assertEqual(send(f"{url}/healthz", None, {}, "GET")[0], 503)
+        self.assertEqual((len(self.launches()), self.rows("machines")), (1, []), "it acts no more")
+
+        # Started anew, it does not take the former fleet for nothing, and what it has acknowledged since is served.
+        self.end(process)
+        before = len(self.lines())
+        self.serve("ledger")
+        told = wait_for("a word about the former fleet", lambda: self.has_logged("this ledger does not know", before), 60)
+        self.assertIn("1 machines of the fleet", told[0])
+        wait_for("a machine for the other job", lambda: self.rows("machines"), 60)
+        time.sleep(WIPED_SECONDS)
+        self.assertEqual(len(self.launches()), 2, "one for each job")
+        self.assertEqual((len(self.rows("machines")), len(Surroundings.members(self))), (1, 2), "nobody has ended the former one")
+
+    def wipe(self):
+        """Deletes all that is in the table."""
+        client = self.emulator.client("dynamodb")
+        for row in client.scan(TableName="ledger")["Items"]:
+            client.delete_item(TableName="ledger", Key={key: row[key] for key in ("pk", "sk")})
 
 
 if __name__ == "__main__":
