@@ -270,6 +270,15 @@ class Serve(unittest.TestCase):
         self.assertEqual(len(self.launches()), 2, "one for each job")
         self.assertEqual((len(self.rows("machines")), len(Surroundings.members(self))), (1, 2), "nobody has ended the former one")
 
+    def test_a_table_that_is_wiped_while_nothing_else_happens_is_told_by_the_next_ticks(self):
+        _, url = self.serve("ledger")
+        self.assertEqual(self.deliver(url, 71), 202)
+        wait_for("its machine", lambda: self.rows("machines"), 30)
+        self.wipe()
+        # A tick comes at least every minute.
+        wait_for("a word about the table", lambda: self.has_logged("the table was emptied while it was in use"), 130)
+        self.assertEqual(send(f"{url}/healthz", None, {}, "GET")[0], 503)
+
     def wipe(self):
         """Deletes all that is in the table."""
         client = self.emulator.client("dynamodb")

@@ -154,7 +154,12 @@ where
             telemetry,
             self.pulse.clone(),
         );
+        let mut rested = false;
         while !*stop.borrow() {
+            if rested {
+                // A tick with nothing to do would not notice that the ledger was changed under it, or is gone.
+                ticker.trust_only_if_latest().await;
+            }
             let ticked = ticker.tick(&mut probe, &mut audience).await;
             for instance in &ticked.orders {
                 self.wakers.ring(instance);
@@ -166,11 +171,11 @@ where
             let wake_at = ticked.wake_at;
             let now = self.clock.now();
             let nap = wake_at.map_or(TICK_AT_LEAST, |at| at.since(now)).min(TICK_AT_LEAST);
-            tokio::select! {
-                () = self.bell.rung() => {}
-                () = self.clock.sleep(nap) => {}
-                () = stopped(stop.clone()) => {}
-            }
+            rested = tokio::select! {
+                () = self.bell.rung() => false,
+                () = self.clock.sleep(nap) => true,
+                () = stopped(stop.clone()) => false,
+            };
             let gap = (now + TICK_GAP).since(self.clock.now());
             if !gap.is_zero() && !*stop.borrow() {
                 self.clock.sleep(gap).await;
