@@ -1,6 +1,8 @@
 //! A failed call of a service, in words: what was tried, where, why, and what to do.
 
-use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use std::error::Error;
+
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 
 /// What to do about codes that mean the same everywhere; `None` if time is all that helps.
 fn remedy(code: &str) -> Option<&'static str> {
@@ -30,7 +32,7 @@ pub(crate) fn code<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Option<&str>
 /// Why a call failed, and what to do. The services' messages name what was asked for, never what it holds.
 pub(crate) fn why<E>(error: &SdkError<E>) -> String
 where
-    E: std::error::Error + ProvideErrorMetadata + 'static,
+    E: Error + ProvideErrorMetadata + 'static,
 {
     why_with(error, |_| None)
 }
@@ -38,7 +40,7 @@ where
 /// The same, with remedies of a service's own that come first.
 pub(crate) fn why_with<E>(error: &SdkError<E>, own: fn(&str) -> Option<&'static str>) -> String
 where
-    E: std::error::Error + ProvideErrorMetadata + 'static,
+    E: Error + ProvideErrorMetadata + 'static,
 {
     match error {
         SdkError::ServiceError(answer) => match answer.err().code() {
@@ -53,6 +55,20 @@ where
         | SdkError::TimeoutError(_)
         | SdkError::DispatchFailure(_)
         | SdkError::ResponseError(_)
-        | _ => format!("{}; check the network path and the credentials", DisplayErrorContext(error)),
+        | _ => format!("{}; check the network path and the credentials", chain(error)),
     }
+}
+
+/// An error and what caused it, from the outside in, each once. The SDK's own words for that end in pages of its insides.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut told: Vec<String> = Vec::new();
+    let mut link = Some(error);
+    while let Some(here) = link {
+        let words = here.to_string();
+        if told.last().is_none_or(|last| !last.ends_with(&words)) {
+            told.push(words);
+        }
+        link = here.source();
+    }
+    told.join(": ")
 }

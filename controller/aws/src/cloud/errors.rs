@@ -7,11 +7,12 @@
 
 use std::fmt;
 
-use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use muster_core::launch::LaunchErrorKind;
 use muster_core::ports::CloudError;
 
 use super::budget::Api;
+use crate::calls;
 
 /// Codes by meaning. From the EC2 API's list of error codes, `CreateFleet`'s and `LaunchInstances`' `ErrorCode`, and the
 /// faults of the Auto Scaling and STS models.
@@ -196,13 +197,13 @@ impl Failure {
             }
             SdkError::ConstructionFailure(_) => Failure {
                 code: None,
-                text: format!("{what} in {account} was not sent: {}", DisplayErrorContext(error)),
+                text: format!("{what} in {account} was not sent: {}", calls::chain(error)),
                 kind: LaunchErrorKind::Configuration,
                 uncertain: false,
             },
             SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) | _ => Failure {
                 code: None,
-                text: format!("{what} in {account}: {}", DisplayErrorContext(error)),
+                text: format!("{what} in {account}: {}", calls::chain(error)),
                 kind: LaunchErrorKind::Unknown,
                 uncertain: true,
             },
