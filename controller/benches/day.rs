@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use muster::clock::VirtualClock;
-use muster::drivers::simulate::{Asked, Echo, Scenario, Simulation};
+use muster::drivers::simulate::{Asked, Echo, Healing, Scenario, Simulation};
 use muster::reconcile::{Probe, Reconciler, Step, TickError};
 use muster_aws::{AwsCloud, DynamoLedger, SdkConfig, Stack};
 use muster_core::claim::ClaimRow;
@@ -312,7 +312,7 @@ fn main() {
         lose_answers: false,
         webhooks: WebhookFaults::default(),
         listeners: ListenerFaults::default(),
-        nobody_heals: false,
+        healing: Healing::default(),
         forget_tokens: false,
     };
     let store = ledger(&sdk, &runtime, &variable("MUSTER_BENCH_TABLE"));

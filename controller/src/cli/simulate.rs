@@ -16,7 +16,7 @@ use muster_store::{MemoryOptions, MemoryStore};
 
 use super::Found;
 use super::output::{self, Failure};
-use crate::drivers::simulate::{Scenario, SimulateError, Simulation, Watcher};
+use crate::drivers::simulate::{Healing, Scenario, SimulateError, Simulation, Watcher};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -56,6 +56,9 @@ pub(super) struct Args {
     /// With --seeds: how many to run at once; default: as many as there are cores. The output is the same
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
+    /// The healer at work, though nothing fails: its requests are in the figures
+    #[arg(long)]
+    healer: bool,
     /// JSON on standard output
     #[arg(long)]
     json: bool,
@@ -157,7 +160,7 @@ fn scenario(args: &Args) -> Result<Scenario, Failure> {
         lose_answers: false,
         webhooks: WebhookFaults::default(),
         listeners: ListenerFaults::default(),
-        nobody_heals: false,
+        healing: if args.healer { Healing::Always } else { Healing::default() },
         forget_tokens: false,
     })
 }

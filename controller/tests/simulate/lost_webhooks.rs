@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster::drivers::simulate::{Scenario, Simulation};
+use muster::drivers::simulate::{Healing, Scenario, Simulation};
 use muster::healer::{HEAL_EVERY, Healed, SWEEP_EVERY};
 use muster_core::plan::Policy;
 use muster_sim::{Summary, WebhookFaults};
@@ -67,7 +67,7 @@ fn of_a_deaf_fleet_every_job_runs_and_without_the_healer_none() {
     let (summary, healed) = healed(&deaf);
     assert_nothing_lost(&summary);
     assert!(healed.deliveries.len() > 5 * healed.swept.len() && !healed.swept.is_empty(), "{healed:?}");
-    let alone = run(&Scenario { nobody_heals: true, ..deaf });
+    let alone = run(&Scenario { healing: Healing::Never, ..deaf });
     assert_eq!((alone.jobs.completed, alone.jobs.lost), (0, alone.jobs.queued - alone.jobs.cancelled));
     assert!(alone.jobs.lost > 0);
 }

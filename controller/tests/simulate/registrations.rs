@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use muster::drivers::simulate::{Scenario, Simulation, Watcher};
+use muster::drivers::simulate::{Healing, Scenario, Simulation, Watcher};
 use muster::healer::registrations::{LEFTOVER_AFTER, LIST_EVERY, UNSEEN_AFTER};
 use muster::healer::{HEAL_EVERY, Healed};
 use muster::story::LedgerEntry;
@@ -49,7 +49,7 @@ fn after_a_day_of_ghosts_and_deaths_no_registration_is_without_a_listener_for_lo
         healed.leftovers.len()
     );
     assert!(ages.iter().all(|age| *age <= longest()), "{ages:?}");
-    let (summary, _, ages) = left(&Scenario { nobody_heals: true, ..ill });
+    let (summary, _, ages) = left(&Scenario { healing: Healing::Never, ..ill });
     assert_nothing_lost(&summary);
     assert!(ages.iter().any(|age| *age > longest()), "{ages:?}");
 }

@@ -27,7 +27,7 @@ use muster_sim::{Claimed, Output, Settings, SharedUniverse, SimGithub, Summary, 
 use muster_webhook::bell::Bell;
 
 pub use restart::Outside;
-pub use scenario::{Scenario, SimulateError, Watcher};
+pub use scenario::{Healing, Scenario, SimulateError, Watcher};
 pub use wire::{Asked, Echo};
 
 use crate::clock::VirtualClock;

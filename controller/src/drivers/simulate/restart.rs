@@ -12,7 +12,7 @@ use muster_sim::{Output, SharedUniverse};
 use super::agents::{Agents, Memories};
 use super::process::Process;
 use super::wire::Wire;
-use super::{RETRY, Scenario, SimulateError, Simulation};
+use super::{Healing, RETRY, Scenario, SimulateError, Simulation};
 use crate::clock::VirtualClock;
 use crate::healer::{HEAL_EVERY, Healed};
 
@@ -50,8 +50,13 @@ impl Outside {
             Process::new(&self.scenario, store, &self.clock, &self.universe, &self.wire);
         let now = self.universe.lock().now();
         let started_at = self.universe.lock().started_at();
-        let heals = !(self.scenario.webhooks.is_none() && self.scenario.listeners.is_none());
-        let heal_at = (heals && !self.scenario.nobody_heals).then_some(now + HEAL_EVERY);
+        let fails = !(self.scenario.webhooks.is_none() && self.scenario.listeners.is_none());
+        let heals = match self.scenario.healing {
+            Healing::WhereSomethingFails => fails,
+            Healing::Always => true,
+            Healing::Never => false,
+        };
+        let heal_at = heals.then_some(now + HEAL_EVERY);
         Simulation {
             started_at,
             healer,

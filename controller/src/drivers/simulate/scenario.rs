@@ -12,6 +12,18 @@ use thiserror::Error;
 
 use crate::reconcile::Step;
 
+/// When the healer is at work. Its looks are requests to GitHub.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Healing {
+    /// If something can go wrong with webhooks or listeners.
+    #[default]
+    WhereSomethingFails,
+    /// Always.
+    Always,
+    /// A planted bug: never.
+    Never,
+}
+
 /// What to simulate.
 #[derive(Clone)]
 pub struct Scenario {
@@ -31,12 +43,12 @@ pub struct Scenario {
     pub profile: Profile,
     /// The cloud's first answer to every launch gets lost, so that each is asked for twice.
     pub lose_answers: bool,
-    /// What goes wrong with webhooks. If anything does, here or there, the healer is at work, unless ...
+    /// What goes wrong with webhooks.
     pub webhooks: WebhookFaults,
     /// What goes wrong with listeners.
     pub listeners: ListenerFaults,
-    /// ... a planted bug: nobody heals.
-    pub nobody_heals: bool,
+    /// Whether the healer is at work.
+    pub healing: Healing,
     /// A planted bug: the cloud forgets client tokens, so that what is asked for twice happens twice.
     pub forget_tokens: bool,
 }
