@@ -1,6 +1,6 @@
 //! A GitHub to test against: a state model of the REST resources that Muster uses, over HTTP on loopback.
 //!
-//! What lives here: the model (`world.rs`, `records.rs`), its answers (`routes.rs`, `reading.rs`), faults on demand (`fault.rs`), the server
+//! What lives here: the model (`world.rs`, `settings.rs`, `records.rs`), its answers (`routes.rs`, `reading.rs`), faults on demand (`fault.rs`), the server
 //! (`serve.rs`), and GitHub's own description of its interface, against which every request and every answer is held
 //! (`openapi.rs`). What may not: anything of Muster's, so that the two can disagree.
 //!
@@ -14,10 +14,12 @@ mod reading;
 mod records;
 mod routes;
 mod serve;
+mod settings;
 mod world;
 
 pub use fault::{Fault, What};
 pub use identity::AppKey;
 pub use records::{FakeJob, FakeLog};
 pub use serve::FakeGithub;
+pub use settings::{FakeGroup, FakeHook};
 pub use world::{FakeOwner, FakeRunner, FakeSetup, Seen, World};

@@ -14,7 +14,7 @@ use super::world::{FakeOwner, World};
 /// Before the number in a cursor.
 const CURSOR: &str = "v1_";
 
-fn url(rest: &str) -> String {
+pub(super) fn url(rest: &str) -> String {
     format!("https://api.github.com{rest}")
 }
 
@@ -110,7 +110,7 @@ fn hook(world: &World, hook: &Hook) -> Value {
     let at = "2026-01-01T00:00:00Z";
     let mut value = json!({
         "id": hook.id, "type": "Organization", "name": "web", "active": hook.active, "events": hook.events,
-        "config": { "url": "https://muster.example/webhook", "content_type": "json", "secret": "********" },
+        "config": hook.settings.config(),
         "url": url("/h"), "ping_url": url("/p"), "deliveries_url": url("/d"), "created_at": at, "updated_at": at,
     });
     if let FakeOwner::Repository(_) = world.setup.owner {
@@ -175,7 +175,7 @@ pub(super) fn of_repository(world: &World, ask: &Ask<'_>) -> Reply {
     }
 }
 
-fn repository(one: &Repository) -> Value {
+pub(super) fn repository(one: &Repository) -> Value {
     let (login, name) = one.name.split_once('/').unwrap_or((&one.name, ""));
     let mut value = json!({
         "id": one.id, "node_id": format!("R_{}", one.id), "name": name, "full_name": one.name, "private": one.private,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::settings::FakeHook;
 use super::world::World;
 
 /// The log of which webhook.
@@ -62,6 +63,7 @@ pub(super) struct Hook {
     pub(super) id: i64,
     pub(super) active: bool,
     pub(super) events: Vec<String>,
+    pub(super) settings: FakeHook,
 }
 
 pub(super) struct Repository {
@@ -80,7 +82,6 @@ pub(super) struct Run {
     pub(super) at: Duration,
 }
 
-#[derive(Default)]
 pub(super) struct Records {
     pub(super) hookless: BTreeSet<u64>,
     pub(super) hooks: Vec<Hook>,
@@ -88,6 +89,22 @@ pub(super) struct Records {
     pub(super) repositories: Vec<Repository>,
     pub(super) runs: Vec<Run>,
     pub(super) jobs: Vec<FakeJob>,
+    /// What a receiver of deliveries answers to another attempt. `None`: it never comes to an end.
+    pub(super) receiver: Option<u16>,
+}
+
+impl Default for Records {
+    fn default() -> Records {
+        Records {
+            hookless: BTreeSet::new(),
+            hooks: Vec::new(),
+            deliveries: Vec::new(),
+            repositories: Vec::new(),
+            runs: Vec::new(),
+            jobs: Vec::new(),
+            receiver: Some(202),
+        }
+    }
 }
 
 impl Records {
@@ -136,6 +153,11 @@ impl World {
         Some(id)
     }
 
+    /// What a receiver of deliveries answers to an attempt that was asked for. `None`: it does not answer.
+    pub fn set_receiver(&mut self, status: Option<u16>) {
+        self.records.receiver = status;
+    }
+
     /// Drops a delivery from its log, as GitHub does after some days.
     pub fn forget_delivery(&mut self, delivery: i64) {
         self.records.deliveries.retain(|known| known.id != delivery);
@@ -150,7 +172,7 @@ impl World {
     pub fn add_hook(&mut self, events: &[&str], active: bool) -> i64 {
         let id = self.number();
         let events = events.iter().map(|event| (*event).to_owned()).collect();
-        self.records.hooks.push(Hook { id, active, events });
+        self.records.hooks.push(Hook { id, active, events, settings: FakeHook::default() });
         id
     }
 

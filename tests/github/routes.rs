@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::identity::claimed_app;
 use super::openapi::{Operation, unescaped};
 use super::reading;
+use super::settings;
 use super::world::{FakeOwner, FakeRunner, World};
 
 /// Status and body; no body is none at all.
@@ -89,6 +90,8 @@ fn needed(template: &str) -> Option<&'static str> {
         Some(if organization { "organization_hooks" } else { "repository_hooks" })
     } else if template.contains("/actions/") {
         Some("actions")
+    } else if template == "/rate_limit" {
+        None
     } else {
         Some("metadata")
     }
@@ -107,6 +110,11 @@ pub(super) fn reply(world: &mut World, app: u64, ask: &Ask<'_>) -> Reply {
     if ask.operation.template.starts_with("/repos/{owner}/{repo}/actions/") && !for_runners {
         return reading::of_repository(world, ask);
     }
+    match (ask.method, ask.operation.template.as_str()) {
+        ("GET", "/rate_limit") => return settings::rate_limit(world, app),
+        ("GET", "/installation/repositories") => return settings::chosen_repositories(world, app, ask),
+        _ => {}
+    }
     if !is_owner(world, ask) {
         return error(404, "Not Found");
     }
@@ -114,6 +122,7 @@ pub(super) fn reply(world: &mut World, app: u64, ask: &Ask<'_>) -> Reply {
     let rest = under.iter().find_map(|prefix| ask.operation.template.strip_prefix(prefix)).unwrap_or("");
     match (ask.method, rest) {
         ("GET", "/actions/runner-groups") => groups(world, ask),
+        ("GET", "/actions/runner-groups/{runner_group_id}/repositories") => settings::repositories_of_group(world, ask),
         ("GET", "/actions/runners") => runners(world, ask),
         ("POST", "/actions/runners/generate-jitconfig") => mint(world, ask),
         ("GET" | "DELETE", "/actions/runners/{runner_id}") => one_runner(world, ask),
@@ -139,7 +148,19 @@ fn for_apps(world: &mut World, app: u64, ask: &Ask<'_>) -> Reply {
         return error(404, "Integration not found");
     };
     match (ask.method, ask.operation.template.as_str()) {
-        ("GET", "/app/installations") => (200, Some(json!(ask.page(vec![installed(world, app, installation)])))),
+        ("GET", "/app/installations") => {
+            let mut one = installed(world, app, installation);
+            // GitHub's description of the list wants of an account all that a user has and all that an enterprise has.
+            if let Some(login) = one["account"]["login"].as_str().map(str::to_owned) {
+                for name in ["name", "slug"] {
+                    one["account"][name] = json!(login);
+                }
+                for name in ["created_at", "updated_at"] {
+                    one["account"][name] = one[name].clone();
+                }
+            }
+            (200, Some(json!(ask.page(vec![one]))))
+        }
         ("GET", template) if template.ends_with("/installation") => {
             if is_owner(world, ask) {
                 (200, Some(installed(world, app, installation)))
@@ -152,6 +173,9 @@ fn for_apps(world: &mut World, app: u64, ask: &Ask<'_>) -> Reply {
                 return error(404, "Not Found");
             }
             world.asked.push(ask.body.clone());
+            if world.apps.get(&app).is_some_and(|installed| installed.settings.suspended) {
+                return error(403, "This installation has been suspended");
+            }
             let withheld = world.apps.get(&app).map(|installed| installed.withheld.clone()).unwrap_or_default();
             let wanted = ask.body["permissions"].as_object();
             if wanted.is_some_and(|wanted| wanted.keys().any(|permission| withheld.contains(permission))) {
@@ -167,12 +191,16 @@ fn for_apps(world: &mut World, app: u64, ask: &Ask<'_>) -> Reply {
             (201, Some(body))
         }
         ("GET", "/app/hook/deliveries" | "/app/hook/deliveries/{delivery_id}") => reading::of_app(world, app, ask),
+        ("GET", "/app") => (200, Some(settings::app(world, app))),
+        ("GET", "/app/hook/config") => settings::app_hook(world, app),
+        ("POST", "/app/hook/deliveries/{delivery_id}/attempts") => settings::deliver_again(world, app, ask),
         _ => (501, Some(json!({ "message": "the fake does not model this" }))),
     }
 }
 
 fn installed(world: &World, app: u64, installation: u64) -> Value {
     let at = "2026-01-01T00:00:00Z";
+    let settings = &world.apps[&app].settings;
     let url = |rest: &str| format!("https://api.github.com{rest}");
     let (account, target) = match &world.setup.owner {
         FakeOwner::Organization(login) => (user(login, "Organization"), "Organization"),
@@ -187,9 +215,10 @@ fn installed(world: &World, app: u64, installation: u64) -> Value {
     };
     json!({
         "id": installation, "app_id": app, "app_slug": "muster", "target_id": account["id"], "target_type": target,
-        "account": account, "single_file_name": null, "repository_selection": "all", "events": ["workflow_job"],
-        "permissions": { "metadata": "read" }, "access_tokens_url": url("/t"), "html_url": url("/h"),
-        "repositories_url": url("/r"), "created_at": at, "updated_at": at, "suspended_by": null, "suspended_at": null,
+        "account": account, "single_file_name": null, "repository_selection": settings.selection(), "events": settings.events,
+        "permissions": settings::granted(world, app), "access_tokens_url": url("/t"), "html_url": url("/h"),
+        "repositories_url": url("/r"), "created_at": at, "updated_at": at, "suspended_by": null,
+        "suspended_at": settings.suspended.then_some(at),
     })
 }
 
@@ -221,10 +250,7 @@ pub(super) fn user(login: &str, kind: &str) -> Value {
 fn groups(world: &World, ask: &Ask<'_>) -> Reply {
     let inherited = matches!(world.setup.owner, FakeOwner::Organization(_));
     let all = world.groups.iter().map(|group| {
-        let mut value = json!({
-            "id": group.id, "name": group.name, "default": group.default, "visibility": "all",
-            "allows_public_repositories": false, "runners_url": "https://api.github.com/runners",
-        });
+        let mut value = group.told();
         if inherited {
             value["inherited"] = json!(false);
         }

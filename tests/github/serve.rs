@@ -20,6 +20,7 @@ use super::fault::{Fault, What, strike};
 use super::openapi::{Description, Operation};
 use super::reading::{link, tag};
 use super::routes::{Ask, Reply, app_of_jwt, app_of_token, error, is_for_apps, permissions, reply};
+use super::settings::is_free;
 use super::world::{FakeSetup, Seen, World};
 
 /// A GitHub that listens. Dropped, it ends; and panics if its description was broken.
@@ -230,6 +231,7 @@ fn prepare(world: &mut World, mut seen: Seen, operation: &Operation, said: &Said
     let mut over = None;
     if let Ok(app) = who
         && !is_for_apps(operation)
+        && !is_free(operation)
     {
         over = world.count(app, &method).err();
         prepared.app = Some(app);

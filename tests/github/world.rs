@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::fault::Fault;
 use super::identity::AppKey;
 use super::records::Records;
+use super::settings::{FakeGroup, Settings};
 
 /// GitHub's secondary limits.
 const POINTS_A_MINUTE: u32 = 900;
@@ -100,14 +101,6 @@ pub struct Seen {
     pub version: String,
 }
 
-/// A runner group.
-#[derive(Clone, Debug)]
-pub(super) struct Group {
-    pub(super) id: i64,
-    pub(super) name: String,
-    pub(super) default: bool,
-}
-
 /// An App on the owner.
 #[derive(Clone)]
 pub(super) struct Installed {
@@ -116,8 +109,9 @@ pub(super) struct Installed {
     pub(super) refused: bool,
     /// Permissions that it was not given.
     pub(super) withheld: BTreeSet<String>,
-    used: u64,
-    reset: Duration,
+    pub(super) settings: Settings,
+    pub(super) used: u64,
+    pub(super) reset: Duration,
     points: VecDeque<(Duration, u32)>,
     at_once: u32,
 }
@@ -136,7 +130,7 @@ pub struct World {
     pub(super) apps: BTreeMap<u64, Installed>,
     pub(super) tokens: BTreeMap<String, Token>,
     pub(super) asked: Vec<Value>,
-    pub(super) groups: Vec<Group>,
+    pub(super) groups: Vec<FakeGroup>,
     pub(super) runners: Vec<FakeRunner>,
     pub(super) records: Records,
     pub(super) faults: Vec<Fault>,
@@ -158,6 +152,7 @@ impl World {
                 installation,
                 refused: false,
                 withheld: BTreeSet::new(),
+                settings: Settings::default(),
                 used: 0,
                 reset,
                 points: VecDeque::new(),
@@ -165,9 +160,9 @@ impl World {
             };
             apps.insert(*app, installed);
         }
-        let mut groups = vec![Group { id: 1, name: "Default".to_owned(), default: true }];
+        let mut groups = vec![FakeGroup::new(1, "Default")];
         for (name, id) in setup.groups.iter().zip(2..) {
-            groups.push(Group { id, name: name.clone(), default: false });
+            groups.push(FakeGroup::new(id, name));
         }
         let own = match &setup.owner {
             FakeOwner::Repository(name) => Some(name.clone()),
@@ -253,7 +248,7 @@ impl World {
     /// Makes a runner group.
     pub fn add_group(&mut self, name: &str) -> i64 {
         let id = self.number();
-        self.groups.push(Group { id, name: name.to_owned(), default: false });
+        self.groups.push(FakeGroup::new(id, name));
         id
     }
 
