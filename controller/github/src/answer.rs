@@ -141,6 +141,11 @@ impl Answer {
         }
     }
 
+    /// How far our clock is ahead of GitHub's, in milliseconds.
+    pub(crate) fn ahead_ms(&self) -> Option<i64> {
+        Some(self.at.unix_ms().saturating_sub(self.date()?.unix_ms()))
+    }
+
     fn date(&self) -> Option<Timestamp> {
         let date = jiff::fmt::rfc2822::parse(self.header(header::DATE)?).ok()?;
         Some(Timestamp::from_unix_ms(date.timestamp().as_millisecond()))

@@ -65,6 +65,7 @@ pub(crate) struct App {
     reading: Access,
     /// When it last saw something of the owner's, asking for runners.
     seen_at: Mutex<Option<Timestamp>>,
+    ahead_ms: Mutex<Option<i64>>,
 }
 
 impl App {
@@ -87,6 +88,7 @@ impl App {
             budget: Mutex::default(),
             slots: Semaphore::new(AT_ONCE_MAX),
             seen_at: Mutex::default(),
+            ahead_ms: Mutex::default(),
         })
     }
 
@@ -176,16 +178,30 @@ impl App {
 
     async fn send(&self, ask: &Ask<'_>, who: &Secret) -> Result<Answer, Trouble> {
         self.budget().count();
-        self.transport.send(ask, who).await.map_err(|lost| match lost {
+        let answer = self.transport.send(ask, who).await.map_err(|lost| match lost {
             Lost::Unsent(why) => Trouble::Unsent(format!("GitHub cannot be reached: {why}")),
             Lost::Unknown(why) => Trouble::Unknown(why),
-        })
+        })?;
+        let mut ahead = self.ahead_ms.lock().unwrap_or_else(PoisonError::into_inner);
+        *ahead = answer.ahead_ms().or(*ahead);
+        Ok(answer)
     }
 
     /// Reads something as the App itself, within the budget.
     pub(crate) async fn read_as_app(&self, path: &str) -> Result<Answer, Trouble> {
-        self.budget().take_as_app((self.clock)(), Purpose::Optional).map_err(Trouble::Limited)?;
-        self.ask_as_app(&Ask::get(path)).await
+        self.optional_as_app(&Ask::get(path)).await
+    }
+
+    /// Asks as the App itself for what is not needed, within the budget.
+    pub(crate) async fn optional_as_app(&self, ask: &Ask<'_>) -> Result<Answer, Trouble> {
+        let now = (self.clock)();
+        self.budget().take_as_app(now, &ask.method, Purpose::Optional).map_err(Trouble::Limited)?;
+        self.ask_as_app(ask).await
+    }
+
+    /// How far our clock was ahead of GitHub's at the last answer, in milliseconds.
+    pub(crate) fn ahead_ms(&self) -> Option<i64> {
+        *self.ahead_ms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks for something that a token needs. Nobody's request was sent yet: whatever becomes of this one, nothing has

@@ -145,9 +145,9 @@ impl Budget {
         Ok(())
     }
 
-    /// Takes what reading something as the App itself costs, or says when it can be had.
-    pub(crate) fn take_as_app(&mut self, now: Timestamp, purpose: Purpose) -> Result<(), Timestamp> {
-        self.take_of(self.as_app, now, &Method::GET, purpose)
+    /// Takes what a request of the App itself costs, or says when it can be had.
+    pub(crate) fn take_as_app(&mut self, now: Timestamp, method: &Method, purpose: Purpose) -> Result<(), Timestamp> {
+        self.take_of(self.as_app, now, method, purpose)
     }
 
     fn take_of(
@@ -324,7 +324,11 @@ mod tests {
         assert_eq!(taken, POINTS_A_MINUTE / 10);
         let later = START + Duration::from_secs(10);
         assert_eq!(budget.take(later, &Method::GET, Purpose::Optional), Err(START + WINDOW));
-        assert_eq!(budget.take_as_app(later, Purpose::Optional), Err(START + WINDOW), "the points are the same");
+        assert_eq!(
+            budget.take_as_app(later, &Method::GET, Purpose::Optional),
+            Err(START + WINDOW),
+            "the points are the same"
+        );
         let mut mints = 0;
         while budget.take(later, &Method::POST, Purpose::Work).is_ok() {
             mints += 1;
@@ -346,9 +350,9 @@ mod tests {
             assert_eq!(budget.take(START, &Method::POST, Purpose::Work), Ok(()), "{remaining}");
             assert_eq!(budget.take(reset, &Method::GET, Purpose::Optional), Ok(()), "{remaining}");
             // The App's own limit is another one.
-            assert_eq!(budget.take_as_app(START, Purpose::Optional), Ok(()));
+            assert_eq!(budget.take_as_app(START, &Method::GET, Purpose::Optional), Ok(()));
             budget.as_app = budget.rate;
-            assert_eq!(budget.take_as_app(START, Purpose::Optional), Err(reset));
+            assert_eq!(budget.take_as_app(START, &Method::GET, Purpose::Optional), Err(reset));
         }
     }
 

@@ -45,20 +45,27 @@ const _: () = assert!(FAILED_MAX >= LOG_PAGES_MAX * PAGE);
 
 /// A delivery in a log. Words that GitHub may add to stay words.
 #[derive(Deserialize)]
-struct Item {
-    id: i64,
-    guid: String,
-    delivered_at: String,
-    status_code: i64,
-    event: String,
+pub(crate) struct Item {
+    pub(crate) id: i64,
+    pub(crate) guid: String,
+    pub(crate) delivered_at: String,
+    pub(crate) status_code: i64,
+    pub(crate) event: String,
     action: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct HookAnswer {
-    id: i64,
-    active: bool,
-    events: Vec<String>,
+pub(crate) struct HookAnswer {
+    pub(crate) id: i64,
+    pub(crate) active: bool,
+    pub(crate) events: Vec<String>,
+    #[serde(default)]
+    pub(crate) config: Value,
+}
+
+/// Whether these events tell of jobs.
+pub(crate) fn tells_of_jobs(events: &[String]) -> bool {
+    events.iter().any(|event| event == EVENT || event == EVERY_EVENT)
 }
 
 #[derive(Deserialize)]
@@ -166,6 +173,12 @@ impl RestGithub {
 
     /// The owner's webhooks that tell of jobs.
     async fn hooks(&self) -> Result<Vec<i64>, GithubError> {
+        let all = self.all_hooks().await?;
+        Ok(all.into_iter().filter(|hook| hook.active && tells_of_jobs(&hook.events)).map(|hook| hook.id).collect())
+    }
+
+    /// The owner's webhooks.
+    pub(crate) async fn all_hooks(&self) -> Result<Vec<HookAnswer>, GithubError> {
         if let Owner::Enterprise(_) = &*self.owner {
             let why = "an enterprise's webhooks cannot be read; leave `hook` out of [github]";
             return Err(GithubError::Rejected(why.to_owned()));
@@ -180,9 +193,7 @@ impl RestGithub {
             let hooks: Vec<Value> =
                 answer.json().map_err(|why| GithubError::Unknown(format!("the webhooks: {why}")))?;
             let last = hooks.len() < PAGE;
-            let read = hooks.iter().filter_map(|hook| HookAnswer::deserialize(hook).ok());
-            let tells = |hook: &HookAnswer| hook.events.iter().any(|event| event == EVENT || event == EVERY_EVENT);
-            all.extend(read.filter(|hook| hook.active && tells(hook)).map(|hook| hook.id));
+            all.extend(hooks.iter().filter_map(|hook| HookAnswer::deserialize(hook).ok()));
             if last {
                 break;
             }

@@ -27,33 +27,53 @@ const PAGES_MAX: usize = 100;
 
 const _: () = assert!(GROUPS_LOOK_AGAIN.as_secs() < GROUPS_AGE_MAX.as_secs());
 
-#[derive(Clone, Deserialize)]
-struct Group {
-    id: i64,
-    name: String,
-    default: bool,
+/// A runner group, as GitHub tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct RunnerGroup {
+    /// Its number.
+    pub id: i64,
+    /// Its name.
+    pub name: String,
+    /// Whether it is the one that every organization and enterprise has.
+    pub default: bool,
+    /// Whom it is open to, in GitHub's word: `all`, `private`, `selected`.
+    #[serde(default)]
+    pub visibility: String,
+    /// Whether it is open to public repositories.
+    #[serde(default)]
+    pub allows_public_repositories: bool,
+    /// Whether only some workflows may use it: [`RunnerGroup::selected_workflows`].
+    #[serde(default)]
+    pub restricted_to_workflows: bool,
+    /// These workflows, as `owner/name/.github/workflows/file.yml@ref`.
+    #[serde(default)]
+    pub selected_workflows: Vec<String>,
+}
+
+impl RunnerGroup {
+    /// Whether a configuration that says `name` means this group.
+    pub fn is_meant_by(&self, name: &str) -> bool {
+        if name.eq_ignore_ascii_case(DEFAULT_GROUP) {
+            self.default
+        } else {
+            self.name.to_lowercase() == name.to_lowercase()
+        }
+    }
 }
 
 #[derive(Deserialize)]
 struct GroupPage {
-    runner_groups: Vec<Group>,
+    runner_groups: Vec<RunnerGroup>,
 }
 
 struct Listed {
     at: Timestamp,
-    groups: Vec<Group>,
+    groups: Vec<RunnerGroup>,
 }
 
 impl Listed {
     fn find(&self, name: &str) -> Option<i64> {
-        let mut groups = self.groups.iter();
-        let found = if name.eq_ignore_ascii_case(DEFAULT_GROUP) {
-            groups.find(|group| group.default)
-        } else {
-            let lower = name.to_lowercase();
-            groups.find(|group| group.name.to_lowercase() == lower)
-        };
-        found.map(|group| group.id)
+        self.groups.iter().find(|group| group.is_meant_by(name)).map(|group| group.id)
     }
 }
 
@@ -103,7 +123,7 @@ impl RestGithub {
         ))
     }
 
-    async fn list_groups(&self) -> Result<Vec<Group>, GithubError> {
+    pub(crate) async fn list_groups(&self) -> Result<Vec<RunnerGroup>, GithubError> {
         let mut all = Vec::new();
         for page in 1..=PAGES_MAX {
             let path = format!("{}/actions/runner-groups?per_page={PAGE}&page={page}", owner::base(&self.owner));

@@ -9,6 +9,7 @@
 mod answer;
 mod app;
 mod budget;
+mod checkup;
 mod deliveries;
 mod github;
 mod groups;
@@ -21,9 +22,14 @@ mod token;
 mod transport;
 
 pub use budget::{AT_ONCE_MAX, OPTIONAL_POINTS, POINTS_A_MINUTE, RateLeft};
+pub use checkup::{
+    AppFacts, Checkup, Delivered, Fact, InstallationFacts, Rate, Redelivery, Repositories, Repository, Wanted, Webhook,
+    checkup,
+};
 pub use deliveries::LOG_PAGES_MAX;
 pub use github::{Clock, Installed, Options, RestGithub};
-pub use groups::{GROUPS_AGE_MAX, GROUPS_LOOK_AGAIN};
+pub use groups::{GROUPS_AGE_MAX, GROUPS_LOOK_AGAIN, RunnerGroup};
 pub use jobs::{JOB_PAGES_MAX, TAG_AGE_MAX};
 pub use key::SetupError;
+pub use owner::{Permission, permissions};
 pub use transport::Patience;

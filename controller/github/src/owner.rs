@@ -39,6 +39,49 @@ pub(crate) fn told(owner: &Owner) -> String {
     }
 }
 
+/// A permission that an App needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permission {
+    /// Its name in GitHub's interface.
+    pub name: &'static str,
+    /// `read`, or `write`, which includes it.
+    pub level: &'static str,
+    /// In the words of the App's settings.
+    pub label: &'static str,
+    /// What comes of it when it is missing.
+    pub why: &'static str,
+}
+
+/// All permissions that an App needs whose names are known. GitHub's description has none for enterprises.
+pub fn permissions(owner: &Owner, hook: Hook) -> Vec<Permission> {
+    const RUNNERS_WHY: &str = "no runner can be registered or removed, so no machine ever takes a job";
+    const HOOKS_WHY: &str = "the log of the webhook's deliveries cannot be read, so lost ones are not found there";
+    let label = permission(owner);
+    let runners = match owner {
+        Owner::Organization(_) => Some("organization_self_hosted_runners"),
+        Owner::Repository(_) => Some("administration"),
+        Owner::Enterprise(_) => None,
+    };
+    let runners = runners.map(|name| Permission { name, level: "write", label, why: RUNNERS_WHY });
+    let actions = Permission {
+        name: "actions",
+        level: "read",
+        label: "repository permission \"Actions\": read-only",
+        why: "GitHub offers the event workflow_job only to an App that has it, and jobs cannot be read",
+    };
+    let hooks = match (owner, hook) {
+        (Owner::Organization(_), Hook::Owner) => {
+            Some(("organization_hooks", "organization permission \"Webhooks\": read-only"))
+        }
+        (Owner::Repository(_), Hook::Owner) => {
+            Some(("repository_hooks", "repository permission \"Webhooks\": read-only"))
+        }
+        (_, Hook::App) | (Owner::Enterprise(_), Hook::Owner) => None,
+    };
+    let hooks = hooks.map(|(name, label)| Permission { name, level: "read", label, why: HOOKS_WHY });
+    runners.into_iter().chain([actions]).chain(hooks).collect()
+}
+
 /// The permission that registering and removing runners needs, in the words of the App's settings.
 pub(crate) fn permission(owner: &Owner) -> &'static str {
     match owner {
@@ -102,6 +145,22 @@ pub(crate) fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_are_asked_for_the_permissions_that_are_told() {
+        let name = || "acme/api".to_owned();
+        for owner in [Owner::Organization(name()), Owner::Repository(name()), Owner::Enterprise(name())] {
+            for hook in [Hook::App, Hook::Owner] {
+                let requests = [token_request(&owner), reading_request(&owner, hook)];
+                let asked = requests.iter().filter_map(|request| request["permissions"].as_object()).flatten();
+                // Every App has that one.
+                let asked = asked.filter(|(name, _)| *name != "metadata");
+                let asked: Vec<_> = asked.map(|(name, level)| (name.as_str(), level.as_str().unwrap_or(""))).collect();
+                let told: Vec<_> = permissions(&owner, hook).iter().map(|one| (one.name, one.level)).collect();
+                assert_eq!(asked, told, "{owner:?} {hook:?}");
+            }
+        }
+    }
 
     #[test]
     fn nothing_breaks_out_of_its_place() {
