@@ -7,6 +7,7 @@
 
 mod bell;
 mod calls;
+mod checkup;
 mod cloud;
 mod config_object;
 mod connect;
@@ -17,9 +18,10 @@ mod secrets;
 
 pub use aws_config::SdkConfig;
 pub use bell::{HOLD_BACK_MAX, SLOT, SqsBell, SqsWake, WAKE_DELAY_MAX, hold_back};
-pub use cloud::{AwsCloud, Config, FLEET_TAG, Now, SHAPE_TAG, Stack};
+pub use checkup::{Caller, caller, queue_is_fifo};
+pub use cloud::{AccountCheckup, AwsCloud, Config, FLEET_TAG, Now, SHAPE_TAG, Stack, There};
 pub use config_object::{ConfigObject, ConfigObjectError, ConfigVersion, ObjectAddress};
 pub use connect::{aws_config, dynamo, sqs};
 pub use identity::{AUDIENCE_HEADER, EXPIRES_S, RoleError, StsIdentity, StsSettings, StsSettingsError, TrustedRole};
-pub use ledger::{DynamoLedger, EXPIRES, LIVE, PARTITION, SORT, make_table};
+pub use ledger::{DynamoLedger, EXPIRES, LIVE, PARTITION, SORT, make_table, table_faults};
 pub use secrets::{AwsSecretError, AwsSecrets, PREVIOUS_FOR, SECRET_AGE_MAX, SECRET_RETRY_AFTER, SecretValues};

@@ -211,7 +211,7 @@ impl Account {
     }
 
     /// The clients; with a role, its credentials are renewed shortly before they expire.
-    async fn clients(&self) -> Result<Clients, Failure> {
+    pub(super) async fn clients(&self) -> Result<Clients, Failure> {
         let mut known = self.clients.lock().await;
         let now = (self.now)();
         if let Some((clients, until)) = known.as_ref()

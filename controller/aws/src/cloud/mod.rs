@@ -13,6 +13,7 @@ mod account;
 mod activities;
 mod blueprint;
 mod budget;
+mod checkup;
 mod errors;
 mod group;
 mod image;
@@ -44,6 +45,7 @@ use muster_core::machine::Origin;
 use muster_core::ports::{Cloud, CloudError, Ended, Sighting, SpotPrice, Stock};
 
 pub use self::budget::Now;
+pub use self::checkup::{AccountCheckup, There};
 pub use self::names::{FLEET_TAG, SHAPE_TAG};
 pub use self::stack::Stack;
 

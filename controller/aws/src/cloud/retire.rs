@@ -90,7 +90,7 @@ impl Account {
     }
 
     /// How many groups the account has, and may have.
-    async fn group_count(&self) -> Result<(i32, i32), Failure> {
+    pub(super) async fn group_count(&self) -> Result<(i32, i32), Failure> {
         let limits =
             self.call(Api::DescribeAccountLimits, |clients| clients.scaling.describe_account_limits().send()).await?;
         let there = limits.number_of_auto_scaling_groups().unwrap_or(0);

@@ -34,7 +34,7 @@ use muster_core::time::Timestamp;
 use muster_store::{Counts, Pruned, SetAside, Upkeep};
 
 pub use self::keys::{EXPIRES, LIVE, PARTITION, SORT};
-pub use self::table::make_table;
+pub use self::table::{make_table, table_faults};
 
 use self::facts::{FactRow, Places, Sequence};
 use self::keys::RowKey;

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, LocalSecondaryIndex, Projection, ProjectionType,
-    ScalarAttributeType, TimeToLiveSpecification,
+    ScalarAttributeType, TableStatus, TimeToLiveSpecification, TimeToLiveStatus,
 };
 use muster_core::ports::StoreError;
 
@@ -63,6 +63,42 @@ pub async fn make_table(client: &Client, table: &str) -> Result<(), StoreError> 
         TimeToLiveSpecification::builder().attribute_name(EXPIRES).enabled(true).build().map_err(incomplete)?;
     let set = client.update_time_to_live().table_name(table).time_to_live_specification(expiry).send().await;
     set.map(|_| ()).map_err(|error| told(table, "switching its expiry on", &error))
+}
+
+/// What a table is like that is to be a ledger, and is not as it must be. Empty: it is. It only reads.
+///
+/// # Errors
+/// [`StoreError::Unavailable`], with what to do: above all that there is no such table.
+pub async fn table_faults(client: &Client, table: &str) -> Result<Vec<String>, StoreError> {
+    let described = client.describe_table().table_name(table).send().await;
+    let described = described.map_err(|error| told(table, "describing it", &error))?;
+    let Some(form) = described.table() else { return Ok(vec!["DynamoDB tells nothing of it".to_owned()]) };
+    let mut faults = Vec::new();
+    if !matches!(form.table_status(), Some(TableStatus::Active | TableStatus::Updating)) {
+        let status = form.table_status().map_or("unknown", TableStatus::as_str);
+        faults.push(format!("its status is {status}"));
+    }
+    let keys = |schema: &[KeySchemaElement]| -> Vec<String> {
+        schema.iter().map(|element| format!("{} ({})", element.attribute_name(), element.key_type().as_str())).collect()
+    };
+    let wanted = |sort: &str| vec![format!("{PARTITION} (HASH)"), format!("{sort} (RANGE)")];
+    let key = keys(form.key_schema());
+    if key != wanted(SORT) {
+        faults.push(format!("its key is {}, and not {}", key.join(", "), wanted(SORT).join(", ")));
+    }
+    let index = form.local_secondary_indexes().iter().find(|index| index.index_name() == Some(LIVE));
+    if index.is_none_or(|index| keys(index.key_schema()) != wanted(LIVE)) {
+        faults.push(format!("it has no local index {LIVE} by {}", wanted(LIVE).join(", ")));
+    }
+    let expiry = client.describe_time_to_live().table_name(table).send().await;
+    let expiry = expiry.map_err(|error| told(table, "describing its expiry", &error))?;
+    let expiry = expiry.time_to_live_description().filter(|expiry| {
+        matches!(expiry.time_to_live_status(), Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling))
+    });
+    if expiry.and_then(|expiry| expiry.attribute_name()) != Some(EXPIRES) {
+        faults.push(format!("rows do not expire by {EXPIRES}"));
+    }
+    Ok(faults)
 }
 
 async fn wait_until_active(client: &Client, table: &str) -> Result<(), StoreError> {
