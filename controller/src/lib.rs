@@ -10,6 +10,7 @@
 pub mod aws;
 pub mod cli;
 pub mod clock;
+pub mod doctor;
 pub mod drivers;
 pub mod healer;
 pub mod loaded;

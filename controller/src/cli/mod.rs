@@ -8,6 +8,7 @@
 
 mod check;
 mod demo;
+mod doctor;
 mod explain;
 mod ledger;
 mod output;
@@ -56,6 +57,8 @@ enum Command {
     Serve(serve::Args),
     /// Validate a configuration: every error with file, line, key and remedy
     Check(check::Args),
+    /// Look at the set-up on GitHub and in AWS: what is wrong, why it matters, what to do
+    Doctor(doctor::Args),
     /// Say which class serves a job and why, or what became of one job
     Explain(explain::Args),
     /// List the jobs of a ledger
@@ -82,6 +85,7 @@ pub fn run() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Ledger(args) => ledger::run(&args),
         Command::Simulate(args) => simulate::run(args),

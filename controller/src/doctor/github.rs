@@ -1,0 +1,469 @@
+//! Apps, installations, permissions, runner groups, limits: what GitHub tells of one App, judged.
+//!
+//! What lives here: judgement by facts and configuration, and the way to the facts. What may not: webhooks (`webhook.rs`).
+//!
+//! Invariant: what only follows from something that was told already is not checked, rather than not ok once more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use muster_core::config::{App, FleetConfig, GitHub, Owner, Pool};
+use muster_core::ports::GithubError;
+use muster_github::{
+    Checkup, InstallationFacts, Options, Permission, Rate, Repositories, RunnerGroup, Wanted, checkup, permissions,
+};
+
+use super::{Asked, Check, Finding, State, webhook};
+use crate::secret::SecretReader;
+
+/// A clock that is off by more than this keeps Apps out: a JWT says that it was made a minute ago, and GitHub refuses one from
+/// the future.
+const CLOCK_OFF_MAX_MS: i64 = 60_000;
+/// When less than one part in so many is left of an hour, Muster does no optional work (`muster-github`'s budget).
+const RATE_PARTS: u64 = 10;
+
+/// Reads and judges what GitHub tells of each App.
+pub(super) async fn examine(
+    config: &FleetConfig,
+    beside: &Path,
+    secrets: &SecretReader,
+    asked: &Asked,
+) -> Vec<Finding> {
+    let section = &config.github;
+    if section.apps.is_empty() {
+        return vec![Finding::not_ok(
+            Check::AppKey,
+            "",
+            "there is no [[github.app]]",
+            "without an App nobody may register runners, so no job runs",
+            "make a GitHub App, install it, and add [[github.app]] with id and private_key",
+        )];
+    }
+    let groups: BTreeSet<String> = config.pools().iter().map(|pool| pool.runner_group.to_string()).collect();
+    let wanted = Wanted { groups, redeliver: asked.redeliver };
+    let mut found = Vec::new();
+    for app in &section.apps {
+        match look_at(section, app, beside, secrets, &wanted).await {
+            Ok(checkup) => found.extend(judge(&checkup, app, config, asked.door.as_deref())),
+            Err(what) => found.push(key_not_ok(app, what)),
+        }
+    }
+    found
+}
+
+async fn look_at(
+    section: &GitHub,
+    app: &App,
+    beside: &Path,
+    secrets: &SecretReader,
+    wanted: &Wanted,
+) -> Result<Checkup, String> {
+    let values = secrets.read(&app.private_key, beside).await.map_err(|error| error.to_string())?;
+    let key = values.into_iter().next().unwrap_or_default();
+    checkup(section, app, &key, Options::default(), wanted).await.map_err(|error| error.to_string())
+}
+
+fn key_not_ok(app: &App, what: String) -> Finding {
+    Finding::not_ok(
+        Check::AppKey,
+        title(app),
+        what,
+        "without its key nobody is this App: no runner is registered",
+        format!(
+            "open the App's page (Settings, Developer settings, GitHub Apps): its App ID goes into id; \"Generate a private \
+             key\" there, and store the whole file as {}",
+            app.private_key
+        ),
+    )
+}
+
+fn title(app: &App) -> String {
+    format!("App {}", app.id)
+}
+
+/// What is known of an App, judged.
+pub(super) fn judge(checkup: &Checkup, app: &App, config: &FleetConfig, door: Option<&str>) -> Vec<Finding> {
+    let judge = Judge { checkup, app, config, about: title(app) };
+    let mut found = vec![judge.clock()];
+    let identity = judge.identity();
+    let taken = identity.state == State::Ok;
+    found.push(identity);
+    if !taken {
+        // All the rest would be refused, or not answered, in the same way.
+        return found;
+    }
+    let installation = judge.installation();
+    let inside = match &checkup.installation {
+        Some(Ok(Some(facts))) if installation.state == State::Ok => Some(facts),
+        _ => None,
+    };
+    found.push(installation);
+    found.extend(webhook::judge(checkup, config, &judge.about, door));
+    let Some(facts) = inside else {
+        for check in [Check::Permission, Check::RunnerGroup, Check::RateLimit] {
+            found.push(Finding::not_checked(check, &*judge.about, "only an installation sees it", "mend that first"));
+        }
+        return found;
+    };
+    found.extend(judge.permissions(facts));
+    found.push(judge.rate());
+    found.extend(judge.repositories());
+    found.extend(judge.groups(facts));
+    found
+}
+
+struct Judge<'a> {
+    checkup: &'a Checkup,
+    app: &'a App,
+    config: &'a FleetConfig,
+    about: String,
+}
+
+impl Judge<'_> {
+    fn clock(&self) -> Finding {
+        let Some(ahead) = self.checkup.clock_ahead_ms else {
+            let what = "GitHub has not told the time";
+            return Finding::not_checked(Check::Clock, "this host", what, "see that GitHub can be reached");
+        };
+        let seconds = ahead.unsigned_abs().div_ceil(1_000);
+        if ahead.abs() <= CLOCK_OFF_MAX_MS {
+            return Finding::ok(Check::Clock, "this host", format!("within {seconds} s of GitHub's"));
+        }
+        let way = if ahead > 0 { "ahead of" } else { "behind" };
+        Finding::not_ok(
+            Check::Clock,
+            "this host",
+            format!("it is {seconds} s {way} GitHub's"),
+            "GitHub refuses an App whose clock is off by more than a minute, and AWS refuses signatures",
+            "set the clock, and let NTP keep it (chrony, systemd-timesyncd, w32time)",
+        )
+    }
+
+    fn identity(&self) -> Finding {
+        match &self.checkup.identity {
+            Ok(facts) => Finding::ok(
+                Check::AppKey,
+                &*self.about,
+                format!("GitHub knows it as \"{}\" and takes its key", facts.name),
+            ),
+            Err(GithubError::Rejected(why)) => key_not_ok(self.app, why.clone()),
+            Err(GithubError::Limited { until }) => {
+                rate_not_ok(&self.about, &format!("GitHub takes none before {until}"))
+            }
+            Err(GithubError::Unknown(why)) => no_answer(&self.about, why, &self.config.github.api_url),
+        }
+    }
+
+    fn installation(&self) -> Finding {
+        let owner = owner(&self.config.github.owner);
+        let not_ok = |what: String, remedy: String| {
+            let why = "only an App that is installed there and not suspended may register runners, and hears of jobs";
+            Finding::not_ok(Check::Installation, &*self.about, what, why, remedy)
+        };
+        let facts = match &self.checkup.installation {
+            Some(Ok(Some(facts))) => facts,
+            Some(Ok(None)) => {
+                let elsewhere = match &*self.checkup.elsewhere {
+                    [] => String::new(),
+                    some => format!("; it is installed on {}", some.join(", ")),
+                };
+                return not_ok(
+                    format!("it is not installed on the {owner}{elsewhere}"),
+                    "on the App's page, \"Install App\", install it there; or correct the owner in [github], or id in \
+                     [[github.app]]"
+                        .to_owned(),
+                );
+            }
+            Some(Err(error)) => return self.unread(Check::Installation, &self.about, error),
+            None => {
+                return Finding::not_checked(Check::Installation, &*self.about, "it was not asked for", "run it again");
+            }
+        };
+        if let Some(since) = &facts.suspended_at {
+            return not_ok(
+                format!("its installation on the {owner} is suspended since {since}"),
+                format!("unsuspend it: {owner}, Settings, GitHub Apps, Configure, at the end of the page"),
+            );
+        }
+        match self.app.installation_id {
+            Some(configured) if configured != facts.id => not_ok(
+                format!("installation_id is {configured}, but its installation on the {owner} is {}", facts.id),
+                "take installation_id out of [[github.app]]: it is looked up then".to_owned(),
+            ),
+            Some(_) | None => {
+                Finding::ok(Check::Installation, &*self.about, format!("installed on the {owner} as {}", facts.id))
+            }
+        }
+    }
+
+    fn permissions(&self, facts: &InstallationFacts) -> Vec<Finding> {
+        let section = &self.config.github;
+        let wants = |asked: &BTreeMap<String, String>, permission: &Permission| {
+            let level = asked.get(permission.name).map(String::as_str);
+            level == Some(permission.level) || matches!(level, Some("write" | "admin"))
+        };
+        let asked = self.checkup.identity.as_ref().map(|facts| &facts.permissions);
+        let one = |permission: Permission| {
+            let about = format!("{}, {}", self.about, permission.name);
+            let owner = owner(&section.owner);
+            if wants(&facts.permissions, &permission) {
+                return Finding::ok(Check::Permission, about, format!("it has the {}", permission.label));
+            }
+            let accept = format!("{owner}, Settings, GitHub Apps, \"Review request\"");
+            let (what, remedy) = if asked.is_ok_and(|asked| wants(asked, &permission)) {
+                let what = format!("the App asks for the {}, and the {owner} has not accepted that", permission.label);
+                (what, format!("accept it: {accept}"))
+            } else {
+                let remedy = format!(
+                    "on the App's page, \"Permissions & events\", set the {}; then accept it: {accept}",
+                    permission.label
+                );
+                (format!("it lacks the {}", permission.label), remedy)
+            };
+            Finding::not_ok(Check::Permission, about, what, permission.why, remedy)
+        };
+        permissions(&section.owner, section.hook).into_iter().map(one).collect()
+    }
+
+    fn rate(&self) -> Finding {
+        match &self.checkup.rate {
+            Some(Ok(rate)) if is_short(rate) => {
+                let what = format!(
+                    "{} of {} requests are left of the hour that ends at {}",
+                    rate.remaining, rate.limit, rate.reset
+                );
+                rate_not_ok(&self.about, &what)
+            }
+            Some(Ok(rate)) => {
+                let what = format!("{} of {} requests are left of this hour", rate.remaining, rate.limit);
+                Finding::ok(Check::RateLimit, &*self.about, what)
+            }
+            Some(Err(error)) => self.unread(Check::RateLimit, &self.about, error),
+            None => Finding::not_checked(Check::RateLimit, &*self.about, "it was not asked for", "run it again"),
+        }
+    }
+
+    /// Whether the rate is the reason that something was not read.
+    fn is_limited(&self) -> bool {
+        matches!(&self.checkup.rate, Some(Ok(rate)) if is_short(rate))
+    }
+
+    /// Something could not be read.
+    fn unread(&self, check: Check, about: &str, error: &GithubError) -> Finding {
+        match error {
+            GithubError::Limited { .. } if self.is_limited() => Finding::not_checked(
+                check,
+                about,
+                "too little is left of the App's hour",
+                "run it again after the hour",
+            ),
+            GithubError::Limited { until } => Finding::not_ok(
+                check,
+                about,
+                format!("GitHub takes nothing before {until}"),
+                "Muster waits until then, too",
+                "run it again after that; find out what else uses this App",
+            ),
+            GithubError::Rejected(why) => Finding::not_ok(
+                check,
+                about,
+                format!("GitHub refuses to tell: {why}"),
+                "Muster would be refused in the same way",
+                "see what GitHub says, and that the App is installed with all of its permissions",
+            ),
+            GithubError::Unknown(why) => Finding { check, ..no_answer(about, why, &self.config.github.api_url) },
+        }
+    }
+
+    fn repositories(&self) -> Vec<Finding> {
+        let all = match &self.checkup.repositories {
+            None => {
+                let what = "the App is installed on all repositories";
+                return vec![Finding::ok(Check::Repositories, &*self.about, what)];
+            }
+            Some(Err(error)) => return vec![self.unread(Check::Repositories, &self.about, error)],
+            Some(Ok(all)) => all,
+        };
+        let one = |pool: &Pool| {
+            let about = format!("{}, pool {}", self.about, pool.name);
+            match uncovered(pool, all) {
+                None => {
+                    let what = format!("the App is installed on {} repositories, of this pool's too", all.read.len());
+                    Finding::ok(Check::Repositories, about, what)
+                }
+                Some(missing) => Finding::not_ok(
+                    Check::Repositories,
+                    about,
+                    format!("the App is installed on selected repositories only, and not on {missing}"),
+                    "Muster does not hear of the jobs of the others: they wait for ever",
+                    format!(
+                        "{}, Settings, GitHub Apps, Configure, \"Repository access\": choose all, or add it",
+                        owner(&self.config.github.owner)
+                    ),
+                ),
+            }
+        };
+        self.config.pools().iter().map(one).collect()
+    }
+
+    fn groups(&self, facts: &InstallationFacts) -> Vec<Finding> {
+        let mut pools: BTreeMap<&str, Vec<&Pool>> = BTreeMap::new();
+        for pool in self.config.pools() {
+            pools.entry(&pool.runner_group).or_default().push(pool);
+        }
+        if let Owner::Repository(_) = self.config.github.owner {
+            return pools.keys().map(|name| group_of_repository(name)).collect();
+        }
+        let groups = match &self.checkup.groups {
+            Some(Ok(groups)) => groups,
+            Some(Err(GithubError::Rejected(_))) if !self.may_see_runners(facts) => {
+                let (what, remedy) = ("the permission to see it is missing", "mend the permission first");
+                return vec![Finding::not_checked(Check::RunnerGroup, &*self.about, what, remedy)];
+            }
+            Some(Err(error)) => return vec![self.unread(Check::RunnerGroup, &self.about, error)],
+            None => {
+                let what = "it was not asked for";
+                return vec![Finding::not_checked(Check::RunnerGroup, &*self.about, what, "run it again")];
+            }
+        };
+        pools.into_iter().flat_map(|(name, pools)| self.group(name, &pools, groups)).collect()
+    }
+
+    /// Whether the installation may do with runners what Muster does; where that has a name.
+    fn may_see_runners(&self, facts: &InstallationFacts) -> bool {
+        let section = &self.config.github;
+        let needed = permissions(&section.owner, section.hook).into_iter().find(|one| one.level == "write");
+        needed.is_none_or(|one| facts.permissions.get(one.name).is_some_and(|level| level == one.level))
+    }
+
+    /// All that is wrong with a group; or that nothing is.
+    fn group(&self, name: &str, pools: &[&Pool], groups: &[RunnerGroup]) -> Vec<Finding> {
+        let owner = owner(&self.config.github.owner);
+        let place = format!("{owner}, Settings, Actions, Runner groups");
+        let not_ok =
+            |what: String, why: &str, remedy: String| Finding::not_ok(Check::RunnerGroup, name, what, why, remedy);
+        let Some(group) = groups.iter().find(|group| group.is_meant_by(name)) else {
+            return vec![not_ok(
+                format!("there is no such runner group in the {owner}"),
+                "runners of its pools cannot be registered: their machines never take a job",
+                format!("make it ({place}), or set runner_group of {} to one that exists", listed(pools)),
+            )];
+        };
+        let mut found = Vec::new();
+        match self.checkup.selected.get(&group.id) {
+            Some(Err(error)) => found.push(self.unread(Check::RunnerGroup, name, error)),
+            Some(Ok(all)) => {
+                for pool in pools {
+                    if let Some(missing) = uncovered(pool, all) {
+                        let which = if all.read.is_empty() { "no repository at all" } else { "some repositories only" };
+                        found.push(not_ok(
+                            format!("it is open to {which}, and not to {missing} of pool {}", pool.name),
+                            "GitHub gives its runners no job of another repository: the job waits beside an idle machine",
+                            format!("{place}, {}: give it access to that repository, or to all", group.name),
+                        ));
+                    }
+                }
+            }
+            None => {}
+        }
+        for pool in pools {
+            let hidden = !group.allows_public_repositories || group.visibility == "private";
+            if pool.public_repositories && hidden {
+                found.push(not_ok(
+                    format!("it is closed to public repositories, to which pool {} is open", pool.name),
+                    "a job of a public repository waits beside an idle machine, and machines are launched for it",
+                    format!("{place}, {}: allow public repositories, or set public_repositories = false", group.name),
+                ));
+            } else if !pool.public_repositories && group.allows_public_repositories && group.visibility != "private" {
+                found.push(not_ok(
+                    format!("it is open to public repositories, to which pool {} is not", pool.name),
+                    "GitHub chooses whose job an idle runner gets: a stranger's pull request could run on your machines",
+                    format!("{place}, {}: do not allow public repositories, or use another group", group.name),
+                ));
+            }
+        }
+        if group.restricted_to_workflows && group.selected_workflows.is_empty() {
+            found.push(not_ok(
+                "it is restricted to selected workflows, and none is selected".to_owned(),
+                "GitHub gives its runners no job",
+                format!("{place}, {}: select workflows, or allow all", group.name),
+            ));
+        }
+        if found.is_empty() {
+            let only = match &*group.selected_workflows {
+                some if group.restricted_to_workflows => format!(", for {} only", some.join(", ")),
+                _ => String::new(),
+            };
+            found.push(Finding::ok(
+                Check::RunnerGroup,
+                name,
+                format!("it is there and open to {}{only}", listed(pools)),
+            ));
+        }
+        found
+    }
+}
+
+fn group_of_repository(name: &str) -> Finding {
+    if name.eq_ignore_ascii_case("default") {
+        return Finding::ok(Check::RunnerGroup, name, "runners of a repository have no groups");
+    }
+    Finding::not_ok(
+        Check::RunnerGroup,
+        name,
+        "runners of a repository have no groups",
+        "runners of its pools cannot be registered: their machines never take a job",
+        "set runner_group = \"default\", or register runners with the organization",
+    )
+}
+
+fn is_short(rate: &Rate) -> bool {
+    rate.remaining.saturating_mul(RATE_PARTS) < rate.limit
+}
+
+fn rate_not_ok(about: &str, what: &str) -> Finding {
+    Finding::not_ok(
+        Check::RateLimit,
+        about,
+        what,
+        "each registration takes a request of the App's hour; below a tenth Muster no longer looks for lost webhooks, and at \
+         zero no runner is registered",
+        "find out what else uses this App, and give that one of its own; or add a further [[github.app]]",
+    )
+}
+
+pub(super) fn no_answer(about: &str, why: &str, api_url: &str) -> Finding {
+    Finding::not_ok(
+        Check::Github,
+        about,
+        format!("{api_url}: {why}"),
+        "without GitHub no runner is registered",
+        "see that this host may reach api_url over HTTPS (HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE), and that api_url is right",
+    )
+}
+
+/// What of a pool's repositories is not in a list; `None` if nothing is missing that can be named.
+fn uncovered(pool: &Pool, all: &Repositories) -> Option<String> {
+    let is_there = |text: &str| all.read.iter().any(|repository| repository.name.eq_ignore_ascii_case(text));
+    let exact = pool.repositories.iter().filter(|pattern| !pattern.as_str().contains(['*', '?']));
+    let missing: Vec<&str> = exact.map(|pattern| pattern.as_str()).filter(|name| !is_there(name)).collect();
+    if !missing.is_empty() && all.whole {
+        return Some(missing.join(", "));
+    }
+    let any = all.read.iter().any(|one| pool.repositories.iter().any(|pattern| pattern.matches(&one.name)));
+    let patterns = || pool.repositories.iter().map(|pattern| pattern.as_str()).collect::<Vec<_>>().join(", ");
+    (!any && all.whole).then(|| format!("any repository of {}", patterns()))
+}
+
+fn listed(pools: &[&Pool]) -> String {
+    let names: Vec<String> = pools.iter().map(|pool| pool.name.to_string()).collect();
+    format!("{} {}", if names.len() == 1 { "pool" } else { "pools" }, names.join(", "))
+}
+
+pub(super) fn owner(owner: &Owner) -> String {
+    match owner {
+        Owner::Organization(login) => format!("organization {login}"),
+        Owner::Enterprise(slug) => format!("enterprise {slug}"),
+        Owner::Repository(name) => format!("repository {name}"),
+    }
+}
