@@ -357,14 +357,15 @@ impl RestGithub {
 
     /// Asks for one more attempt, and looks for its end.
     async fn delivered_again(&self, app: &App) -> Result<Redelivery, GithubError> {
-        let Some(newest) = latest(app).await?.into_iter().next() else { return Ok(Redelivery::Nothing) };
+        let before = latest(app).await?;
+        let Some(newest) = before.first() else { return Ok(Redelivery::Nothing) };
         let path = format!("/app/hook/deliveries/{}/attempts", newest.id);
         let ask = Ask { method: Method::POST, path: &path, body: None, known: None };
         read::<Value>(app.optional_as_app(&ask).await, "the attempt to deliver again")?;
         let begun = tokio::time::Instant::now();
         while begun.elapsed() < self.patience.clean_up {
             tokio::time::sleep(self.patience.look_again).await;
-            let attempt = |item: &&Item| item.guid == newest.guid && item.id > newest.id;
+            let attempt = |item: &&Item| item.guid == newest.guid && before.iter().all(|known| known.id != item.id);
             if let Some(item) = latest(app).await?.iter().find(attempt) {
                 return Ok(Redelivery::Answered(item.status_code));
             }

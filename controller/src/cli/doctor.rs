@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use muster_core::config::FleetConfig;
+use reqwest::Url;
 
 use super::Found;
 use super::output::{self, Failure};
@@ -24,7 +26,7 @@ pub(super) struct Args {
     /// Where the door is, as GitHub and machines find it; default: MUSTER_DOOR_URL of the environment. The webhook's URL is
     /// compared with it
     #[arg(long, value_name = "URL")]
-    door: Option<String>,
+    door: Option<Url>,
     /// Have GitHub deliver the latest webhook delivery again, and see how the door answers. Without it, the last deliveries
     /// in GitHub's log are judged
     #[arg(long)]
@@ -68,8 +70,7 @@ async fn examine(args: &Args) -> Result<Vec<Finding>, Failure> {
     let file = source.to_string();
     let parsed = FleetConfig::parse(&file, &source.read().await?);
     let Some(config) = parsed.config else { return Ok(doctor::invalid(&parsed.errors)) };
-    let door = args.door.clone().or_else(|| std::env::var(DOOR_URL).ok()).filter(|door| !door.trim().is_empty());
-    let asked = Asked { door, redeliver: args.redeliver };
+    let asked = Asked { door: door(args)?, redeliver: args.redeliver };
     #[cfg_attr(not(feature = "aws"), expect(unused_mut, reason = "there is nothing more to find"))]
     let mut found = doctor::examine(&file, &config, source.beside(), &SecretReader::default(), &asked).await;
     #[cfg(feature = "aws")]
@@ -79,4 +80,14 @@ async fn examine(args: &Args) -> Result<Vec<Finding>, Failure> {
         doctor::aws_unasked()
     });
     Ok(found)
+}
+
+/// Where the door is, by the arguments or else by the environment.
+fn door(args: &Args) -> Result<Option<Url>, Failure> {
+    let told = std::env::var(DOOR_URL).ok().filter(|url| !url.trim().is_empty());
+    match (&args.door, told) {
+        (Some(door), _) => Ok(Some(door.clone())),
+        (None, Some(url)) => Ok(Some(url.trim().parse().with_context(|| format!("{DOOR_URL} is no URL"))?)),
+        (None, None) => Ok(None),
+    }
 }

@@ -10,8 +10,11 @@ use std::path::Path;
 use muster_core::config::{App, FleetConfig, GitHub, Owner, Pool};
 use muster_core::ports::GithubError;
 use muster_github::{
-    Checkup, InstallationFacts, Options, Permission, Rate, Repositories, RunnerGroup, Wanted, checkup, permissions,
+    Checkup, InstallationFacts, Options, Permission, Rate, Repositories, RunnerGroup, SetupError, Wanted, checkup,
+    permissions,
 };
+
+use reqwest::Url;
 
 use super::{Asked, Check, Finding, State, webhook};
 use crate::secret::SecretReader;
@@ -43,9 +46,15 @@ pub(super) async fn examine(
     let wanted = Wanted { groups, redeliver: asked.redeliver };
     let mut found = Vec::new();
     for app in &section.apps {
-        match look_at(section, app, beside, secrets, &wanted).await {
-            Ok(checkup) => found.extend(judge(&checkup, app, config, asked.door.as_deref())),
-            Err(what) => found.push(key_not_ok(app, what)),
+        let judged = match look_at(section, app, beside, secrets, &wanted).await {
+            Ok(checkup) => judge(&checkup, app, config, asked.door.as_ref()),
+            Err(finding) => vec![finding],
+        };
+        for finding in judged {
+            // What is the same for each App is told once.
+            if !found.contains(&finding) {
+                found.push(finding);
+            }
         }
     }
     found
@@ -57,10 +66,16 @@ async fn look_at(
     beside: &Path,
     secrets: &SecretReader,
     wanted: &Wanted,
-) -> Result<Checkup, String> {
-    let values = secrets.read(&app.private_key, beside).await.map_err(|error| error.to_string())?;
+) -> Result<Checkup, Finding> {
+    let read = secrets.read(&app.private_key, beside).await;
+    let values = read.map_err(|error| key_not_ok(app, error.to_string()))?;
     let key = values.into_iter().next().unwrap_or_default();
-    checkup(section, app, &key, Options::default(), wanted).await.map_err(|error| error.to_string())
+    checkup(section, app, &key, Options::default(), wanted).await.map_err(|error| match error {
+        SetupError::NoApp | SetupError::Keys { .. } | SetupError::Key { .. } => key_not_ok(app, error.to_string()),
+        SetupError::Certificates | SetupError::Client(_) => {
+            no_answer(&title(app), &error.to_string(), &section.api_url)
+        }
+    })
 }
 
 fn key_not_ok(app: &App, what: String) -> Finding {
@@ -82,11 +97,12 @@ fn title(app: &App) -> String {
 }
 
 /// What is known of an App, judged.
-pub(super) fn judge(checkup: &Checkup, app: &App, config: &FleetConfig, door: Option<&str>) -> Vec<Finding> {
+pub(super) fn judge(checkup: &Checkup, app: &App, config: &FleetConfig, door: Option<&Url>) -> Vec<Finding> {
     let judge = Judge { checkup, app, config, about: title(app) };
-    let mut found = vec![judge.clock()];
-    let identity = judge.identity();
+    let clock = judge.clock();
+    let identity = judge.identity(&clock);
     let taken = identity.state == State::Ok;
+    let mut found = vec![clock];
     found.push(identity);
     if !taken {
         // All the rest would be refused, or not answered, in the same way.
@@ -98,7 +114,7 @@ pub(super) fn judge(checkup: &Checkup, app: &App, config: &FleetConfig, door: Op
         _ => None,
     };
     found.push(installation);
-    found.extend(webhook::judge(checkup, config, &judge.about, door));
+    found.extend(judge.webhooks(door));
     let Some(facts) = inside else {
         for check in [Check::Permission, Check::RunnerGroup, Check::RateLimit] {
             found.push(Finding::not_checked(check, &*judge.about, "only an installation sees it", "mend that first"));
@@ -127,7 +143,7 @@ impl Judge<'_> {
         };
         let seconds = ahead.unsigned_abs().div_ceil(1_000);
         if ahead.abs() <= CLOCK_OFF_MAX_MS {
-            return Finding::ok(Check::Clock, "this host", format!("within {seconds} s of GitHub's"));
+            return Finding::ok(Check::Clock, "this host", "within a minute of GitHub's");
         }
         let way = if ahead > 0 { "ahead of" } else { "behind" };
         Finding::not_ok(
@@ -139,13 +155,17 @@ impl Judge<'_> {
         )
     }
 
-    fn identity(&self) -> Finding {
+    fn identity(&self, clock: &Finding) -> Finding {
         match &self.checkup.identity {
             Ok(facts) => Finding::ok(
                 Check::AppKey,
                 &*self.about,
                 format!("GitHub knows it as \"{}\" and takes its key", facts.name),
             ),
+            Err(GithubError::Rejected(_)) if clock.state == State::NotOk => {
+                let what = "GitHub refuses the App, as it does when the clock is wrong";
+                Finding::not_checked(Check::AppKey, &*self.about, what, "set the clock first")
+            }
             Err(GithubError::Rejected(why)) => key_not_ok(self.app, why.clone()),
             Err(GithubError::Limited { until }) => {
                 rate_not_ok(&self.about, &format!("GitHub takes none before {until}"))
@@ -192,6 +212,18 @@ impl Judge<'_> {
             ),
             Some(_) | None => {
                 Finding::ok(Check::Installation, &*self.about, format!("installed on the {owner} as {}", facts.id))
+            }
+        }
+    }
+
+    fn webhooks(&self, door: Option<&Url>) -> Vec<Finding> {
+        let (section, redelivery) = (&self.config.github, self.checkup.redelivery.as_ref());
+        match &self.checkup.webhooks {
+            Some(Ok(all)) => webhook::judge(all, redelivery, section, &self.about, door),
+            Some(Err(error)) => vec![self.unread(Check::WebhookUrl, &self.about, error)],
+            None => {
+                let what = "only an installation sees it";
+                vec![Finding::not_checked(Check::WebhookUrl, &*self.about, what, "mend that first")]
             }
         }
     }
@@ -432,7 +464,7 @@ fn rate_not_ok(about: &str, what: &str) -> Finding {
     )
 }
 
-pub(super) fn no_answer(about: &str, why: &str, api_url: &str) -> Finding {
+fn no_answer(about: &str, why: &str, api_url: &str) -> Finding {
     Finding::not_ok(
         Check::Github,
         about,

@@ -20,6 +20,7 @@ use std::fmt;
 use std::path::Path;
 
 use muster_core::config::{Diagnostic, FleetConfig, SecretRef};
+use reqwest::Url;
 use serde::Serialize;
 
 use crate::secret::SecretReader;
@@ -173,7 +174,7 @@ impl fmt::Display for Finding {
 #[derive(Clone, Debug, Default)]
 pub struct Asked {
     /// Where the door is: the address that GitHub should deliver to, without `/webhook`. `None`: not known.
-    pub door: Option<String>,
+    pub door: Option<Url>,
     /// Whether GitHub may be asked to deliver the latest delivery again.
     pub redeliver: bool,
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use muster_core::config::FleetConfig;
-use muster_tests::github::{AppKey, FakeGithub, FakeLog, FakeOwner, FakeSetup};
+use muster_tests::github::{AppKey, FakeGithub, FakeHook, FakeLog, FakeOwner, FakeSetup, Fault, What};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -54,7 +54,7 @@ impl Ward {
         std::fs::write(folder.path().join("webhook.secret"), SECRET).unwrap();
         let text = CONFIG.replace("URL", fake.url());
         fake.world().deliver(FakeLog::App(APP), "workflow_job", json!({ "action": "queued" }), 202);
-        Ward { fake, folder, text, asked: Asked { door: Some(DOOR.to_owned()), redeliver: false } }
+        Ward { fake, folder, text, asked: Asked { door: Some(DOOR.parse().unwrap()), redeliver: false } }
     }
 
     fn of_organization() -> Ward {
@@ -201,7 +201,7 @@ const PLANTS: &[(&str, Plant)] = &[
         )
     }),
     ("a webhook in clear", |ward| {
-        ward.asked.door = Some("http://muster.example:443".to_owned());
+        ward.asked.door = Some("http://muster.example:443".parse().unwrap());
         ward.fake.world().app_hook(APP).url = "http://muster.example:443/webhook".to_owned();
         (Check::WebhookUrl, &["not HTTPS"], &["set the URL"])
     }),
@@ -334,4 +334,134 @@ async fn a_healthy_set_up_is_ok_in_every_line() {
         }
         assert_eq!(ward.fake.world().limits_hit(), 0);
     }
+}
+
+/// Whether this is told of that check, in that state.
+fn told(found: &[Finding], check: Check, state: State, what: &str) -> bool {
+    found.iter().any(|finding| finding.check == check && finding.state == state && finding.what.contains(what))
+}
+
+#[tokio::test]
+async fn a_github_that_does_not_answer_is_told_once_and_not_asked_again() {
+    let ward = Ward::of_organization();
+    ward.fake.fail(Fault::on("GET", "/app", What::LostBefore));
+    let troubles = ward.troubles().await;
+    assert_eq!(troubles.len(), 1, "{troubles:?}");
+    assert!(told(&troubles, Check::Github, State::NotOk, "the connection was lost"), "{troubles:?}");
+    assert_eq!(ward.fake.seen(), ["GET /app"]);
+    let mut ward = Ward::of_organization();
+    ward.edit(&ward.fake.url().to_owned(), "http://127.0.0.1:9");
+    let troubles = ward.troubles().await;
+    assert_eq!(troubles.len(), 1, "{troubles:?}");
+    assert!(told(&troubles, Check::Github, State::NotOk, "http://127.0.0.1:9: "), "{troubles:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_later_is_not_ok_and_hides_nothing_else() {
+    for (path, check) in [
+        ("/installation", Check::Installation),
+        ("/app/hook/config", Check::WebhookUrl),
+        ("/rate_limit", Check::RateLimit),
+        ("/actions/runner-groups", Check::RunnerGroup),
+    ] {
+        let ward = Ward::of_organization();
+        ward.fake.fail(Fault::on("GET", path, What::LostAfter));
+        let troubles = ward.troubles().await;
+        assert_eq!(troubles.len(), 1, "{path}: {troubles:?}");
+        assert!(told(&troubles, check, State::NotOk, "lost"), "{path}: {troubles:?}");
+        let asked = ward.fake.seen().into_iter().filter(|seen| seen.contains(path)).count();
+        assert_eq!(asked, 1, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_keeps_the_app_out_is_what_is_told() {
+    let ward = Ward::of_organization();
+    ward.fake.world().advance(Duration::from_secs(300));
+    ward.fake.fail(Fault::status("GET", "/app", 401, "'Issued at' claim ('iat') must be an Integer in the past"));
+    let found = ward.found().await;
+    assert!(told(&found, Check::Clock, State::NotOk, "behind GitHub's"), "{found:?}");
+    assert!(told(&found, Check::AppKey, State::NotChecked, "clock"), "{found:?}");
+    assert_eq!(found.iter().filter(|finding| finding.state == State::NotOk).count(), 1);
+}
+
+#[tokio::test]
+async fn what_is_the_same_for_two_apps_is_told_once() {
+    let mut setup = FakeSetup::new(FakeOwner::Organization("acme".to_owned()));
+    setup.apps = vec![APP, 2];
+    let mut ward = Ward::healthy(setup);
+    std::fs::write(ward.file("two.pem"), ward.fake.key(2)).unwrap();
+    ward.edit("[fleet]", "[[github.app]]\nid = 2\nprivate_key = \"file:two.pem\"\n[fleet]");
+    ward.fake.world().suspend(2, true);
+    let found = ward.found().await;
+    let count = |check| found.iter().filter(|finding| finding.check == check).count();
+    assert_eq!((count(Check::Clock), count(Check::AppKey), count(Check::Installation)), (1, 2, 2), "{found:?}");
+    let bad: Vec<_> = found.iter().filter(|finding| finding.state == State::NotOk).collect();
+    assert!(bad.len() == 1 && bad[0].about == "App 2", "{bad:?}");
+    assert!(told(&found, Check::WebhookSecret, State::NotChecked, "nothing was delivered"), "of the second App");
+}
+
+#[tokio::test]
+async fn of_an_owners_webhooks_those_that_lead_to_the_door_are_judged() {
+    let mut ward = Ward::of_organization();
+    ward.edit("api_url", "hook = \"owner\"\napi_url");
+    let troubles = ward.troubles().await;
+    assert!(told(&troubles, Check::WebhookUrl, State::NotOk, "none of 0 webhooks"), "{troubles:?}");
+    // Somebody else's, which sends forms.
+    let other = ward.fake.world().add_hook(&["workflow_job"], true);
+    *ward.fake.world().hook(other).unwrap() =
+        FakeHook { url: "https://ci.example/hook".to_owned(), content_type: "form".to_owned(), ..FakeHook::default() };
+    let troubles = ward.troubles().await;
+    assert!(told(&troubles, Check::WebhookUrl, State::NotOk, "none of 1 webhooks leads to"), "{troubles:?}");
+    let ours = ward.fake.world().add_hook(&["workflow_job"], true);
+    ward.fake.world().deliver(FakeLog::Hook(ours), "workflow_job", json!({ "action": "queued" }), 202);
+    assert_eq!(ward.troubles().await, []);
+    ward.asked.redeliver = true;
+    assert_eq!(ward.troubles().await, [], "its log is judged: Muster may not write there");
+    assert!(ward.fake.seen().iter().all(|seen| !seen.contains("attempts")));
+    // Without the door's address nobody knows which one is meant.
+    ward.asked.door = None;
+    let found = ward.found().await;
+    assert!(told(&found, Check::WebhookUrl, State::NotChecked, "2 webhooks are subscribed"), "{found:?}");
+    // One that leads to the door and tells of nothing.
+    ward.asked.door = Some(DOOR.parse().unwrap());
+    let mut again = Ward::of_organization();
+    again.edit("api_url", "hook = \"owner\"\napi_url");
+    again.fake.world().add_hook(&["push"], true);
+    let troubles = again.troubles().await;
+    assert_eq!(troubles.len(), 1, "{troubles:?}");
+    assert!(told(&troubles, Check::WebhookEvent, State::NotOk, "not subscribed"), "{troubles:?}");
+    // And the permission to read its log.
+    ward.fake.world().unrequest(APP, "organization_hooks");
+    assert!(told(&ward.troubles().await, Check::Permission, State::NotOk, "\"Webhooks\": read-only"));
+}
+
+#[tokio::test]
+async fn with_nothing_left_of_the_hour_the_rest_is_not_checked() {
+    let mut ward = Ward::of_organization();
+    ward.fake.world().spend(APP, 5_000);
+    ward.edit("api_url", "hook = \"owner\"\napi_url");
+    let found = ward.found().await;
+    assert!(told(&found, Check::RateLimit, State::NotOk, "0 of 5000"), "{found:?}");
+    for check in [Check::RunnerGroup, Check::WebhookUrl] {
+        assert!(told(&found, check, State::NotChecked, "too little is left"), "{found:?}");
+    }
+    assert_eq!(found.iter().filter(|finding| finding.state == State::NotOk).count(), 1);
+}
+
+#[tokio::test]
+async fn an_enterprise_is_looked_at_as_far_as_github_tells() {
+    let mut ward = Ward::healthy(FakeSetup::new(FakeOwner::Enterprise("acme".to_owned())));
+    ward.edit("organization = \"acme\"", "enterprise = \"acme\"");
+    let found = ward.found().await;
+    for finding in &found {
+        assert_eq!(finding.state, State::Ok, "{finding}");
+    }
+    ward.fake.world().remove_group("Linux builders");
+    assert!(told(
+        &ward.troubles().await,
+        Check::RunnerGroup,
+        State::NotOk,
+        "no such runner group in the enterprise acme"
+    ));
 }

@@ -5,48 +5,37 @@
 //!
 //! Invariant: of several webhooks of an owner only those are judged that lead to the door: others are nobody's business.
 
-use muster_core::config::{FleetConfig, Hook};
-use muster_core::ports::GithubError;
-use muster_github::{Checkup, Delivered, Redelivery, Webhook};
+use muster_core::config::{GitHub, Hook};
+use muster_github::{Delivered, Redelivery, Webhook};
 use reqwest::Url;
 
-use super::github::{no_answer, owner};
+use super::github::owner;
 use super::{Check, Finding};
 
 /// Where the door takes deliveries.
 const PATH: &str = "/webhook";
 
 /// Judges the webhooks that tell of jobs: an App's own, or the owner's.
-pub(super) fn judge(checkup: &Checkup, config: &FleetConfig, about: &str, door: Option<&str>) -> Vec<Finding> {
-    let section = &config.github;
-    let door = door.and_then(|door| Url::parse(&format!("{}{PATH}", door.trim_end_matches('/'))).ok());
+pub(super) fn judge(
+    all: &[Webhook],
+    redelivery: Option<&Redelivery>,
+    section: &GitHub,
+    about: &str,
+    door: Option<&Url>,
+) -> Vec<Finding> {
+    let door = door.map(|door| {
+        let mut url = door.clone();
+        url.set_path(&format!("{}{PATH}", door.path().trim_end_matches('/')));
+        url
+    });
     let page = match section.hook {
         Hook::App => "the App's page, \"General\", Webhook".to_owned(),
         Hook::Owner => format!("{}, Settings, Webhooks", owner(&section.owner)),
     };
     let place = Place { page, door, hook: section.hook };
-    let all = match &checkup.webhooks {
-        Some(Ok(all)) => all,
-        Some(Err(GithubError::Unknown(why))) => {
-            return vec![Finding { check: Check::WebhookUrl, ..no_answer(about, why, &section.api_url) }];
-        }
-        Some(Err(error)) => {
-            return vec![Finding::not_ok(
-                Check::WebhookUrl,
-                about,
-                format!("the webhook's settings cannot be read: {error}"),
-                "Muster would not find lost deliveries either",
-                "see what GitHub says",
-            )];
-        }
-        None => {
-            let what = "the installation cannot be asked";
-            return vec![Finding::not_checked(Check::WebhookUrl, about, what, "mend that first")];
-        }
-    };
     match place.chosen(all) {
         Chosen::These(chosen) => {
-            chosen.into_iter().flat_map(|webhook| place.of_one(webhook, about, checkup.redelivery.as_ref())).collect()
+            chosen.into_iter().flat_map(|webhook| place.of_one(webhook, about, redelivery)).collect()
         }
         Chosen::None(what) => vec![Finding::not_ok(
             Check::WebhookUrl,

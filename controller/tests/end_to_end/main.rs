@@ -9,6 +9,7 @@ mod agent;
 mod check;
 mod demo;
 mod demo_edges;
+mod doctor;
 mod explain;
 mod fleet;
 mod gauges;

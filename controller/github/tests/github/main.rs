@@ -4,6 +4,7 @@
 
 mod access;
 mod bench;
+mod checkup;
 mod described;
 mod groups;
 mod limits;
