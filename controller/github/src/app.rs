@@ -151,6 +151,12 @@ impl App {
         }
     }
 
+    /// Takes in its installation's number.
+    pub(crate) async fn know(&self, installation: u64) {
+        self.runners.know(installation).await;
+        self.reading.know(installation).await;
+    }
+
     /// Whether GitHub has shown it something of the owner's of late.
     pub(crate) fn sees(&self) -> bool {
         let at = *self.seen_at.lock().unwrap_or_else(PoisonError::into_inner);

@@ -261,6 +261,7 @@ impl RestGithub {
                 && facts.suspended_at.is_none()
                 && app.configured.is_none_or(|configured| configured == facts.id)
             {
+                app.know(facts.id).await;
                 self.look_inside(facts, wanted, &mut found).await;
             }
             found.installation = Some(installation);

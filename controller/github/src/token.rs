@@ -58,6 +58,11 @@ impl Access {
         Access { request, permission, held: Mutex::default() }
     }
 
+    /// Takes in the installation's number: it need not be looked up.
+    pub(crate) async fn know(&self, installation: u64) {
+        self.held.lock().await.installation = Some(installation);
+    }
+
     /// Forgets a token, unless another one has taken its place.
     pub(crate) async fn drop_token(&self, dead: &Secret) {
         let mut held = self.held.lock().await;

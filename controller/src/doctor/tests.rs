@@ -1,5 +1,7 @@
 //! The doctor in front of a fake GitHub: a healthy set-up, and one misconfiguration after the other.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -350,7 +352,8 @@ async fn a_github_that_does_not_answer_is_told_once_and_not_asked_again() {
     assert!(told(&troubles, Check::Github, State::NotOk, "the connection was lost"), "{troubles:?}");
     assert_eq!(ward.fake.seen(), ["GET /app"]);
     let mut ward = Ward::of_organization();
-    ward.edit(&ward.fake.url().to_owned(), "http://127.0.0.1:9");
+    let url = ward.fake.url().to_owned();
+    ward.edit(&url, "http://127.0.0.1:9");
     let troubles = ward.troubles().await;
     assert_eq!(troubles.len(), 1, "{troubles:?}");
     assert!(told(&troubles, Check::Github, State::NotOk, "http://127.0.0.1:9: "), "{troubles:?}");

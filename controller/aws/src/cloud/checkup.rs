@@ -4,6 +4,7 @@
 //!
 //! Invariant: one account that fails hides no other, and one whose role cannot be taken on is asked nothing more.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -70,9 +71,8 @@ impl Account {
         });
         let mut images = BTreeMap::new();
         for shape in config.shapes().filter(|shape| shape.account == self.name) {
-            let what = self.image_name(shape);
-            if !images.contains_key(&what) {
-                images.insert(what, self.image(shape).await.map(|image| image.id).map_err(told));
+            if let Entry::Vacant(place) = images.entry(self.image_name(shape)) {
+                place.insert(self.image(shape).await.map(|image| image.id).map_err(told));
             }
         }
         There { subnets, images, groups: self.group_count().await.map_err(told) }

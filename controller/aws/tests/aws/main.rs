@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod bell;
 #[cfg(test)]
+mod checkup;
+#[cfg(test)]
 mod cloud;
 #[cfg(test)]
 mod config_object;

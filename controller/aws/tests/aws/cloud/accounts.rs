@@ -186,3 +186,51 @@ fn a_stock_in_another_account_is_filled_taken_from_and_told_there() {
         assert!(stage.cloud.set_standby(&shape, 2).await.is_err());
     });
 }
+
+#[test]
+fn a_checkup_tells_what_each_account_has_and_changes_nothing() {
+    let stage = stage(Ground::Emulation, &Wish::default());
+    block_on(async {
+        furnish(&stage).await;
+        stage.writes().await;
+        let found = stage.cloud.checkup().await;
+        let names: Vec<_> = found.iter().map(|account| account.name.as_deref()).collect();
+        assert_eq!(names, [None, Some("build")]);
+        for account in &found {
+            let there = account.there.as_ref().unwrap();
+            let zones = if account.role.is_none() { stage.subnets.len() } else { 1 };
+            assert_eq!((&account.lacking, &there.subnets), (&Vec::new(), &Ok((Vec::new(), zones))));
+            let images: Vec<_> = there.images.iter().map(|(name, id)| (name.as_str(), id.clone())).collect();
+            assert_eq!(images, [(&*format!("linux x64 ({})", stage.image), Ok(stage.image.clone()))]);
+            let (has, most) = *there.groups.as_ref().unwrap();
+            assert!(has < most, "{has} of {most}");
+        }
+        let calls = stage.writes().await;
+        assert!(calls.iter().all(|call| call == "AssumeRole"), "{calls:?}");
+
+        // An image and a subnet that are not there, and nothing in the configuration of the other account.
+        let wish = Wish {
+            aws: "[aws]\nsubnets = [\"subnet-00000000000000bad\"]\nimages = { linux-x64 = \"ami-00000000000000bad\" }"
+                .to_owned(),
+            ..Wish::default()
+        };
+        stage.reconfigure(&wish);
+        let found = stage.cloud.checkup().await;
+        let there = found[0].there.as_ref().unwrap();
+        assert_eq!(there.subnets, Ok((vec!["subnet-00000000000000bad".to_owned()], 0)));
+        let image = there.images["linux x64 (ami-00000000000000bad)"].as_ref().unwrap_err();
+        assert!(image.contains("ami-00000000000000bad"), "{image}");
+
+        // The role cannot be taken on: nothing is asked in the other account.
+        furnish(&stage).await;
+        stage.fault(json!({"kind": "error", "action": "AssumeRole", "code": "AccessDenied", "status": 403})).await;
+        stage.advance(3_600).await;
+        stage.writes().await;
+        let found = stage.cloud.checkup().await;
+        assert!(found[0].there.is_ok());
+        let why = found[1].there.as_ref().unwrap_err();
+        assert!(why.contains("AccessDenied") && why.contains("trust policy"), "{why}");
+        assert_eq!(stage.writes().await, ["AssumeRole"], "once");
+        stage.heal().await;
+    });
+}
