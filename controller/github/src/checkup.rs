@@ -91,6 +91,8 @@ pub struct AppFacts {
 pub struct InstallationFacts {
     /// Its number.
     pub id: u64,
+    /// The account that it is on.
+    pub account: Option<AccountFacts>,
     /// The permissions that it was given: name and level.
     #[serde(default)]
     pub permissions: BTreeMap<String, String>,
@@ -101,21 +103,20 @@ pub struct InstallationFacts {
     pub repository_selection: String,
 }
 
-/// A repository.
+/// An organization, a user, or an enterprise.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Repository {
-    /// Its name, as `owner/name`.
-    #[serde(rename = "full_name")]
-    pub name: String,
-    /// Whether it is private, or internal to an enterprise.
-    pub private: bool,
+pub struct AccountFacts {
+    /// Its number.
+    pub id: u64,
+    login: Option<String>,
+    slug: Option<String>,
 }
 
 /// A list of repositories.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Repositories {
-    /// Those that were read.
-    pub read: Vec<Repository>,
+    /// The names of those that were read, as `owner/name`.
+    pub read: Vec<String>,
     /// Whether these are all.
     pub whole: bool,
 }
@@ -178,19 +179,17 @@ pub struct Rate {
 
 #[derive(Deserialize)]
 struct ElsewhereAnswer {
-    account: Option<AccountAnswer>,
-}
-
-/// An organization, a user, or an enterprise.
-#[derive(Deserialize)]
-struct AccountAnswer {
-    login: Option<String>,
-    slug: Option<String>,
+    account: Option<AccountFacts>,
 }
 
 #[derive(Deserialize)]
 struct RepositoryPage {
-    repositories: Vec<Repository>,
+    repositories: Vec<RepositoryAnswer>,
+}
+
+#[derive(Deserialize)]
+struct RepositoryAnswer {
+    full_name: String,
 }
 
 #[derive(Deserialize)]
@@ -305,7 +304,7 @@ impl RestGithub {
             let answer = self.ask(Method::GET, &path, None, purpose).await;
             let page = read::<RepositoryPage>(answer, "the repositories")?.repositories;
             all.whole = page.len() < PAGE;
-            all.read.extend(page);
+            all.read.extend(page.into_iter().map(|repository| repository.full_name));
             if all.whole {
                 break;
             }

@@ -19,6 +19,8 @@ use crate::drivers::lambda::surroundings;
 /// When fewer Auto Scaling groups than one part in so many may still be made, it is told. A shape has one group or two.
 const GROUPS_PARTS: i32 = 10;
 
+const NO_LAUNCH: &str = "no machine can be launched there";
+
 /// The queues that the stack's functions use, and whether each is a FIFO queue.
 const QUEUES: [(&str, bool); 3] = [
     (surroundings::BELL_QUEUE_URL, true),
@@ -155,7 +157,7 @@ fn account(account: &AccountCheckup) -> Vec<Finding> {
         // The home account's are the stack's.
         for lacking in &account.lacking {
             let (what, remedy) = lacking.split_once(": ").unwrap_or((lacking, "see muster.example.toml"));
-            found.push(Finding::not_ok(Check::AwsStack, &*about, what, "no machine can be launched there", remedy));
+            found.push(Finding::not_ok(Check::AwsStack, &*about, what, NO_LAUNCH, remedy));
         }
     }
     let there = match (&account.there, &account.role) {
@@ -170,7 +172,7 @@ fn account(account: &AccountCheckup) -> Vec<Finding> {
                 Check::AwsRole,
                 &*about,
                 why,
-                "no machine can be launched there",
+                NO_LAUNCH,
                 "let the role's trust policy name the controller's role and the external_id of [[aws.account]], as \
                  infra/account.yaml does; and let the controller's role take it on (AccountRoleArns of the stack)",
             ));
@@ -211,11 +213,12 @@ fn subnets(there: &There, about: &str) -> Option<Finding> {
         Ok((gone, zones)) if gone.is_empty() => {
             Some(Finding::ok(Check::AwsSubnets, about, format!("all are there, in {zones} zones")))
         }
+        Ok((gone, 0)) => Some(not_ok(format!("{} is not there", gone.join(", ")), NO_LAUNCH)),
         Ok((gone, zones)) => {
             let why = "its zone gets no machine: capacity of the others has to do";
             Some(not_ok(format!("{} is not there; the others are in {zones} zones", gone.join(", ")), why))
         }
-        Err(why) => Some(not_ok(why.clone(), "no machine can be launched there")),
+        Err(why) => Some(not_ok(why.clone(), NO_LAUNCH)),
     }
 }
 
@@ -320,6 +323,12 @@ mod tests {
             ),
             (
                 |facts| away(facts).subnets = Ok((vec!["subnet-9".to_owned()], 1)),
+                Check::AwsSubnets,
+                "subnet-9 is not there",
+                "name subnets",
+            ),
+            (
+                |facts| away(facts).subnets = Ok((vec!["subnet-9".to_owned()], 0)),
                 Check::AwsSubnets,
                 "subnet-9 is not there",
                 "name subnets",

@@ -205,6 +205,19 @@ impl Judge<'_> {
                 format!("unsuspend it: {owner}, Settings, GitHub Apps, Configure, at the end of the page"),
             );
         }
+        let of_account = facts.account.as_ref().map(|account| account.id);
+        if let (Owner::Organization(_), Some(configured), Some(id)) =
+            (&self.config.github.owner, self.config.github.organization_id, of_account)
+            && configured != id
+        {
+            return Finding::not_ok(
+                Check::Installation,
+                &*self.about,
+                format!("organization_id is {configured}, but the {owner} has the id {id}"),
+                "the door takes the organization's deliveries for a stranger's, and ignores them: no job is heard of",
+                format!("set organization_id = {id} in [github], or leave it out"),
+            );
+        }
         match self.app.installation_id {
             Some(configured) if configured != facts.id => not_ok(
                 format!("installation_id is {configured}, but its installation on the {owner} is {}", facts.id),
@@ -476,13 +489,13 @@ fn no_answer(about: &str, why: &str, api_url: &str) -> Finding {
 
 /// What of a pool's repositories is not in a list; `None` if nothing is missing that can be named.
 fn uncovered(pool: &Pool, all: &Repositories) -> Option<String> {
-    let is_there = |text: &str| all.read.iter().any(|repository| repository.name.eq_ignore_ascii_case(text));
+    let is_there = |text: &str| all.read.iter().any(|name| name.eq_ignore_ascii_case(text));
     let exact = pool.repositories.iter().filter(|pattern| !pattern.as_str().contains(['*', '?']));
     let missing: Vec<&str> = exact.map(|pattern| pattern.as_str()).filter(|name| !is_there(name)).collect();
     if !missing.is_empty() && all.whole {
         return Some(missing.join(", "));
     }
-    let any = all.read.iter().any(|one| pool.repositories.iter().any(|pattern| pattern.matches(&one.name)));
+    let any = all.read.iter().any(|one| pool.repositories.iter().any(|pattern| pattern.matches(one)));
     let patterns = || pool.repositories.iter().map(|pattern| pattern.as_str()).collect::<Vec<_>>().join(", ");
     (!any && all.whole).then(|| format!("any repository of {}", patterns()))
 }

@@ -119,6 +119,7 @@ impl Finding {
     }
 
     /// What nobody knows. `remedy`: how to know it.
+    #[cfg(feature = "aws")]
     fn not_checked(
         check: Check,
         about: impl Into<String>,

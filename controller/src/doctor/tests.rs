@@ -158,6 +158,10 @@ const PLANTS: &[(&str, Plant)] = &[
         ward.edit("id = 12345", "id = 12345\ninstallation_id = 9");
         (Check::Installation, &["installation_id is 9", "701"], &["take installation_id out"])
     }),
+    ("the id of another organization", |ward| {
+        ward.edit("organization = \"acme\"", "organization = \"acme\"\norganization_id = 7");
+        (Check::Installation, &["organization_id is 7", "has the id 99"], &["organization_id = 99"])
+    }),
     ("an installation that is suspended", |ward| {
         ward.fake.world().suspend(APP, true);
         (Check::Installation, &["suspended since 2026"], &["unsuspend"])

@@ -64,8 +64,11 @@ impl Account {
     }
 
     async fn there(&self, config: &FleetConfig) -> There {
-        let subnets = self.subnets().await.map_err(told).map(|there| {
-            let gone = self.place.subnets.iter().filter(|wanted| there.iter().all(|(subnet, _)| subnet != *wanted));
+        let wanted = &self.place.subnets;
+        // That none is named is told with what is lacking.
+        let there = if wanted.is_empty() { Ok(Vec::new()) } else { self.subnets().await };
+        let subnets = there.map_err(told).map(|there| {
+            let gone = wanted.iter().filter(|wanted| there.iter().all(|(subnet, _)| subnet != *wanted));
             let zones: BTreeSet<_> = there.iter().map(|(_, zone)| zone.as_str()).collect();
             (gone.cloned().collect(), zones.len())
         });
