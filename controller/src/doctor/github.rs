@@ -110,7 +110,8 @@ pub(super) fn judge(checkup: &Checkup, app: &App, config: &FleetConfig, door: Op
     }
     let installation = judge.installation();
     let inside = match &checkup.installation {
-        Some(Ok(Some(facts))) if installation.state == State::Ok => Some(facts),
+        // With tokens of this installation, its limit was asked for.
+        Some(Ok(Some(facts))) if checkup.rate.is_some() => Some(facts),
         _ => None,
     };
     found.push(installation);
