@@ -11,6 +11,8 @@
 mod aws;
 #[cfg(feature = "aws")]
 mod github;
+#[cfg(feature = "aws")]
+mod groups;
 #[cfg(all(test, feature = "aws"))]
 mod tests;
 #[cfg(feature = "aws")]
