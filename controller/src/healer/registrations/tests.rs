@@ -125,7 +125,7 @@ fn a_registration_without_a_machine_is_removed_after_a_quarter_of_an_hour() {
             .flat_map(|(at, healed)| healed.leftovers.into_iter().map(move |name| (at, name)))
             .collect();
         assert_eq!(removed, [(900, name())]);
-        assert_eq!(fleet.records.lock().listed, [seen.clone()]);
+        assert_eq!(fleet.records.lock().listed, std::slice::from_ref(&seen));
     }
 }
 
