@@ -218,6 +218,7 @@ fn report() -> impl Strategy<Value = Report> {
         any::<bool>().prop_map(|ran_job| Report::Done { ran_job }),
         order().prop_map(|order| Report::Frozen { order }),
         order().prop_map(|order| Report::Thawed { order }),
+        Just(Report::Unseen),
         Just(Report::Drained),
         Just(Report::Interrupted),
         prop::sample::select(vec!["no disk", "no network"]).prop_map(|why| Report::Failed { why: why.into() }),

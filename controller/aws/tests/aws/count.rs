@@ -60,23 +60,22 @@ fn troubled() -> Troubled {
 
 impl Troubled {
     /// What was counted while this was done, by action; as many requests came.
-    fn counted(&self, work: impl Future<Output = ()>) -> Vec<(String, u64)> {
+    fn counted(&self, work: impl Future<Output = ()>) -> Vec<(String, f64)> {
         metrics::with_local_recorder(&self.recorder, || self.runtime.block_on(work));
         let mut lines = Vec::new();
         assert!(self.recorder.flush(0, &mut lines).unwrap().is_complete());
         let lines: Vec<Value> =
             String::from_utf8(lines).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        let count =
-            |line: &Value| (line["api"].as_str().unwrap().to_owned(), line["AwsRequests"].as_f64().unwrap() as u64);
+        let count = |line: &Value| (line["api"].as_str().unwrap().to_owned(), line["AwsRequests"].as_f64().unwrap());
         let counted: Vec<_> = lines.iter().map(count).collect();
-        let sum: u64 = counted.iter().map(|(_, requests)| requests).sum();
-        assert_eq!(sum, self.requests.swap(0, Ordering::Relaxed) as u64, "{counted:?}");
+        let sum: f64 = counted.iter().map(|(_, requests)| requests).sum();
+        assert_eq!(sum, self.requests.swap(0, Ordering::Relaxed) as f64, "{counted:?}");
         counted
     }
 }
 
-fn twice(action: &str) -> Vec<(String, u64)> {
-    vec![(action.to_owned(), 2)]
+fn twice(action: &str) -> Vec<(String, f64)> {
+    vec![(action.to_owned(), 2.0)]
 }
 
 #[test]
@@ -138,7 +137,7 @@ fn requests_for_proofs_of_identity_are_counted() {
     let proof = Agent::of_instance(INSTANCE).prove(now());
     let ask = async { assert!(identity.verify(&proof, now()).await.is_err()) };
     // One that is not answered is asked for again by the agent, with a new proof.
-    assert_eq!(troubled.counted(ask), [("GetCallerIdentity".to_owned(), 1)]);
+    assert_eq!(troubled.counted(ask), [("GetCallerIdentity".to_owned(), 1.0)]);
 }
 
 #[test]
@@ -149,6 +148,6 @@ fn requests_for_machines_are_counted_and_those_for_a_role() {
         let now = Arc::new(|| Timestamp::EPOCH);
         let cloud = AwsCloud::new(troubled.sdk.clone(), stack, Arc::new(move || config.clone()), now);
         let counted = troubled.counted(async { assert!(cloud.zones().await.is_err()) });
-        assert!(counted.contains(&(action.to_owned(), 2)), "{counted:?}");
+        assert!(counted.contains(&(action.to_owned(), 2.0)), "{counted:?}");
     }
 }

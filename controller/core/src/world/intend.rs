@@ -18,6 +18,8 @@ use crate::time::Timestamp;
 pub const HOLD_FIRST: Duration = Duration::from_secs(180);
 /// A hold grows no longer than this.
 pub const HOLD_MAX: Duration = Duration::from_secs(1800);
+/// What a person has to mend is tried again this soon, so that whoever has mended it sees it: a request costs nothing.
+pub const HOLD_CONFIGURATION_MAX: Duration = Duration::from_secs(300);
 /// After a throttled request.
 pub const HOLD_THROTTLED: Duration = Duration::from_secs(5);
 
@@ -187,8 +189,24 @@ impl World {
 fn hold_for(kind: LaunchErrorKind, strikes: u32) -> Duration {
     let doubled = HOLD_FIRST.saturating_mul(1 << strikes.saturating_sub(1).min(8)).min(HOLD_MAX);
     match kind {
-        LaunchErrorKind::Capacity | LaunchErrorKind::Unknown | LaunchErrorKind::Configuration => doubled,
+        LaunchErrorKind::Capacity | LaunchErrorKind::Unknown => doubled,
+        LaunchErrorKind::Configuration => doubled.min(HOLD_CONFIGURATION_MAX),
         LaunchErrorKind::Throttled => HOLD_THROTTLED,
         LaunchErrorKind::Quota => HOLD_MAX,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_remembered_by_what_it_was_and_how_often() {
+        let held = |kind| [1, 2, 3, 9].map(|strikes| hold_for(kind, strikes).as_secs());
+        assert_eq!(held(LaunchErrorKind::Capacity), [180, 360, 720, 1_800]);
+        assert_eq!(held(LaunchErrorKind::Unknown), [180, 360, 720, 1_800]);
+        assert_eq!(held(LaunchErrorKind::Configuration), [180, 300, 300, 300], "somebody may have mended it");
+        assert_eq!(held(LaunchErrorKind::Throttled), [5; 4]);
+        assert_eq!(held(LaunchErrorKind::Quota), [1_800; 4]);
     }
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub(crate) use class::count;
 pub use class::{ClassWorld, Since};
 pub use index::UNMATCHED_MAX;
-pub use intend::{Effect, HOLD_FIRST, HOLD_MAX, HOLD_THROTTLED};
+pub use intend::{Effect, HOLD_CONFIGURATION_MAX, HOLD_FIRST, HOLD_MAX, HOLD_THROTTLED};
 pub use merge::{Merged, News};
 
 use crate::config::{Class, FleetConfig, Market, Resolution, Shape};
