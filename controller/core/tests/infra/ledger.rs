@@ -42,7 +42,8 @@ pub(crate) fn render() -> String {
 /// changes the part too.
 #[test]
 fn make_table_is_what_was_read() {
-    let code: String = TABLE.split_whitespace().collect();
+    let make_table = TABLE.split_once("pub async fn make_table").unwrap().1.split_once("\n}\n").unwrap().0;
+    let code: String = make_table.split_whitespace().collect();
     for statement in [
         ".billing_mode(BillingMode::PayPerRequest)",
         ".attribute_definitions(attribute(PARTITION,ScalarAttributeType::S)?)",
@@ -55,7 +56,7 @@ fn make_table_is_what_was_read() {
     ] {
         assert!(code.contains(statement), "controller/aws/src/ledger/table.rs no longer says `{statement}`");
     }
-    for (what, times) in [(".attribute_definitions(", 3), ("_secondary_indexes(index)", 1), (".key_schema(", 4)] {
+    for (what, times) in [(".attribute_definitions(", 3), ("_secondary_indexes(", 1), (".key_schema(", 4)] {
         assert_eq!(code.matches(what).count(), times, "controller/aws/src/ledger/table.rs: `{what}`");
     }
 }
