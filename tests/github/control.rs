@@ -4,7 +4,7 @@
 //! takes `{"seconds"}`; `POST /_fake/revoke` ends all tokens; `POST /_fake/delivery` logs a delivery that failed, from
 //! `{"app", "payload"}`; `POST /_fake/run` takes `{"repository", "workflow"}`; `POST /_fake/job` takes `{"run", "labels"}`, or
 //! `{"id", "status"}` of one that is there; `POST /_fake/push` takes `{"repository"}`; `GET /_fake/state` gives runners,
-//! requests, how often a limit was hit, and what broke the description. What gets a number is answered with its `id`.
+//! requests, how often a limit was hit, what broke the description, and every secret that was given out. What gets a number is answered with its `id`.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ pub(super) fn control(world: &mut World, method: &str, what: &str, body: &Value)
             );
             return Some(json!({
                 "runners": runners.collect::<Vec<_>>(), "requests": seen.collect::<Vec<_>>(),
-                "limits_hit": world.limits_hit, "wrong": world.wrong,
+                "limits_hit": world.limits_hit, "wrong": world.wrong, "secrets": world.secrets(),
             }));
         }
         _ => return None,

@@ -20,7 +20,7 @@ import urllib.request
 from agent import Agent
 from given import CONFIG, LABELS, queued
 from stack import REGION, ROOT, Emulator, Gate, direct, send, signed, template, wait_for
-from whole import APP, BINARIES, SECRET, Program, Surroundings
+from whole import APP, BINARIES, SECRET, Program, Surroundings, tells_no_secret
 
 STOPPED_SECONDS = 30
 REFUSED_SECONDS = 60
@@ -112,6 +112,7 @@ class Serve(unittest.TestCase):
         return process, said.split()[-1]
 
     def end(self, process):
+        tells_no_secret(self.lines(), self.github, self.home / "app.pem")
         if process.poll() is None:
             process.terminate()
             try:
