@@ -48,6 +48,14 @@ class Whole(Surroundings):
         named = {"runner_id": runner["id"], "runner_name": runner["name"], "runner_group_id": 1, "runner_group_name": "Default"}
         started = queued(77) | {"action": "in_progress", "workflow_job": workflow_job(77, status="in_progress", **named)}
         self.deliver(started, "started-77")
+        # The cloud is about to take the machine, whose metadata service is off: its agent hears of it from us.
+        detail = {"instance-id": instance, "instance-action": "terminate"}
+        kind = "EC2 Spot Instance Interruption Warning"
+        outside = {"account": "000000000000", "region": REGION, "time": now(), "id": "1", "resources": []}
+        self.stack.invoke("door", {**outside, "source": "aws.ec2", "detail-type": kind, "detail": detail})
+        warned = lambda: agent.report("busy")[1].get("order", {}).get("order") == "interruption"
+        self.until("the warning", warned)
+        self.assertEqual(agent.report("interrupted")[0], 200)
         done = workflow_job(77, status="completed", conclusion="success", completed_at=now(), **named)
         self.assertEqual(agent.report("done", ran_job=True)[0], 200)
         self.deliver(queued(77) | {"action": "completed", "workflow_job": done}, "completed-77")

@@ -121,7 +121,9 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             let reply = match reply {
                 Ok(reply) => reply,
                 Err(CloudError::Unknown(why)) => {
-                    report.troubles.push(format!("launch {}: {why}; it counts until the cloud answers", launch.id));
+                    report
+                        .troubles
+                        .push(format!("launch {}: no answer: {why}; it counts until there is one", launch.id));
                     self.asked.insert(launch.id.clone(), answered_at);
                     report.wake(answered_at + super::ASK_AGAIN);
                     continue;

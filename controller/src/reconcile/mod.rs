@@ -24,10 +24,12 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use muster_core::check::check;
+use muster_core::claim::Order;
 use muster_core::config::FleetConfig;
 use muster_core::fact::{FactBody, GroupEvent, GroupEventKind};
-use muster_core::ids::{JobKey, LaunchId};
+use muster_core::ids::{InstanceId, JobKey, LaunchId};
 use muster_core::launch::Launch;
+use muster_core::machine::MachinePhase;
 use muster_core::plan::{BOOT_MAX, Plan, Policy, plan};
 use muster_core::ports::{Batch, Cloud, CloudError, Github, GithubError, NewFact, Store, StoreError, Switch};
 use muster_core::stages::Stages;
@@ -269,7 +271,9 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             report.news.extend(merged.news.iter().filter_map(|news| self.tell(news, world, &merged)));
             batch.jobs = merged.changed.iter().filter_map(|key| merged.jobs.remove(key)).collect();
             batch.machines = merged.machines.iter().filter_map(|instance| world.machine(instance).cloned()).collect();
+            batch.orders = merged.news.iter().filter_map(|news| warning(news, world)).collect();
             self.commit(world, &batch).await?;
+            report.orders.extend(batch.orders.iter().map(|(instance, _)| instance.clone()));
             self.prewarmed.told(merged.prewarmed, &self.config);
             self.hear_of_groups(world, &merged.groups, report);
             probe.reached(Step::Merged)?;
@@ -392,7 +396,7 @@ async fn from_cloud<T>(
     call: impl Future<Output = Result<T, CloudError>> + Send,
 ) -> Result<T, CloudError> {
     let answer = answered(clock, limit, call).await;
-    answer.unwrap_or_else(|| Err(CloudError::Unknown(format!("within {:.1} s", limit.as_secs_f64()))))
+    answer.unwrap_or_else(|| Err(CloudError::Unknown(format!("nothing within {:.1} s", limit.as_secs_f64()))))
 }
 
 /// The same for GitHub.
@@ -410,7 +414,15 @@ pub(crate) async fn from_github_within<T>(
     call: impl Future<Output = Result<T, GithubError>> + Send,
 ) -> Result<T, GithubError> {
     let answer = answered(clock, limit, call).await;
-    answer.unwrap_or_else(|| Err(GithubError::Unknown(format!("within {:.1} s", limit.as_secs_f64()))))
+    answer.unwrap_or_else(|| Err(GithubError::Unknown(format!("nothing within {:.1} s", limit.as_secs_f64()))))
+}
+
+/// What an agent is told of a machine that the cloud will take: its job may save what it can. Without a job the plan drains it,
+/// which says more.
+fn warning(news: &News, world: &World) -> Option<(InstanceId, Order)> {
+    let News::Interrupted(instance) = news else { return None };
+    let busy = matches!(world.machine(instance)?.phase(), MachinePhase::Busy(_));
+    busy.then(|| (instance.clone(), Order::Interruption))
 }
 
 /// The jobs that these facts are about and the world does not hold: new ones, and finished ones.

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use futures_util::FutureExt;
-use muster_core::claim::ClaimRow;
-use muster_core::fact::{Fact, FactBody, GroupEvent, GroupEventKind, Prewarmed};
+use muster_core::claim::{ClaimRow, Order};
+use muster_core::fact::{CloudEvent, CloudEventKind, Fact, FactBody, GroupEvent, GroupEventKind, Prewarmed};
 use muster_core::ids::{InstanceId, RunnerId, ShapeId, Zone};
 use muster_core::launch::LaunchReply;
 use muster_core::machine::{
@@ -15,6 +15,7 @@ use muster_core::machine::{
 };
 use muster_core::money::HourlyPrice;
 use muster_core::ports::{Ended, InstanceState, MintRequest, Minted, Sighting, SpotPrice, Stock};
+use muster_core::protocol::Numbered;
 use muster_store::MemoryStore;
 
 use super::*;
@@ -499,4 +500,32 @@ fn a_launch_is_asked_for_at_once_when_its_group_is_told_of() {
         let says = report.troubles.iter().any(|trouble| trouble.contains("no room"));
         assert_eq!(says, why != "a machine has left the stock", "{why}: {:?}", report.troubles);
     }
+}
+
+/// With the metadata service off an agent hears of it from nobody else.
+#[test]
+fn a_machine_with_a_job_is_told_that_the_cloud_will_take_it() {
+    let listening = |n: u32| {
+        let mut machine = machine(&config(), 0, n, START);
+        machine.session = 1;
+        machine.told.registered = Some((START, registration(&machine)));
+        machine.told.listening_at = Some(START);
+        machine
+    };
+    let mut busy = listening(1);
+    busy.told.busy_at = Some(START);
+    let idle = listening(2);
+    let mut fleet = Fleet::with(vec![busy.clone(), idle.clone()], vec![]);
+    let order = |fleet: &Fleet, machine: &Machine| at_once(fleet.store.order(&machine.instance)).unwrap();
+    for (seconds, told) in [(1, true), (2, false)] {
+        let at = START + Duration::from_secs(seconds);
+        for machine in [&busy, &idle] {
+            let event = CloudEvent { instance: machine.instance.clone(), at, kind: CloudEventKind::InterruptionNotice };
+            at_once(fleet.store.put_fact(&Fact { received_at: at, body: FactBody::Cloud(event) })).unwrap();
+        }
+        let report = fleet.tick_at(seconds);
+        assert_eq!(report.orders.contains(&busy.instance), told, "it is told once, at {seconds}");
+    }
+    assert_eq!(order(&fleet, &busy), Some(Numbered { seq: 1, order: Order::Interruption }));
+    assert!(matches!(order(&fleet, &idle), Some(Numbered { order: Order::Drain { .. }, .. })), "it has no job to save");
 }
