@@ -19,7 +19,7 @@ use muster_webhook::live::LiveConfig;
 use muster_webhook::pulse::Pulse;
 use tracing::{error, info, warn};
 
-use super::service::Audience;
+use super::service::{Audience, TICK_AT_LEAST};
 use crate::reconcile::{Probe, Reconciler, TickReport};
 use crate::telemetry::Telemetry;
 
@@ -45,6 +45,8 @@ pub struct Ticker<S, C, G, K> {
     config: Arc<FleetConfig>,
     telemetry: Option<Telemetry>,
     pulse: Arc<Pulse>,
+    /// Ticks that have failed in a row.
+    failed: u32,
 }
 
 impl<S: Store, C: Cloud, G: Github, K: Clock + Clone> Ticker<S, C, G, K> {
@@ -62,7 +64,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock + Clone> Ticker<S, C, G, K> {
     ) -> Self {
         let config = live.snapshot();
         let reconciler = Reconciler::new(store, cloud, github, clock.clone(), config.clone(), policy);
-        Ticker { reconciler, clock, live, config, telemetry, pulse }
+        Ticker { reconciler, clock, live, config, telemetry, pulse, failed: 0 }
     }
 
     /// Drops what the last tick knew if somebody else has written since: for a driver that may have rested for long.
@@ -95,6 +97,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock + Clone> Ticker<S, C, G, K> {
         match self.reconciler.tick_until(until, probe).await {
             Ok(report) => {
                 let took = began.elapsed();
+                self.failed = 0;
                 self.pulse.good(self.clock.now());
                 log(&report);
                 let mut claims = false;
@@ -112,7 +115,9 @@ impl<S: Store, C: Cloud, G: Github, K: Clock + Clone> Ticker<S, C, G, K> {
             Err(error) => {
                 error!(target: "muster::scaler", %error, "the tick failed; the next one starts from the ledger");
                 self.pulse.failed(error.to_string());
-                Ticked { wake_at: Some(self.clock.now() + PAUSE_AFTER_FAILURE), ..Ticked::default() }
+                let pause = pause_after(self.failed);
+                self.failed += 1;
+                Ticked { wake_at: Some(self.clock.now() + pause), ..Ticked::default() }
             }
         }
     }
@@ -152,5 +157,22 @@ fn log(report: &TickReport) {
     }
     for trouble in &report.troubles {
         warn!(target: "muster::scaler", "{trouble}");
+    }
+}
+
+/// How long to wait after a failure that followed so many others. What fails for long is told less and less often; a bell is
+/// answered all the same.
+fn pause_after(failed: u32) -> Duration {
+    PAUSE_AFTER_FAILURE.saturating_mul(1 << failed.min(8)).min(TICK_AT_LEAST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_for_long_is_tried_once_a_minute() {
+        let pauses = [0, 1, 2, 4, 5, 100].map(|failed| pause_after(failed).as_secs());
+        assert_eq!(pauses, [2, 4, 8, 32, 60, 60]);
     }
 }
