@@ -48,6 +48,9 @@ pub(super) struct Observer {
     /// When spot prices were last read.
     priced_at: Option<Timestamp>,
     absent: BTreeMap<InstanceId, (u32, Timestamp)>,
+    /// Those that were absent for so long that they are gone, with their shapes: what is left of them in the cloud is to be
+    /// ended.
+    remains: Vec<(InstanceId, ShapeId)>,
 }
 
 impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
@@ -136,6 +139,30 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         if !batch.is_empty() {
             self.commit(world, &batch).await?;
         }
+        self.bury(world, report).await
+    }
+
+    /// Ends what is left of machines that were absent for too long: the cloud may count one as a member of its group for ever
+    /// that it no longer lists. What fails is tried again at the next look.
+    async fn bury(&mut self, world: &World, report: &mut TickReport) -> Result<(), TickError> {
+        let remains = std::mem::take(&mut self.observer.remains);
+        if remains.is_empty() || self.store.generation().await? != world.generation() {
+            self.observer.remains = remains;
+            return Ok(());
+        }
+        match from_cloud(&self.clock, self.call_max(), self.cloud.terminate(&remains)).await {
+            Ok(ended) => {
+                for (instance, why) in ended.failed {
+                    report.troubles.push(format!("what is left of {instance}: {why}"));
+                    let shape = remains.iter().find(|(known, _)| *known == instance).cloned();
+                    self.observer.remains.extend(shape);
+                }
+            }
+            Err(error) => {
+                report.troubles.push(format!("what is left of {} machines: {error}", remains.len()));
+                self.observer.remains = remains;
+            }
+        }
         Ok(())
     }
 }
@@ -178,6 +205,9 @@ impl Observer {
             });
             if ended.contains(&machine.instance) || long {
                 gone.push(machine.instance.clone());
+                if long {
+                    self.remains.push((machine.instance.clone(), machine.purpose.shape.clone()));
+                }
             } else if let Some(count) = counted.or(known) {
                 missing.insert(machine.instance.clone(), count);
             }

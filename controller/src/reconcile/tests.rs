@@ -529,3 +529,20 @@ fn a_machine_with_a_job_is_told_that_the_cloud_will_take_it() {
     assert_eq!(order(&fleet, &busy), Some(Numbered { seq: 1, order: Order::Interruption }));
     assert!(matches!(order(&fleet, &idle), Some(Numbered { order: Order::Drain { .. }, .. })), "it has no job to save");
 }
+
+/// Its group may count it as a member for ever: Auto Scaling replaces nothing here, and EC2 forgets what ended within an hour.
+#[test]
+fn what_is_left_of_a_machine_that_is_not_listed_any_more_is_ended() {
+    let lost = machine(&config(), 0, 1, START);
+    let mut fleet = Fleet::with(vec![lost.clone()], vec![]);
+    lock(&fleet.outside.live).clear();
+    let mut ended_at = Vec::new();
+    for seconds in (0..=900).step_by(60) {
+        fleet.tick_at(seconds);
+        if !std::mem::take(&mut *lock(&fleet.outside.terminated)).is_empty() {
+            ended_at.push(seconds);
+        }
+    }
+    assert_eq!(ended_at, [NEWBORN.as_secs()], "once, as soon as it is concluded to be gone");
+    assert!(at_once(fleet.store.load()).unwrap().machines.is_empty(), "it is forgotten");
+}
