@@ -306,8 +306,7 @@ class Authorized(unittest.TestCase):
             name = {"AutoScalingGroupName": "muster-acme-x"}
             for what, call in {
                 "ec2:RunInstances": lambda: ec2.run_instances(**image),
-                "ec2:TerminateInstances": lambda: ec2.terminate_instances(InstanceIds=["i-0123456789abcdef0"]),
-                "ec2:DescribeInstances": ec2.describe_instances,
+                    "ec2:DescribeInstances": ec2.describe_instances,
                 "ec2:CreateLaunchTemplate": lambda: ec2.create_launch_template(
                     LaunchTemplateName="muster-acme-x", LaunchTemplateData={}
                 ),
@@ -407,7 +406,7 @@ class Authorized(unittest.TestCase):
         }.items():
             self.refused(f"{function}: {what}", call)
 
-    def test_the_scaler_may_look_and_passes_one_role_only(self):
+    def test_the_scaler_may_look_and_changes_neither_roles_nor_networks(self):
         self.client("scaler", "autoscaling").describe_auto_scaling_groups()
         self.client("scaler", "ec2").describe_instances()
         ec2, iam = self.client("scaler", "ec2"), self.client("scaler", "iam")
