@@ -140,6 +140,10 @@ class Serve(unittest.TestCase):
     def launches(self):
         return [call for call in self.emulation.get("/_emulation/calls") if call["action"] == "LaunchInstances"]
 
+    def stop(self, process):
+        process.send_signal(signal.SIGSTOP)
+        self.addCleanup(process.send_signal, signal.SIGCONT)
+
     def quiet_enough(self, before, seconds):
         logged = len(self.lines()) - before
         self.assertLess(logged, LINES_A_SECOND_MAX * seconds, "a busy loop?")
@@ -154,16 +158,21 @@ class Serve(unittest.TestCase):
         self.assertEqual(self.deliver(url, 41), 202)
         wait_for("a launch", self.launches, 30)
 
-        # Stopped: nobody answers, and nothing is refused either.
-        before = len(self.lines())
-        self.emulator.process.send_signal(signal.SIGSTOP)
-        self.addCleanup(self.emulator.process.send_signal, signal.SIGCONT)
+        # Stopped: nobody answers, and nothing is refused either. First EC2 and Auto Scaling alone, for whom facts are taken in.
+        before, worked = len(self.lines()), self.processor_seconds()
+        self.stop(self.emulation.process)
+        self.assertEqual(self.deliver(url, 44), 202)
+        wait_for("a word about the launch", lambda: self.has_logged("launch .*no answer", before), 30)
+        self.stop(self.emulator.process)
         self.assertEqual(self.deliver(url, 42), 503, "what is not stored is not acknowledged")
+        wait_for("a word about the ledger", lambda: self.has_logged("DynamoDB table ledger", before), 30)
         time.sleep(STOPPED_SECONDS)
         self.quiet_enough(before, STOPPED_SECONDS)
-        self.emulator.process.send_signal(signal.SIGCONT)
+        self.assertLess(self.processor_seconds() - worked, PROCESSOR_SHARE_MAX * STOPPED_SECONDS)
+        for stopped in (self.emulation, self.emulator):
+            stopped.process.send_signal(signal.SIGCONT)
         wait_for("the door to store again", lambda: self.deliver(url, 42) == 202, 60)
-        wait_for("a second launch", lambda: len(self.launches()) >= 2, 60)
+        wait_for("a machine for each", lambda: len(Surroundings.members(self)) == 3, 90)
 
         # Refused: Auto Scaling and EC2 are gone for a minute. Facts are taken in all the same.
         fault = {"kind": "refuse_connection"}
@@ -178,14 +187,14 @@ class Serve(unittest.TestCase):
         self.quiet_enough(before, REFUSED_SECONDS)
         request = urllib.request.Request(self.emulation.url + "/_emulation/faults", method="DELETE")
         direct.open(request, timeout=10).close()
-        wait_for("the third machine", lambda: len(Surroundings.members(self)) >= 3, 90)
+        wait_for("the fourth machine", lambda: len(Surroundings.members(self)) == 4, 90)
 
         # Emptied: another table stands for a ledger that was lost. The former fleet is not taken for nothing.
         self.end(process)
         self.make_table("another")
         self.serve("another")
         told = wait_for("a word about the former fleet", lambda: self.has_logged("this ledger does not know"), 60)
-        self.assertIn("3 machines", told[0])
+        self.assertIn("4 machines", told[0])
         client = self.emulator.client("dynamodb")
         client.delete_table(TableName="another")
         before = len(self.lines())
