@@ -89,6 +89,15 @@ impl Description {
                         _ => json!(text),
                     };
                     let key = format!("{} {} {name}", operation.method, operation.template);
+                    // Described as one instant, and documented as a span of GitHub's search syntax.
+                    if name == "created"
+                        && let Some((from, to)) = text.split_once("..")
+                    {
+                        for end in [from, to] {
+                            wrong.extend(self.errors(&key, &parameter["schema"], &json!(end)));
+                        }
+                        continue;
+                    }
                     wrong.extend(self.errors(&key, &parameter["schema"], &value));
                 }
                 None if parameter["required"] == true => wrong.push(format!("{name} is missing")),

@@ -11,6 +11,8 @@ use super::records::{Delivery, FakeJob, FakeLog, Hook, Repository, Run};
 use super::routes::{Ask, Reply, error, user};
 use super::world::{FakeOwner, World};
 
+/// Runs that a search lists, whatever it counts.
+const SEARCH_MAX: usize = 1_000;
 /// Before the number in a cursor.
 const CURSOR: &str = "v1_";
 
@@ -21,6 +23,13 @@ pub(super) fn url(rest: &str) -> String {
 fn text(at: Duration) -> String {
     let seconds = i64::try_from(at.as_secs()).unwrap_or(0);
     jiff::Timestamp::from_second(seconds).unwrap_or_default().to_string()
+}
+
+/// Both ends of a span in GitHub's search syntax, in seconds.
+fn instants(span: &str) -> Option<(u64, u64)> {
+    let second = |text: &str| u64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_second()).ok();
+    let (from, to) = span.split_once("..")?;
+    Some((second(from)?, second(to)?))
 }
 
 /// What names an answer to an App. Another App's name for it is another one.
@@ -126,6 +135,9 @@ fn repositories(world: &World, ask: &Ask<'_>) -> Reply {
     if ask.text("sort").as_deref() == Some("pushed") {
         all.sort_by_key(|repository| repository.pushed_at);
     }
+    if ask.text("sort").as_deref() == Some("created") {
+        all.sort_by_key(|repository| repository.id);
+    }
     if ask.text("direction").as_deref() == Some("desc") {
         all.reverse();
     }
@@ -151,8 +163,15 @@ pub(super) fn of_repository(world: &World, ask: &Ask<'_>) -> Reply {
             let mut all: Vec<&Run> = runs()
                 .filter(|run| status.as_ref().is_none_or(|status| world.records.status(run.id) == status))
                 .collect();
+            if let Some(span) = ask.text("created") {
+                let Some((from, to)) = instants(&span) else { return error(422, "created is no span of time") };
+                all.retain(|run| (from..=to).contains(&run.at.as_secs()));
+            }
             all.sort_by_key(|run| std::cmp::Reverse(run.id));
             let total = all.len();
+            if ask.text("created").is_some() || status.is_some() {
+                all.truncate(SEARCH_MAX);
+            }
             let page = ask.page(all.into_iter().map(|one| run(world, found, one)).collect());
             (200, Some(json!({ "total_count": total, "workflow_runs": page })))
         }
@@ -231,7 +250,8 @@ fn run(world: &World, of: &Repository, run: &Run) -> Value {
     let mut value = json!({
         "id": run.id, "node_id": format!("WFR_{}", run.id), "name": run.workflow, "head_branch": "main", "run_number": 1,
         "run_attempt": 1, "display_title": "a push", "event": "push", "status": status,
-        "conclusion": (status == "completed").then_some("success"), "head_sha": "0".repeat(40),
+        "conclusion": (status == "completed").then_some(if run.cancelled { "cancelled" } else { "success" }),
+        "head_sha": "0".repeat(40),
         "path": ".github/workflows/ci.yml", "workflow_id": 1, "url": url("/w"), "html_url": url("/w"),
         "created_at": text(run.at), "updated_at": text(run.at), "head_commit": null, "pull_requests": [],
         "repository": repository(of), "head_repository": repository(of),

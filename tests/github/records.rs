@@ -80,6 +80,7 @@ pub(super) struct Run {
     pub(super) repository: String,
     pub(super) workflow: String,
     pub(super) at: Duration,
+    pub(super) cancelled: bool,
 }
 
 pub(super) struct Records {
@@ -197,6 +198,11 @@ impl World {
         self.repository(repository).pushed_at = now;
     }
 
+    /// Lets a repository have been pushed to last at another instant.
+    pub fn set_pushed(&mut self, repository: &str, at: Duration) {
+        self.repository(repository).pushed_at = at;
+    }
+
     /// Archives a repository.
     pub fn archive(&mut self, repository: &str) {
         self.repository(repository).archived = true;
@@ -211,8 +217,15 @@ impl World {
     pub fn add_run(&mut self, repository: &str, workflow: &str) -> i64 {
         let repository = self.repository(repository).name.clone();
         let (id, at) = (self.number(), self.now());
-        self.records.runs.push(Run { id, repository, workflow: workflow.to_owned(), at });
+        self.records.runs.push(Run { id, repository, workflow: workflow.to_owned(), at, cancelled: false });
         id
+    }
+
+    /// Lets a run have been triggered at another instant, and cancelled or not.
+    pub fn set_run(&mut self, run: i64, at: Duration, cancelled: bool) {
+        if let Some(run) = self.records.runs.iter_mut().find(|known| known.id == run) {
+            (run.at, run.cancelled) = (at, cancelled);
+        }
     }
 
     /// Adds a job to a run. It is queued.

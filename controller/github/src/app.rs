@@ -100,6 +100,11 @@ impl App {
         self.budget().view(self.id, (self.clock)())
     }
 
+    /// Whether no request may be sent any more, by this App or another.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.transport.is_spent()
+    }
+
     pub(crate) fn left(&self) -> u64 {
         self.budget().left((self.clock)())
     }
@@ -183,6 +188,9 @@ impl App {
     }
 
     async fn send(&self, ask: &Ask<'_>, who: &Secret) -> Result<Answer, Trouble> {
+        if !self.transport.take() {
+            return Err(Trouble::Unsent("as many requests were sent as there may be".to_owned()));
+        }
         self.budget().count();
         let answer = self.transport.send(ask, who).await.map_err(|lost| match lost {
             Lost::Unsent(why) => Trouble::Unsent(format!("GitHub cannot be reached: {why}")),

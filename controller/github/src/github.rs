@@ -42,6 +42,8 @@ pub struct Options {
     pub further_ca: Option<Vec<u8>>,
     /// The time, for budgets and tokens. A JWT is always made by the system's clock.
     pub clock: Clock,
+    /// Requests that are sent at most, those for tokens included. `None`: as many as GitHub allows.
+    pub requests_max: Option<u64>,
 }
 
 impl Default for Options {
@@ -50,7 +52,7 @@ impl Default for Options {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             Timestamp::from_unix_ms(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
         };
-        Options { patience: Patience::default(), further_ca: None, clock: Arc::new(clock) }
+        Options { patience: Patience::default(), further_ca: None, clock: Arc::new(clock), requests_max: None }
     }
 }
 
@@ -100,10 +102,10 @@ impl RestGithub {
         if keys.len() != section.apps.len() {
             return Err(SetupError::Keys { keys: keys.len(), apps: section.apps.len() });
         }
-        let Options { patience, further_ca, clock } = options;
+        let Options { patience, further_ca, clock, requests_max } = options;
         let (owner, hook) = (Arc::new(section.owner.clone()), section.hook);
         let transport = Transport::new(&section.api_url, further_ca.as_deref(), patience, clock.clone())?;
-        let transport = Arc::new(transport);
+        let transport = Arc::new(transport.within(requests_max));
         let make =
             |(app, key): (_, &Vec<u8>)| App::new(app, key, (owner.clone(), hook), transport.clone(), clock.clone());
         let apps = section.apps.iter().zip(keys).map(make).collect::<Result<Vec<App>, SetupError>>()?;
@@ -114,6 +116,11 @@ impl RestGithub {
     /// What each App may still ask, in the order of the configuration.
     pub fn rates(&self) -> Vec<RateLeft> {
         self.apps.iter().map(App::view).collect()
+    }
+
+    /// Whether as many requests were sent as there may be: whatever is asked now fails, and nothing is sent.
+    pub fn is_spent(&self) -> bool {
+        self.apps.first().is_some_and(App::is_spent)
     }
 
     /// The Apps' installations on the owner, asked anew.

@@ -181,13 +181,13 @@ impl Lists {
     }
 }
 
-fn path_of(repository: &str) -> Result<String, GithubError> {
+pub(crate) fn path_of(repository: &str) -> Result<String, GithubError> {
     let wrong = || GithubError::Rejected(format!("\"{repository}\" is no name of a repository: it must be owner/name"));
     owner::repository(repository).ok_or_else(wrong)
 }
 
 /// What of a list reads.
-fn readable<T: for<'de> Deserialize<'de>>(items: &[Value]) -> Vec<T> {
+pub(crate) fn readable<T: for<'de> Deserialize<'de>>(items: &[Value]) -> Vec<T> {
     items.iter().filter_map(|item| T::deserialize(item).ok()).collect()
 }
 
@@ -311,7 +311,7 @@ impl RestGithub {
 }
 
 /// Whether a repository is not there, no more, or not for us.
-fn is_closed(answer: &Answer) -> bool {
+pub(crate) fn is_closed(answer: &Answer) -> bool {
     let moved = answer.status == StatusCode::MOVED_PERMANENTLY;
     let barred = matches!(answer.status, StatusCode::FORBIDDEN | StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS);
     is_gone(answer) || moved || barred

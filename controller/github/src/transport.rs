@@ -5,6 +5,7 @@
 //!
 //! Invariant: a request that may have reached GitHub is never called unsent.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, Uri, header};
@@ -77,6 +78,8 @@ pub(crate) struct Transport {
     base: String,
     patience: Patience,
     clock: Clock,
+    /// Requests that may still be sent.
+    left: AtomicU64,
 }
 
 impl Transport {
@@ -104,7 +107,28 @@ impl Transport {
         let client = client.build().map_err(|error| SetupError::Client(root(&error)))?;
         let built = OctocrabBuilder::new_empty().with_service(ReqwestConnector::new(client));
         let Ok(octocrab) = built.with_auth(AuthState::None).build();
-        Ok(Transport { octocrab, base: api_url.trim_end_matches('/').to_owned(), patience, clock })
+        Ok(Transport {
+            octocrab,
+            base: api_url.trim_end_matches('/').to_owned(),
+            patience,
+            clock,
+            left: AtomicU64::new(u64::MAX),
+        })
+    }
+
+    /// With so many requests at most.
+    pub(crate) fn within(self, requests_max: Option<u64>) -> Transport {
+        Transport { left: AtomicU64::new(requests_max.unwrap_or(u64::MAX)), ..self }
+    }
+
+    /// Takes one of the requests that may be sent; false if there is none.
+    pub(crate) fn take(&self) -> bool {
+        let less = |left: u64| left.checked_sub(1);
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+
+    pub(crate) fn is_spent(&self) -> bool {
+        self.left.load(Ordering::Relaxed) == 0
     }
 
     pub(crate) async fn send(&self, ask: &Ask<'_>, who: &Secret) -> Result<Answer, Lost> {
