@@ -14,6 +14,8 @@ pub mod doctor;
 pub mod drivers;
 pub mod healer;
 pub mod loaded;
+#[cfg(feature = "aws")]
+pub mod past;
 pub mod reconcile;
 pub mod registrar;
 pub mod secret;

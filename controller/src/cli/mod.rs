@@ -17,6 +17,7 @@ mod simulate;
 mod switch;
 #[cfg(feature = "aws")]
 mod table;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -67,6 +68,8 @@ enum Command {
     Simulate(simulate::Args),
     /// Show or set the admin's switch: run, no-launch or freeze
     Switch(switch::Args),
+    /// Make a workload trace of one's own past, to replay with `muster simulate`
+    Trace(trace::Args),
     /// Print the version
     Version(VersionArgs),
 }
@@ -90,6 +93,7 @@ pub fn run() -> ExitCode {
         Command::Ledger(args) => ledger::run(&args),
         Command::Simulate(args) => simulate::run(args),
         Command::Switch(args) => switch::run(&args),
+        Command::Trace(args) => trace::run(&args),
         Command::Version(args) => version(&args),
     };
     match outcome {

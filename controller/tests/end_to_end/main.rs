@@ -24,4 +24,5 @@ mod secrecy;
 mod shape;
 mod simulate;
 mod telemetry;
+mod trace;
 mod workload;
