@@ -29,7 +29,6 @@ enum Command {
                   again, the last time counts.\n\
                   Needs a build with the feature `aws`."
 )]
-#[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "there is no adapter for GitHub"))]
 struct PullArgs {
     /// The configuration: a file, or s3://BUCKET/KEY in a build with the feature `aws`
     #[arg(long, value_name = "FILE", default_value = "muster.toml")]
@@ -198,7 +197,7 @@ mod with_adapter {
     ) -> Result<(), Failure> {
         let (told, out) = (pull.told(), args.out.display().to_string());
         let why = stop.map(|stop| match stop {
-            Stop::Spent => "the requests of this call are spent: run the same command again".to_owned(),
+            Stop::Spent => "Its requests are spent: run the same command again".to_owned(),
             Stop::Limited(until) => format!("GitHub's limit: run the same command again after {until}"),
             Stop::Trouble(error) => error.to_string(),
         });

@@ -172,6 +172,7 @@ impl Pull {
                     self.kept = files.keep(&read, self.kept)?;
                     files.save(self)?;
                 }
+                Err(error @ GithubError::Rejected(_)) => return Ok(Some(Stop::Trouble(error))),
                 Err(_) if github.is_spent() => return Ok(Some(Stop::Spent)),
                 Err(GithubError::Limited { until }) => {
                     let pause = until.since(now());

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use muster_core::config::{App, GitHub, Hook, Owner, SecretRef};
 use muster_github::{Clock, OPTIONAL_POINTS, Options};
 use muster_sim::Trace;
-use muster_tests::github::{FakeGithub, FakeOwner, FakeSetup};
+use muster_tests::github::{FakeGithub, FakeOwner, FakeSetup, Fault, What};
 
 use super::*;
 
@@ -337,6 +337,35 @@ async fn githubs_limit_ends_a_call_and_the_last_tenth_of_it_is_left() {
     ward.advance(until.since((Options::default().clock)()) + Duration::from_secs(1));
     let called = ward.call("week.jsonl", 3_000, Shown::default()).await.unwrap();
     assert_eq!(called.totals, Some(Totals { runs: 4, jobs: 108 }));
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_asked_for_again_and_more_of_them_lose_nothing() {
+    let ward = Ward::small();
+    let whole = ward.whole("whole.jsonl", Shown::default()).await;
+    for (n, lost) in (0..).zip([What::LostAfter, What::Truncated]) {
+        let name = format!("lost-{n}.jsonl");
+        ward.fake.fail(Fault::on("GET", "/jobs", lost.clone()).times(TRIES - 1).after(1));
+        let called = ward.whole(&name, Shown::default()).await;
+        assert_eq!(called.requests, whole.requests + u64::from(TRIES) - 1);
+        assert_eq!(ward.text(&name), ward.text("whole.jsonl"));
+        let name = format!("gone-{n}.jsonl");
+        ward.fake.fail(Fault::on("GET", "/jobs", lost).times(TRIES).after(1));
+        let called = ward.call(&name, 3_000, Shown::default()).await.unwrap();
+        assert!(matches!(called.stop, Some(Stop::Trouble(GithubError::Unknown(_)))), "{:?}", called.stop);
+        ward.whole(&name, Shown::default()).await;
+        assert_eq!(ward.text(&name), ward.text("whole.jsonl"));
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_and_not_asked_again() {
+    let ward = Ward::small();
+    ward.fake.world().withhold(APP, "actions", true);
+    let called = ward.call("week.jsonl", 3, Shown::default()).await.unwrap();
+    let Some(Stop::Trouble(GithubError::Rejected(why))) = &called.stop else { panic!("{:?}", called.stop) };
+    assert!(why.contains("\"Actions\": read-only"), "{why}");
+    assert_eq!(called.requests, 2);
 }
 
 #[tokio::test]
