@@ -172,16 +172,17 @@ pub(super) fn of_repository(world: &World, ask: &Ask<'_>) -> Reply {
             if ask.text("created").is_some() || status.is_some() {
                 all.truncate(SEARCH_MAX);
             }
-            let page = ask.page(all.into_iter().map(|one| run(world, found, one)).collect());
+            let page: Vec<Value> = ask.page(all).into_iter().map(|one| run(world, found, one)).collect();
             (200, Some(json!({ "total_count": total, "workflow_runs": page })))
         }
         ("GET", "/runs/{run_id}/jobs") => {
             let Some(run) = runs().find(|run| run.id.to_string() == ask.path("run_id")) else {
                 return error(404, "Not Found");
             };
-            let all: Vec<Value> =
-                world.records.jobs.iter().filter(|job| job.run == run.id).map(|one| job(one, run)).collect();
-            (200, Some(json!({ "total_count": all.len(), "jobs": ask.page(all) })))
+            let all: Vec<&FakeJob> = world.records.jobs.iter().filter(|job| job.run == run.id).collect();
+            let total = all.len();
+            let page: Vec<Value> = ask.page(all).into_iter().map(|one| job(one, run)).collect();
+            (200, Some(json!({ "total_count": total, "jobs": page })))
         }
         ("GET", "/jobs/{job_id}") => {
             let wanted = world.records.jobs.iter().find(|job| job.id.to_string() == ask.path("job_id"));

@@ -44,7 +44,7 @@ impl Ask<'_> {
     }
 
     /// A page of a list.
-    pub(super) fn page(&self, all: Vec<Value>) -> Vec<Value> {
+    pub(super) fn page<T>(&self, all: Vec<T>) -> Vec<T> {
         let size = self.number("per_page", 30).clamp(1, 100);
         all.into_iter().skip((self.number("page", 1).max(1) - 1) * size).take(size).collect()
     }

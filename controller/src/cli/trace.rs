@@ -55,7 +55,9 @@ struct PullArgs {
     /// and events stay
     #[arg(long)]
     anonymise: bool,
-    /// JSON on standard output
+    /// JSON on standard output: {"out", "whole", "requests", "requests_max", "from", "until", "trace": {"runs", "jobs"} or
+    /// null, "repositories", "repositories_left", "skipped": [{"repository", "why"}], "unfinished", "unlisted", "unread",
+    /// "why" it is not whole or null}
     #[arg(long)]
     json: bool,
 }

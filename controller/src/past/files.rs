@@ -100,6 +100,14 @@ impl Files {
             let all = if *unpushed { ", all repositories" } else { "" };
             return Err(PullError::Another { path: shown(), of: format!("{days} days of {owner} at {api_url}{all}") });
         }
+        let there = match fs::metadata(&self.part) {
+            Ok(part) => part.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(failed(&self.part)(error)),
+        };
+        if there < pull.kept {
+            return Err(broken(format!("{} is cut short or gone", self.part.display())));
+        }
         Ok(pull)
     }
 
@@ -164,9 +172,6 @@ impl Files {
         }
         let broken = |why: String| PullError::Broken { path: self.part.display().to_string(), why };
         let part = File::open(&self.part).map_err(failed(&self.part))?;
-        if part.metadata().map_err(failed(&self.part))?.len() < kept {
-            return Err(broken("it is cut short".to_owned()));
-        }
         let mut runs = Vec::new();
         for line in BufReader::new(io::Read::take(part, kept)).lines() {
             let line = line.map_err(failed(&self.part))?;

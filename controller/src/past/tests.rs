@@ -375,6 +375,10 @@ async fn only_the_same_pull_goes_on() {
     let wanted = Wanted { days: DAYS + 1, ..ward.wanted() };
     let other = ward.call_for(wanted, "week.jsonl", 100, Shown::default()).await;
     assert!(matches!(other, Err(PullError::Another { .. })));
+    ward.call("week.jsonl", 6, Shown::default()).await.unwrap();
+    std::fs::remove_file(ward.out("week.jsonl.part")).unwrap();
+    let gone = ward.call("week.jsonl", 100, Shown::default()).await;
+    assert!(matches!(gone, Err(PullError::Broken { .. })));
     std::fs::write(ward.out("week.jsonl.state.json"), "{").unwrap();
     let broken = ward.call("week.jsonl", 100, Shown::default()).await;
     assert!(matches!(broken, Err(PullError::Broken { .. })));
