@@ -10,6 +10,7 @@ mod groups;
 mod limits;
 mod lost;
 mod owners;
+mod past;
 mod process;
 mod records;
 mod registrations;
