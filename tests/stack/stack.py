@@ -339,8 +339,14 @@ class Stack:
     # --- what is put in ---
 
     def put_config(self, text):
+        self.emulator.client("s3").put_object(**self.config_object(), Body=text)
+
+    def config(self):
+        return self.emulator.client("s3").get_object(**self.config_object())["Body"].read().decode()
+
+    def config_object(self):
         bucket, key = self.outputs["Config"].removeprefix("s3://").split("/", 1)
-        self.emulator.client("s3").put_object(Bucket=bucket, Key=key, Body=text)
+        return {"Bucket": bucket, "Key": key}
 
     def put_secret(self, kind, name, value):
         """A secret under one of the two paths that the stack knows, `webhook` or `app`; gives the reference to it."""

@@ -68,6 +68,26 @@ class Ticks(Surroundings):
         client.put_item(**table, Item={name: value for name, value in item.items() if name not in without})
         self.addCleanup(client.delete_item, **table, Key={"pk": {"S": partition}, "sk": {"S": key}})
 
+    def test_a_configuration_that_does_not_read_is_told_and_the_last_good_one_holds(self):
+        self.deliver(queued(870, labels=["aside"]), "queued-870")
+        self.settle("aside", 870)
+        self.addCleanup(self.stack.put_config, self.stack.config())
+        self.stack.put_config("[fleet\n")
+
+        def refused():
+            self.ring()
+            time.sleep(1)
+            return list(self.stack.values("scaler", "ConfigRefused"))
+
+        self.until("a refusal", refused, 90)
+        # New processes have read no good one: they find it in the ledger.
+        for function in ("door", "scaler"):
+            self.stack.renew(function)
+        before = len(self.machines("aside"))
+        self.deliver(queued(871, labels=["aside"]), "queued-871")
+        self.until("a machine", lambda: len(self.machines("aside")) > before)
+        self.assertTrue(any("muster.toml is not valid" in line for line in self.stack.log("scaler")), self.told())
+
     def settle(self, pool, job):
         """Waits until a job of the pool has its machine, so that its launch meets no other test's fault."""
         self.ring()
