@@ -81,8 +81,8 @@ class Serve(unittest.TestCase):
         keys = ("AttributeDefinitions", "KeySchema", "LocalSecondaryIndexes", "BillingMode")
         self.emulator.client("dynamodb").create_table(TableName=name, **{key: wanted[key] for key in keys})
 
-    def serve(self, table):
-        """Starts it; gives the process and its address. What it logs is in `self.home`."""
+    def serve(self, table=None):
+        """Starts it over a table, or over a file; gives the process and its address. What it logs is in `self.home`."""
         environment = {
             "PATH": "/usr/bin:/bin",
             "AWS_REGION": REGION,
@@ -98,10 +98,11 @@ class Serve(unittest.TestCase):
             "MUSTER_RUNNER_ROLES": ROLE,
             "MUSTER_DOOR_URL": AUDIENCE,
         }
-        self.log = self.home / f"{table}.log"
+        ledger = ["--table", table] if table else ["--db", self.home / "muster.sqlite"]
+        self.log = self.home / f"{table or 'file'}.log"
         with open(self.log, "ab") as log:
             process = subprocess.Popen(
-                [pathlib.Path(BINARIES) / "muster", "serve", "--cloud", "aws", "--table", table,
+                [pathlib.Path(BINARIES) / "muster", "serve", "--cloud", "aws", *ledger,
                  "--config", self.home / "muster.toml", "--listen", "127.0.0.1:0"],
                 env=environment, cwd=self.home, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, text=True,
             )
@@ -201,6 +202,20 @@ class Serve(unittest.TestCase):
         wait_for("a word about the table", lambda: self.has_logged("another", before), 90)
         time.sleep(10)
         self.quiet_enough(before, 10)
+
+    def test_over_a_file_it_is_killed_and_goes_on(self):
+        process, url = self.serve()
+        self.assertEqual(self.deliver(url, 91), 202)
+        wait_for("a machine", lambda: len(Surroundings.members(self)) == 1, 60)
+        process.kill()
+        process.wait()
+        process, url = self.serve()
+        self.assertEqual(self.deliver(url, 91), 202, "told again")
+        self.assertEqual(self.deliver(url, 92), 202)
+        wait_for("a machine for each", lambda: len(Surroundings.members(self)) == 2, 60)
+        time.sleep(STOPPED_SECONDS / 10)
+        self.assertEqual(len(self.launches()), 2, "the former one was not forgotten")
+        self.assertEqual(self.has_logged("this ledger does not know"), [])
 
     def test_dynamodb_ssm_and_sts_refuse_in_turn_and_each_is_told_and_nothing_is_lost(self):
         _, url = self.serve("ledger")
