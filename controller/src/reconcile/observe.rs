@@ -67,9 +67,9 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         let prices = !is_first && self.observer.priced_at.is_none_or(|at| now.since(at) >= PRICES_EVERY);
         self.observer.looked_at = Some(now);
         // At the first look all are listed, though the ledger knows of none: it may be a new one, or have been emptied.
-        // The adapter changes things on the occasion: a frozen fleet is let be.
+        // The adapter changes things on the occasion: a frozen fleet is let be, and so is one that another scaler has taken over.
         let due = machines || self.observer.listed_at.is_none_or(|at| now.since(at) >= OBSERVE_IDLE_EVERY);
-        let lists = due && world.switch() != Switch::Freeze;
+        let lists = due && world.switch() != Switch::Freeze && self.store.generation().await? == world.generation();
         if lists {
             self.observer.listed_at = Some(now);
         }

@@ -22,9 +22,11 @@ const FORM: u32 = 1;
 pub(super) const TYPES_MAX: usize = 40;
 /// The hard fuse of a group in a fleet without a cap.
 const GROUP_SIZE_MAX: u32 = 2_000;
-/// What a group may have beyond the fleet's cap: desired capacity still counts members that are ending, and a launch
-/// that the cloud has begun and not finished.
-const HEADROOM: u32 = 2 * LAUNCH_MAX;
+/// What a group may have beyond the fleet's cap, as many again but no more than this: desired capacity still counts members
+/// that are ending, and a launch that the cloud has begun and not finished.
+const HEADROOM_MAX: u32 = 2 * LAUNCH_MAX;
+/// ... and no less.
+const HEADROOM_MIN: u32 = 10;
 /// Characters of a hash that is kept in a tag and in a version's description.
 const HASH_CHARS: usize = 20;
 
@@ -151,7 +153,7 @@ impl Blueprint {
             spot: shape.market == Market::Spot,
             hardware,
             subnets: place.subnets.clone(),
-            size_max: fleet.1.map_or(GROUP_SIZE_MAX, |cap| cap.saturating_add(HEADROOM)),
+            size_max: fleet.1.map_or(GROUP_SIZE_MAX, fuse),
             standby: kind == GroupKind::Standby,
         })
     }
@@ -160,6 +162,11 @@ impl Blueprint {
     pub(super) fn hash(&self) -> String {
         short_hash(self)
     }
+}
+
+/// The most that a group may have in a fleet of so many.
+fn fuse(cap: u32) -> u32 {
+    cap.saturating_add(cap.clamp(HEADROOM_MIN, HEADROOM_MAX))
 }
 
 impl Template {

@@ -45,7 +45,7 @@ fn a_group_and_its_template_are_as_they_should_be() {
     block_on(async {
         stage.started(1).await;
         let group = stage.group().await;
-        assert_eq!((group.min_size(), group.max_size()), (Some(0), Some(250)));
+        assert_eq!((group.min_size(), group.max_size()), (Some(0), Some(100)));
         assert_eq!(group.new_instances_protected_from_scale_in(), Some(true));
         assert_eq!(group.capacity_rebalance(), Some(false));
         let mut suspended: Vec<_> = group.suspended_processes().iter().filter_map(|one| one.process_name()).collect();
@@ -169,14 +169,14 @@ fn a_smaller_cap_ends_nothing() {
     let wish = Wish { fleet: "max_runners = 100", ..Wish::default() };
     let stage = stage(Ground::Emulation, &wish);
     block_on(async {
-        for _ in 0..3 {
+        for _ in 0..2 {
             stage.started(90).await;
         }
         stage.reconfigure(&Wish { fleet: "max_runners = 1", ..Wish::default() });
         let full = stage.cloud.launch(&stage.launch_of("spot", 1), &[]).await;
         assert!(matches!(full, Err(CloudError::Rejected(_))), "{full:?}");
-        assert_eq!(stage.group().await.max_size(), Some(270));
-        assert_eq!(stage.sizes().await, (270, 270));
+        assert_eq!(stage.group().await.max_size(), Some(180));
+        assert_eq!(stage.sizes().await, (180, 180));
     });
 }
 

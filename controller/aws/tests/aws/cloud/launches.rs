@@ -134,12 +134,11 @@ fn the_maximum_size_is_a_fuse() {
     let stage = stage(Ground::Emulation, &wish);
     block_on(async {
         for _ in 0..2 {
-            stage.started(100).await;
+            stage.started(10).await;
         }
-        stage.started(10).await;
         let blown = stage.cloud.launch(&stage.launch_of("spot", 1), &[]).await;
         assert!(matches!(&blown, Err(CloudError::Rejected(why)) if why.contains("max size")), "{blown:?}");
-        assert_eq!(stage.sizes().await, (210, 210));
+        assert_eq!(stage.sizes().await, (20, 20));
     });
 }
 
