@@ -6,7 +6,8 @@
 //! - **Deliveries.** GitHub keeps a log of the deliveries that nobody took. Every minute those that are new in it are read, and
 //!   a `queued` is taken in as if it had come. A door that was down for an hour heals by this within a minute of its return.
 //! - **The sweep.** A delivery that the log does not have either is found by asking repositories for the jobs that wait: those
-//!   that jobs came from lately, and those in which something was pushed. Answers that have not changed cost no request.
+//!   that jobs came from lately, and those in which something was pushed. Answers that have not changed cost no request, and a
+//!   run whose webhooks arrive is not looked into: one that was lost leaves its run silent sooner or later.
 //! - **Silent jobs.** A job that waits or runs and of which nothing was heard for long is asked for by its number.
 //! - **Registrations.** One slow list of all of them, instead of a question for each runner (`registrations`).
 //!
@@ -24,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_core::ids::{InstanceId, JobKey, RunnerName};
+use muster_core::ids::{InstanceId, JobKey, RunId, RunnerName};
 use muster_core::job::{JobEvent, JobEvidence, JobPhase, JobRecord};
 use muster_core::machine::{Machine, instance_of};
 use muster_core::ports::{FailedDelivery, Github, GithubError, Records, Snapshot, Store, StoreError};
@@ -51,6 +52,10 @@ pub const PAYLOADS_MAX: usize = 100;
 const STALE_AFTER: Duration = Duration::from_secs(120);
 /// Repositories swept in one step.
 pub const REPOSITORIES_MAX: usize = 50;
+/// A run of which something was heard within this time is let be.
+const HEARD_LATELY: Duration = Duration::from_secs(60);
+/// A run of which nothing was heard since a sweep looked into it is looked into again after so long.
+const LOOK_AGAIN: Duration = Duration::from_secs(900);
 /// A repository is swept for so long after its last job or push.
 const ACTIVE_FOR: Duration = Duration::from_secs(24 * 3_600);
 /// Silent jobs asked for in one step.
@@ -138,6 +143,8 @@ pub struct Healer<S, R, K> {
     /// Silent jobs that were asked for: when, and how long they are left alone.
     asked: BTreeMap<JobKey, (Timestamp, Duration)>,
     registrations: Registrations,
+    /// When a sweep last looked into runs that the ledger knows.
+    looked: BTreeMap<RunId, Timestamp>,
 }
 
 impl<S: Store, R: Records + Github, K: Clock> Healer<S, R, K> {
@@ -156,6 +163,7 @@ impl<S: Store, R: Records + Github, K: Clock> Healer<S, R, K> {
             last_swept: None,
             asked: BTreeMap::new(),
             registrations: Registrations::default(),
+            looked: BTreeMap::new(),
         }
     }
 
@@ -328,8 +336,15 @@ impl<S: Store, R: Records + Github, K: Clock> Healer<S, R, K> {
             Err(error) => healed.troubles.push(format!("listing repositories: {error}")),
         }
         self.active.retain(|_, at| now.since(*at) < ACTIVE_FOR);
+        let heard = runs_heard_of(snapshot);
+        self.looked.retain(|run, _| heard.contains_key(run));
         for repository in self.next_repositories() {
-            let waiting = match from_github(&self.clock, self.records.waiting(&repository)).await {
+            let let_be: BTreeSet<RunId> = heard
+                .iter()
+                .filter(|(run, (at, of))| *of == repository && self.goes_well(**run, *at, now))
+                .map(|(run, _)| *run)
+                .collect();
+            let waiting = match from_github(&self.clock, self.records.waiting(&repository, &let_be)).await {
                 Ok(Some(waiting)) => waiting,
                 Ok(None) => {
                     self.last_swept = Some(repository);
@@ -357,9 +372,17 @@ impl<S: Store, R: Records + Github, K: Clock> Healer<S, R, K> {
                     healed.swept.push((stored.event.key, now.since(created_at.unwrap_or(now))));
                 }
             }
+            let looked = heard.iter().filter(|(run, (_, of))| *of == repository && !let_be.contains(run));
+            self.looked.extend(looked.map(|(run, _)| (*run, now)));
             self.last_swept = Some(repository);
         }
         Ok(())
+    }
+
+    /// Whether a run needs no look: its webhooks arrive, or nothing was heard of it since it was looked into a while ago.
+    fn goes_well(&self, run: RunId, heard_at: Timestamp, now: Timestamp) -> bool {
+        let looked_since = self.looked.get(&run).filter(|at| **at > heard_at);
+        now.since(heard_at) < HEARD_LATELY || looked_since.is_some_and(|at| now.since(*at) < LOOK_AGAIN)
     }
 
     /// The repositories whose turn it is.
@@ -370,6 +393,16 @@ impl<S: Store, R: Records + Github, K: Clock> Healer<S, R, K> {
         let turn = all.iter().cycle().skip(begin).take(all.len().min(REPOSITORIES_MAX));
         turn.map(|repository| (*repository).clone()).collect()
     }
+}
+
+/// When something was last told of each run that is not over, and its repository.
+fn runs_heard_of(snapshot: &Snapshot) -> BTreeMap<RunId, (Timestamp, Arc<str>)> {
+    let mut heard: BTreeMap<RunId, (Timestamp, Arc<str>)> = BTreeMap::new();
+    for job in &snapshot.jobs {
+        let (at, _) = heard.entry(job.about.run).or_insert_with(|| (heard_at(job), job.about.repository.clone()));
+        *at = (*at).max(heard_at(job));
+    }
+    heard
 }
 
 /// When something was last told of a job, as far as the record says.

@@ -3,6 +3,7 @@
 //! The futures are `Send` and name no runtime. In memory they are ready at once, which is what makes a simulated week
 //! take seconds.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use thiserror::Error;
 
 use crate::claim::{ClaimRow, Order};
 use crate::fact::Fact;
-use crate::ids::{Generation, InstanceId, JobId, JobKey, LaunchId, RunnerId, RunnerName, ShapeId, Zone};
+use crate::ids::{Generation, InstanceId, JobId, JobKey, LaunchId, RunId, RunnerId, RunnerName, ShapeId, Zone};
 use crate::job::{JobAbout, JobEvent, JobRecord};
 use crate::launch::{Hold, Launch, LaunchReply};
 use crate::machine::{Machine, Removal};
@@ -387,9 +388,13 @@ pub trait Records: Send + Sync {
     fn job(&self, about: &JobAbout, job: JobId) -> impl Future<Output = Result<Option<JobEvent>, GithubError>> + Send;
     /// Repositories of the owner in which something was pushed since then, the latest first, a bounded number.
     fn pushed_since(&self, since: Timestamp) -> impl Future<Output = Result<Vec<Arc<str>>, GithubError>> + Send;
-    /// Jobs of a repository that wait for a runner. `None`: nothing has changed since this was last asked, or there is no
-    /// such repository.
-    fn waiting(&self, repository: &str) -> impl Future<Output = Result<Option<Vec<JobEvent>>, GithubError>> + Send;
+    /// Jobs of a repository that wait for a runner, but for those of the runs that are to be let be: each run costs a request.
+    /// `None`: nothing has changed since this was last asked, or there is no such repository.
+    fn waiting(
+        &self,
+        repository: &str,
+        let_be: &BTreeSet<RunId>,
+    ) -> impl Future<Output = Result<Option<Vec<JobEvent>>, GithubError>> + Send;
     /// All registrations of the owner, those of others too. One that goes while the list is read may hide another: nothing
     /// follows from one list alone.
     fn registrations(&self) -> impl Future<Output = Result<Vec<Listed>, GithubError>> + Send;

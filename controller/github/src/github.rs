@@ -6,13 +6,14 @@
 //! Invariant: a request that may have taken effect in one App's name is not sent in another's.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::Method;
 use muster_core::config::{GitHub, Hook, Owner};
-use muster_core::ids::{JobId, RunnerId};
+use muster_core::ids::{JobId, RunId, RunnerId};
 use muster_core::job::{JobAbout, JobEvent};
 use muster_core::machine::Removal;
 use muster_core::ports::{FailedDelivery, Github, GithubError, Listed, MintRequest, Minted, Records};
@@ -212,8 +213,8 @@ impl Records for RestGithub {
         self.pushed_repositories(since).await
     }
 
-    async fn waiting(&self, repository: &str) -> Result<Option<Vec<JobEvent>>, GithubError> {
-        self.waiting_jobs(repository).await
+    async fn waiting(&self, repository: &str, let_be: &BTreeSet<RunId>) -> Result<Option<Vec<JobEvent>>, GithubError> {
+        self.waiting_jobs(repository, let_be).await
     }
 
     async fn registrations(&self) -> Result<Vec<Listed>, GithubError> {

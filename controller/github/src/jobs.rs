@@ -5,7 +5,7 @@
 //!
 //! Invariant: of a list that was not read to its end the tag is not kept, so that it is read again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -226,7 +226,11 @@ impl RestGithub {
         Ok(wanted.map(|one| Arc::from(one.full_name)).collect())
     }
 
-    pub(crate) async fn waiting_jobs(&self, repository: &str) -> Result<Option<Vec<JobEvent>>, GithubError> {
+    pub(crate) async fn waiting_jobs(
+        &self,
+        repository: &str,
+        let_be: &BTreeSet<RunId>,
+    ) -> Result<Option<Vec<JobEvent>>, GithubError> {
         let base = path_of(repository)?;
         let now = (self.clock)();
         let mut known = self.lists.of(repository);
@@ -261,6 +265,11 @@ impl RestGithub {
         order.sort_by_key(|run| (run.id >= last, std::cmp::Reverse(run.id)));
         let (mut events, mut pages, mut read_down_to) = (Vec::new(), JOB_PAGES_MAX, None);
         for run in order {
+            if let_be.contains(&RunId(run.id)) {
+                // It may be asked for when the lists still are as they are now.
+                known.tags = Default::default();
+                continue;
+            }
             let whole = self.waiting_of(&base, &run, &mut pages, &mut events).await?;
             // One that is too long by itself must not stop those below it.
             if whole || read_down_to.is_none() {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::future::{Future, ready};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use muster_core::ids::{InstanceId, JobId, RunnerId, ShapeId, Zone};
+use muster_core::ids::{InstanceId, JobId, RunId, RunnerId, ShapeId, Zone};
 use muster_core::job::{JobAbout, JobEvent};
 use muster_core::launch::{Launch, LaunchReply};
 use muster_core::machine::Removal;
@@ -138,8 +138,12 @@ impl Records for SimGithub {
         ready(Ok(self.0.lock().repositories()))
     }
 
-    fn waiting(&self, repository: &str) -> impl Future<Output = Result<Option<Vec<JobEvent>>, GithubError>> + Send {
-        ready(Ok(Some(self.0.lock().waiting_jobs(repository))))
+    fn waiting(
+        &self,
+        repository: &str,
+        let_be: &BTreeSet<RunId>,
+    ) -> impl Future<Output = Result<Option<Vec<JobEvent>>, GithubError>> + Send {
+        ready(Ok(Some(self.0.lock().waiting_jobs(repository, let_be))))
     }
 
     fn registrations(&self) -> impl Future<Output = Result<Vec<Listed>, GithubError>> + Send {

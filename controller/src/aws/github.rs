@@ -7,12 +7,13 @@
 //!
 //! Invariant: no key is in an error or a log line.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use muster_core::config::GitHub;
-use muster_core::ids::{JobId, RunnerId};
+use muster_core::ids::{JobId, RunId, RunnerId};
 use muster_core::job::{JobAbout, JobEvent};
 use muster_core::machine::Removal;
 use muster_core::ports::{FailedDelivery, Github, GithubError, Listed, MintRequest, Minted, Records};
@@ -169,8 +170,8 @@ impl Records for LateGithub {
         self.made().await?.pushed_since(since).await
     }
 
-    async fn waiting(&self, repository: &str) -> Result<Option<Vec<JobEvent>>, GithubError> {
-        self.made().await?.waiting(repository).await
+    async fn waiting(&self, repository: &str, let_be: &BTreeSet<RunId>) -> Result<Option<Vec<JobEvent>>, GithubError> {
+        self.made().await?.waiting(repository, let_be).await
     }
 
     async fn registrations(&self) -> Result<Vec<Listed>, GithubError> {

@@ -5,8 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 use futures_util::FutureExt;
 use muster_core::config::FleetConfig;
 use muster_core::fact::{Fact, FactBody};
-use muster_core::ids::RunnerId;
-use muster_core::ids::{Generation, JobId, RunId};
+use muster_core::ids::{Generation, JobId, RunId, RunnerId};
 use muster_core::job::{Completed, Conclusion, JobAbout, Started};
 use muster_core::machine::Removal;
 use muster_core::ports::{Batch, Listed, MintRequest, Minted};
@@ -50,6 +49,8 @@ pub(super) struct Memory {
     pushed: Vec<Arc<str>>,
     waiting: BTreeMap<Arc<str>, Vec<JobEvent>>,
     pub(super) listed: Vec<Listed>,
+    /// The runs that the last sweep of a repository was to let be.
+    let_be: BTreeSet<RunId>,
     /// Requests in order, by a word.
     pub(super) asked: Vec<String>,
     /// Refuses the request with this word, once.
@@ -95,8 +96,10 @@ impl Records for Remembers {
         Ok(self.ask("pushed".to_owned())?.pushed.clone())
     }
 
-    async fn waiting(&self, repository: &str) -> Result<Option<Vec<JobEvent>>, GithubError> {
-        Ok(self.ask(format!("waiting {repository}"))?.waiting.get(repository).cloned())
+    async fn waiting(&self, repository: &str, let_be: &BTreeSet<RunId>) -> Result<Option<Vec<JobEvent>>, GithubError> {
+        let mut memory = self.ask(format!("waiting {repository}"))?;
+        memory.let_be = let_be.clone();
+        Ok(memory.waiting.get(repository).cloned())
     }
 
     async fn registrations(&self) -> Result<Vec<Listed>, GithubError> {
@@ -362,6 +365,30 @@ fn repositories_take_turns() {
     let (first, second) = (asked(0), asked(300));
     assert_eq!((first.len(), first[0].as_str(), first[49].as_str()), (REPOSITORIES_MAX, "00", "49"));
     assert_eq!((second.len(), second[0].as_str(), second[49].as_str()), (REPOSITORIES_MAX, "50", "29"));
+}
+
+#[test]
+fn a_run_whose_webhooks_arrive_is_not_looked_into_and_a_silent_one_is_every_quarter_of_an_hour() {
+    let mut fleet = Fleet::new();
+    fleet.knows(&told(1, "linux", "acme/api", queued()), 0);
+    fleet.records.lock().waiting.insert("acme/api".into(), Vec::new());
+    let run = told(1, "linux", "acme/api", queued()).about.run;
+    let mut looked_at = Vec::new();
+    for seconds in (0..=3_000).step_by(300) {
+        fleet.step_at(seconds);
+        if !fleet.records.lock().let_be.contains(&run) {
+            looked_at.push(seconds);
+        }
+    }
+    assert_eq!(looked_at, [300, 1_200, 2_100, 3_000]);
+    // Something is heard of it again.
+    let started = JobEvidence::InProgress(Started { started_at: at(3_100), runner: None });
+    fleet.knows(&told(1, "linux", "acme/api", started), 3_100);
+    let mut looked = |seconds| {
+        fleet.step_at(seconds);
+        !fleet.records.lock().let_be.contains(&run)
+    };
+    assert_eq!([looked(3_300), looked(3_600), looked(3_900)], [true, false, false]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What GitHub remembers: logs of deliveries, jobs, runs, repositories.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,7 +64,7 @@ impl Bench {
     }
 
     async fn waiting(&self, repository: &str) -> Result<Option<Vec<JobEvent>>, GithubError> {
-        self.quiet(self.github.waiting(repository).await)
+        self.quiet(self.github.waiting(repository, &BTreeSet::new()).await)
     }
 
     /// The numbers of the jobs that are new in an answer.
@@ -484,7 +485,7 @@ async fn there_is_no_such_job() {
     for bad in ["acme", "acme/api/..", "../api", "acme/", "acme/.."] {
         let why = rejected(bench.github.job(&about(bad), JobId(1)).await);
         assert!(why.contains("owner/name"), "{bad}: {why}");
-        rejected(bench.github.waiting(bad).await);
+        rejected(bench.github.waiting(bad, &BTreeSet::new()).await);
     }
     assert_eq!(bench.fake.seen().len(), before);
     assert_eq!(bench.github.job(&about("acme/a?b c"), JobId(1)).await.unwrap(), None);
@@ -871,4 +872,23 @@ async fn a_limit_is_a_limit_for_reading_too() {
     assert_eq!(limited(bench.failed().await), until);
     assert_eq!(limited(bench.waiting("acme/api").await), until);
     assert_eq!(bench.fake.seen().len(), before);
+}
+
+#[tokio::test]
+async fn a_run_that_is_let_be_is_not_read_and_is_when_it_is_asked_for() {
+    let bench = Bench::new(organization());
+    let (one, other) = {
+        let mut world = bench.fake.world();
+        (world.add_run("acme/api", "ci"), world.add_run("acme/api", "ci"))
+    };
+    for run in [one, other] {
+        bench.fake.world().add_job(run, &["linux"]);
+    }
+    let let_be = BTreeSet::from([RunId(one)]);
+    let events = bench.quiet(bench.github.waiting("acme/api", &let_be).await).unwrap().unwrap();
+    assert_eq!(events.iter().map(|event| event.about.run.0).collect::<Vec<_>>(), [other]);
+    assert_eq!(bench.count("GET", &format!("/actions/runs/{one}/")), 0);
+    // The lists are as they were, and it is read all the same.
+    let events = bench.waiting("acme/api").await.unwrap().unwrap();
+    assert_eq!(events.len(), 2);
 }

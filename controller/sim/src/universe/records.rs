@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use muster_core::ids::JobId;
+use muster_core::ids::{JobId, RunId};
 use muster_core::job::{Completed, JobEvent, JobEvidence, Started};
 use muster_core::ports::{FailedDelivery, Listed};
 use muster_core::time::Timestamp;
@@ -16,6 +16,8 @@ use crate::work::{ActiveRun, State};
 
 /// Entries in one page of the log (GitHub REST API).
 const PAGE: usize = 100;
+/// Lists of a repository's runs: those that are queued, and those in progress.
+const LISTS: u64 = 2;
 
 impl Universe {
     /// Deliveries that failed since then.
@@ -49,15 +51,15 @@ impl Universe {
         all.into_iter().cloned().collect()
     }
 
-    /// Jobs of a repository that wait for a runner.
-    pub fn waiting_jobs(&mut self, repository: &str) -> Vec<JobEvent> {
-        let runs = self.work.runs().filter(|run| *run.repository == *repository);
-        let jobs = runs.flat_map(|run| (0_u16..).zip(&run.jobs).map(move |(place, job)| (run, place, job)));
+    /// Jobs of a repository that wait for a runner, but for those of the runs that are to be let be.
+    pub fn waiting_jobs(&mut self, repository: &str, let_be: &BTreeSet<RunId>) -> Vec<JobEvent> {
+        let wanted = |run: &&ActiveRun| *run.repository == *repository && !let_be.contains(&run.id);
+        let runs: Vec<&ActiveRun> = self.work.runs().filter(wanted).collect();
+        // The lists of runs, and each run's jobs. Lists that have not changed cost nothing.
+        self.hub.requests += if runs.is_empty() { 0 } else { LISTS + runs.len() as u64 };
+        let jobs = runs.into_iter().flat_map(|run| (0_u16..).zip(&run.jobs).map(move |(place, job)| (run, place, job)));
         let waiting = jobs.filter(|(_, _, job)| matches!(job.state, State::Queued));
-        let waiting: Vec<JobEvent> = waiting.filter_map(|(run, place, _)| event(run, place)).collect();
-        // Lists of runs that have not changed cost nothing; each run of those that have is asked for its jobs.
-        self.hub.requests += waiting.len() as u64;
-        waiting
+        waiting.filter_map(|(run, place, _)| event(run, place)).collect()
     }
 
     /// All registrations.
