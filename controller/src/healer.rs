@@ -50,8 +50,9 @@ const OVERLAP: Duration = Duration::from_secs(300);
 pub const PAYLOADS_MAX: usize = 100;
 /// What a delivery of this age says may be over: the job is asked for too.
 const STALE_AFTER: Duration = Duration::from_secs(120);
-/// Repositories swept in one step.
-pub const REPOSITORIES_MAX: usize = 50;
+/// Repositories swept in one step. Each costs two lists at least where something changes all the time: so many are some
+/// 8,600 requests a day at most, and a fleet that has more active ones sweeps each less often.
+pub const REPOSITORIES_MAX: usize = 15;
 /// A run of which something was heard within this time is let be.
 const HEARD_LATELY: Duration = Duration::from_secs(60);
 /// A run of which nothing was heard since a sweep looked into it is looked into again after so long.
