@@ -123,7 +123,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
                 Err(CloudError::Unknown(why)) => {
                     report
                         .troubles
-                        .push(format!("launch {}: no answer: {why}; it counts until there is one", launch.id));
+                        .push(format!("launch {}: no answer: {why}; it counts until the cloud answers", launch.id));
                     self.asked.insert(launch.id.clone(), answered_at);
                     report.wake(answered_at + super::ASK_AGAIN);
                     continue;
