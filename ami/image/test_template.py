@@ -1,0 +1,162 @@
+"""What image.yaml asks of Image Builder, held against the service's own model of its requests as botocore has it."""
+
+import re
+import unittest
+
+import botocore.session
+import botocore.validate
+
+from template import HERE, REQUIRED, Template
+
+MODEL = botocore.session.Session().get_service_model("imagebuilder")
+REQUESTS = {
+    "AWS::ImageBuilder::Component": "CreateComponent",
+    "AWS::ImageBuilder::ImageRecipe": "CreateImageRecipe",
+    "AWS::ImageBuilder::InfrastructureConfiguration": "CreateInfrastructureConfiguration",
+    "AWS::ImageBuilder::DistributionConfiguration": "CreateDistributionConfiguration",
+    "AWS::ImageBuilder::ImagePipeline": "CreateImagePipeline",
+    "AWS::ImageBuilder::LifecyclePolicy": "CreateLifecyclePolicy",
+}
+# CloudFormation's names that are not the API's with a capital.
+RENAMED = {"version": "semanticVersion"}
+PARAMETERS = [
+    {},
+    {"Arch": "arm64", "RunnerVersion": "2.336.0", "RunnerSha256": "1" * 64},
+    {"System": "al2023", "SubnetId": "subnet-0123456789abcdef0", "SecurityGroupId": "sg-0123456789abcdef0"},
+    {
+        "System": "al2023",
+        "Arch": "arm64",
+        "Fleet": "a" * 32,
+        "KmsKeyArn": "arn:aws:kms:eu-central-1:123456789012:key/0123",
+        "TopicArn": "arn:aws:sns:eu-central-1:123456789012:builds",
+        "Docker": "on",
+        "Proxy": "http://proxy.acme.example:3128",
+    },
+]
+
+
+def request(kind, properties):
+    """The properties as the API wants them: camel case, but for the keys of maps."""
+    operation = MODEL.operation_model(REQUESTS[kind])
+
+    def convert(value, shape):
+        if shape.type_name == "list":
+            return [convert(item, shape.member) for item in value]
+        if shape.type_name != "structure":
+            return value
+        renamed = {}
+        for name, item in value.items():
+            name = name[0].lower() + name[1:]
+            name = name if name in shape.members else RENAMED.get(name, name)
+            renamed[name] = convert(item, shape.members[name]) if name in shape.members else item
+        return renamed
+
+    return operation.input_shape, convert(properties, operation.input_shape) | {"clientToken": "t"}
+
+
+def patterns(value, shape, path=""):
+    """botocore checks types, names and lower limits, but no upper ones, no patterns and no enumerations."""
+    most = shape.metadata.get("max")
+    if most is not None and (value if isinstance(value, int) else len(value)) > most:
+        yield f"{path}: {value!r} is more than {most}"
+    if shape.type_name == "structure":
+        for name, item in value.items():
+            yield from patterns(item, shape.members[name], f"{path}.{name}")
+    elif shape.type_name == "list":
+        for index, item in enumerate(value):
+            yield from patterns(item, shape.member, f"{path}[{index}]")
+    elif shape.type_name == "string":
+        pattern = shape.metadata.get("pattern")
+        if pattern and not re.search(pattern, value):
+            yield f"{path}: {value!r} is not {pattern}"
+        if getattr(shape, "enum", None) and value not in shape.enum:
+            yield f"{path}: {value!r} is none of {shape.enum}"
+
+
+class Requests(unittest.TestCase):
+    def test_the_service_knows_them(self):
+        for given in PARAMETERS:
+            template = Template(**given)
+            self.assertEqual(template.refused(), [], given)
+            seen = set()
+            for name, (kind, properties) in template.resources().items():
+                if kind not in REQUESTS:
+                    self.assertFalse(kind.startswith("AWS::ImageBuilder::"), kind)
+                    continue
+                seen.add(kind)
+                with self.subTest(name, **given):
+                    shape, asked = request(kind, properties)
+                    report = botocore.validate.ParamValidator().validate(asked, shape)
+                    self.assertFalse(report.has_errors(), report.generate_report())
+                    self.assertEqual(list(patterns(asked, shape)), [])
+            self.assertEqual(seen, set(REQUESTS))
+
+    def test_another_content_is_another_recipe(self):
+        def names(prefix):
+            template = Template(ImagePrefix=prefix)
+            return {
+                properties["Name"]
+                for kind, properties in template.resources().values()
+                if kind in ("AWS::ImageBuilder::Component", "AWS::ImageBuilder::ImageRecipe")
+            }
+
+        one, other = names("muster-image/0123456789abcdef"), names("muster-image/fedcba9876543210")
+        self.assertEqual(len(one), 5)
+        self.assertEqual(one & other, set())
+
+    def test_two_stacks_of_a_fleet_share_no_name(self):
+        def names(**given):
+            found = set()
+            for kind, properties in Template(**given).resources().values():
+                named = [value for key, value in properties.items() if re.fullmatch(r"(\w*)Name", key) and key != "InstanceProfileName"]
+                found |= {(kind, value) for value in named if isinstance(value, str) and kind != "AWS::Lambda::Permission"}
+            return found
+
+        both = [names(System=system, Arch=arch) for system in ("ubuntu2404", "al2023") for arch in ("x64", "arm64")]
+        self.assertEqual(len(set.union(*both)), sum(map(len, both)))
+
+    def test_parameters_that_make_no_sense_are_refused(self):
+        for wrong in (
+            {"RunnerVersion": "2.336.0"},
+            {"RunnerSha256": "1" * 64},
+            {"SubnetId": "subnet-0123456789abcdef0"},
+            {"SecurityGroupId": "sg-0123456789abcdef0"},
+            {"RunnerVersion": "latest", "RunnerSha256": "1" * 64},
+            {"ImagePrefix": "muster/0123456789abcdef"},
+            {"Proxy": "http://proxy:1'; reboot; '"},
+            {"NoProxy": "a'b"},
+            {"DockerDataRoot": "relative"},
+            {"RunnerMirror": "http://mirror.example"},
+        ):
+            self.assertNotEqual(Template(**wrong).refused(), [], wrong)
+
+    def test_no_parameter_can_leave_its_quotes(self):
+        """Values are put into shell commands between single quotes, as AWSTOE does it: by replacing text."""
+        template = Template()
+        for name, what in template.body["Parameters"].items():
+            if what["Type"] == "String" and "AllowedValues" not in what:
+                for nasty in ("'", "x'y", "{{ Archive }}", "a b", "$(reboot)", "a\nb"):
+                    self.assertIsNone(re.fullmatch(what["AllowedPattern"], nasty), f"{name} takes {nasty!r}")
+
+    def test_the_scaler_may_read_where_the_image_is_told(self):
+        _, distribution = Template().resources()["Distribution"]
+        parameter = distribution["Distributions"][0]["SsmParameterConfigurations"][0]["ParameterName"]
+        self.assertEqual(parameter, "/imagebuilder/muster/acme/ubuntu2404-x64")
+        for file in ("stack.yaml", "account.yaml"):
+            text = (HERE / "../../infra" / file).read_text()
+            self.assertIn(":parameter/imagebuilder/muster/${Fleet}/*", text, file)
+
+    def test_only_what_follows_asks_for_releases(self):
+        def kinds(**given):
+            return {kind for kind, _ in Template(**given).resources().values()}
+
+        self.assertIn("AWS::Lambda::Function", kinds())
+        self.assertNotIn("AWS::Lambda::Function", kinds(RunnerVersion="2.336.0", RunnerSha256="1" * 64))
+
+    def test_required_parameters_are_all_that_is_required(self):
+        declared = Template().body["Parameters"]
+        self.assertEqual({name for name, what in declared.items() if "Default" not in what}, set(REQUIRED))
+
+
+if __name__ == "__main__":
+    unittest.main()
