@@ -6,7 +6,7 @@
 use aws_config::SdkConfig;
 use aws_sdk_sqs::types::QueueAttributeName;
 
-use crate::calls;
+use crate::{calls, connect};
 
 /// Whom the credentials are of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct Caller {
 /// # Errors
 /// Why not, and what to do.
 pub async fn caller(sdk: &SdkConfig) -> Result<Caller, String> {
-    let told = aws_sdk_sts::Client::new(sdk).get_caller_identity().send().await;
+    let told = connect::sts(sdk).get_caller_identity().send().await;
     let told = told.map_err(|error| calls::why(&error))?;
     let text = |text: Option<String>| text.unwrap_or_else(|| "(not told)".to_owned());
     Ok(Caller { account: text(told.account), arn: text(told.arn) })

@@ -5,17 +5,8 @@ use std::fs;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::fleet::{SECRET, SERVES_RECORDED, muster};
+use crate::fleet::{SECRET, SERVES_RECORDED, folder, muster};
 use crate::shape::{Kind, has};
-
-/// A folder with a configuration and its secrets.
-fn folder(text: &str, key: &[u8]) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("muster.toml"), text).unwrap();
-    fs::write(folder.path().join("webhook.secret"), SECRET).unwrap();
-    fs::write(folder.path().join("app.pem"), key).unwrap();
-    folder
-}
 
 fn doctor(folder: &TempDir, more: &[&str]) -> muster_tests::Answer {
     let config = folder.path().join("muster.toml").display().to_string();

@@ -58,6 +58,15 @@ pub(crate) fn muster() -> Program {
     Program::at(env!("CARGO_BIN_EXE_muster"))
 }
 
+/// A folder with a configuration and its secrets, for commands that read them.
+pub(crate) fn folder(text: &str, key: &[u8]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("muster.toml"), text).unwrap();
+    fs::write(folder.path().join("webhook.secret"), SECRET).unwrap();
+    fs::write(folder.path().join("app.pem"), key).unwrap();
+    folder
+}
+
 /// A folder with a configuration and a secret, and what grows in it.
 pub(crate) struct Fleet {
     folder: TempDir,

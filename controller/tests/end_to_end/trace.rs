@@ -1,18 +1,8 @@
 //! `muster trace pull` as somebody runs it: budget, going on, exit codes; and its trace, simulated.
 
-use std::fs;
-
 use tempfile::TempDir;
 
-use crate::fleet::{SECRET, SERVES_RECORDED, muster};
-
-fn folder(text: &str, key: &[u8]) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("muster.toml"), text).unwrap();
-    fs::write(folder.path().join("webhook.secret"), SECRET).unwrap();
-    fs::write(folder.path().join("app.pem"), key).unwrap();
-    folder
-}
+use crate::fleet::{SERVES_RECORDED, folder, muster};
 
 fn pull(folder: &TempDir, more: &[&str]) -> muster_tests::Answer {
     let config = folder.path().join("muster.toml").display().to_string();
