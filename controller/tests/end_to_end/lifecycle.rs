@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use muster_core::protocol::AgentState;
 use muster_store::{SqliteStore, Upkeep};
+use serde_json::Value;
 
 use crate::agent::{Agent, unclaimed};
 use crate::fleet::{Fleet, SERVES_RECORDED, SOON};
@@ -115,4 +116,36 @@ async fn sigterm_ends_it_while_agents_hold_long_polls() {
         // Answered or cut off, but not left hanging.
         let _ = tokio::time::timeout(SOON, poll).await.expect("the poll is over");
     }
+}
+
+/// The scaler finds it out by itself: nothing comes in that would have to be written.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_ledger_that_is_gone_is_told_by_a_scaler_that_has_nothing_to_write() {
+    let fleet = Fleet::new(SERVES_RECORDED);
+    let server = fleet.serve();
+    assert_eq!(server.door.tell(&job(1, &["gpu"])).await.0, 202);
+    assert_eq!(unclaimed(&fleet, 1).await.len(), 1);
+    let (ledger, away) = (fleet.file("muster.sqlite"), fleet.file("away"));
+    fs::rename(&ledger, &away).unwrap();
+    let failed_tick = |line: &Value| {
+        let error = line["fields"]["error"].as_str().unwrap_or_default();
+        line["target"] == "muster::scaler"
+            && line["level"] == "ERROR"
+            && error.contains("muster.sqlite was moved, removed or replaced")
+    };
+    // A tick comes once a minute, whatever happens.
+    let (began, within) = (Instant::now(), Duration::from_secs(60) + SOON);
+    while !server.log().iter().any(failed_tick) {
+        assert!(began.elapsed() < within, "no tick has failed");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(server.door.health().await.0, 503);
+    assert_eq!(server.door.tell(&job(2, &["gpu"])).await.0, 503, "GitHub shows it as failed, and it is found there");
+    // Put back, it goes on.
+    fs::rename(&away, &ledger).unwrap();
+    assert_eq!(server.door.tell(&job(2, &["gpu"])).await.0, 202);
+    assert_eq!(unclaimed(&fleet, 2).await.len(), 2);
+    assert_eq!(server.door.health().await.0, 200);
+    server.end();
 }

@@ -34,7 +34,7 @@ pub(super) struct Engine {
     mode: Mode,
 }
 
-/// A connection; and for a writer, where its file must stand.
+/// A connection; and in a process that writes, where its file must stand.
 #[derive(Debug)]
 pub(super) struct Held {
     // In this order: the lock is released after the connection is closed.
@@ -105,13 +105,16 @@ fn transact<T>(
     work: impl FnOnce(&Connection) -> Outcome<T>,
 ) -> Outcome<T> {
     let writes = matches!(behavior, TransactionBehavior::Immediate);
-    let place = if writes { &mut held.place } else { &mut None };
-    // Before, so that nothing is written in vain; and after, so that what is answered is in the file of this name.
+    let place = &mut held.place;
+    // Before, so that nothing is written in vain, and nobody goes on with what is in no file any more; and after, so that
+    // what is answered is in the file of this name.
     place.as_mut().map_or(Ok(()), Place::check)?;
     let transaction = held.conn.transaction_with_behavior(behavior)?;
     let done = work(&transaction)?;
     transaction.commit()?;
-    place.as_mut().map_or(Ok(()), Place::check)?;
+    if writes {
+        place.as_mut().map_or(Ok(()), Place::check)?;
+    }
     Ok(done)
 }
 

@@ -98,7 +98,8 @@ fn writer(path: &Path, options: &SqliteOptions) -> Result<Held, OpenError> {
 pub(super) fn threads(path: &Path, options: &SqliteOptions) -> Result<Engine, OpenError> {
     let path = resolve(path)?;
     let writer = writer(&path, options)?;
-    let reader = Held { conn: connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?, place: None };
+    let place = writer.place.as_ref().map(Place::for_reading);
+    let reader = Held { conn: connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?, place };
     Engine::threads(&path, reader, writer).map_err(|error| OpenError::of_io(&error, &path))
 }
 

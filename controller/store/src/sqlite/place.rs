@@ -1,9 +1,11 @@
 //! Where the ledger stands, and whether it still stands there.
 //!
-//! Whoever removes or moves the file under a writer leaves it writing to a file that nobody finds again. A `stat` or two
-//! for each group of writes is cheap, so it is looked each time.
+//! Whoever removes or moves the file under a writer leaves it writing to a file that nobody finds again, and its reader
+//! reading it: a scaler with nothing to do would go on for days. A `stat` or two for each group of writes, and for each
+//! read, is cheap, so it is looked each time.
 //!
-//! Invariant: a write that was answered with `Ok` was in the file that has the ledger's name, under the writer's lock.
+//! Invariant: a write that was answered with `Ok` was in the file that has the ledger's name, under the writer's lock; what
+//! a process that writes has read was in the file of that name.
 
 use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
@@ -41,11 +43,16 @@ pub(super) fn has_one_name(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// The files of an open ledger as they were when it was opened, and its lock.
+/// The files of an open ledger as they were when it was opened.
+#[derive(Clone, Debug)]
+pub(super) struct Files([(PathBuf, Identity); 2]);
+
+/// Those files, and who may write to them.
 #[derive(Debug)]
 pub(super) struct Place {
-    files: [(PathBuf, Identity); 2],
-    lock: WriterLock,
+    files: Files,
+    /// The lock of whoever writes; whoever only reads has none.
+    lock: Option<WriterLock>,
 }
 
 impl Place {
@@ -55,24 +62,46 @@ impl Place {
             let metadata = path.metadata().map_err(|error| OpenError::of_io(&error, ledger))?;
             Ok::<_, OpenError>((path, identity(&metadata)))
         };
-        Ok(Place { files: [seen(ledger.to_owned())?, seen(beside(ledger, "-wal"))?], lock })
+        let files = Files([seen(ledger.to_owned())?, seen(beside(ledger, "-wal"))?]);
+        Ok(Place { files, lock: Some(lock) })
     }
 
-    /// Whether the files are still those that are open. A lock file that was removed is made again.
+    /// The same for the writer's own reader.
+    pub(super) fn for_reading(&self) -> Place {
+        Place { files: self.files.clone(), lock: None }
+    }
+
+    /// Whether the files are still those that are open; for whoever writes, under its lock.
     pub(super) fn check(&mut self) -> Outcome<()> {
-        let unavailable = |text: String| Failure::Answer(StoreError::Unavailable(text));
-        for (path, known) in &self.files {
+        self.files.check()?;
+        self.lock
+            .as_mut()
+            .map_or(Ok(()), |lock| lock.keep(self.files.ledger()).map_err(|error| unavailable(error.to_string())))
+    }
+}
+
+fn unavailable(text: String) -> Failure {
+    Failure::Answer(StoreError::Unavailable(text))
+}
+
+impl Files {
+    fn ledger(&self) -> &Path {
+        &self.0[0].0
+    }
+
+    fn check(&self) -> Outcome<()> {
+        for (path, known) in &self.0 {
             let found = path.metadata().map(|metadata| identity(&metadata)).ok();
             if found != Some(*known) {
                 let text = format!(
                     "the ledger file {} was moved, removed or replaced: put it back, or restart; nothing more is \
-                     taken in until then",
+                     taken in or done until then",
                     path.display()
                 );
                 return Err(unavailable(text));
             }
         }
-        self.lock.keep(&self.files[0].0).map_err(|error| unavailable(error.to_string()))
+        Ok(())
     }
 }
 

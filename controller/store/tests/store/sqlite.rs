@@ -210,10 +210,10 @@ fn a_removed_lock_lets_no_second_writer_in() {
     assert_eq!(block_on(second.put_fact(&queued(job(2), 0))).unwrap(), Put::New);
 }
 
-/// Nothing is taken in by a writer whose file nobody finds any more; put back, it goes on.
+/// A writer whose file nobody finds any more takes nothing in and tells nothing; put back, it goes on.
 #[cfg(unix)]
 #[test]
-fn a_file_that_was_moved_or_removed_takes_nothing_in() {
+fn a_file_that_was_moved_or_removed_takes_nothing_in_and_tells_nothing() {
     let open: [fn(&Path) -> SqliteStore; 2] =
         [|path| SqliteStore::open(path, &quick()).unwrap(), |path| SqliteStore::open_direct(path, &quick()).unwrap()];
     for open in open {
@@ -228,11 +228,15 @@ fn a_file_that_was_moved_or_removed_takes_nothing_in() {
                 if other {
                     std::fs::copy(&away, &file).unwrap();
                 }
-                match block_on(store.put_fact(&queued(job(2), 0))) {
-                    Err(StoreError::Unavailable(why)) => {
-                        assert!(why.contains("put it back, or restart") && why.contains(name), "{why}");
+                let put = block_on(store.put_fact(&queued(job(2), 0))).map(|_| ());
+                let read = block_on(store.new_facts(100)).map(|_| ());
+                for answer in [put, read, block_on(store.generation()).map(|_| ())] {
+                    match answer {
+                        Err(StoreError::Unavailable(why)) => {
+                            assert!(why.contains("put it back, or restart") && why.contains(name), "{why}");
+                        }
+                        other => panic!("{other:?}"),
                     }
-                    other => panic!("{other:?}"),
                 }
             }
             std::fs::rename(&away, &file).unwrap();
