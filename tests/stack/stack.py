@@ -250,36 +250,73 @@ def stand_in():
 ONLY_OVER_TLS = ("QueuesOnlyOverTls", "UndeliveredPolicy", "ConfigBucketPolicy")
 
 
-def template():
-    """The template as a value, functions as `Fn::...`."""
-    found, mistakes = cfnlint.decode.decode(str(TEMPLATE))
+def template(path=TEMPLATE):
+    """A template as a value, functions as `Fn::...`."""
+    found, mistakes = cfnlint.decode.decode(str(path))
     if mistakes:
-        raise AssertionError(f"{TEMPLATE}: {mistakes}")
+        raise AssertionError(f"{path}: {mistakes}")
     return json.loads(json.dumps(found))
 
 
-def template_without(resources):
-    """Its text; if some resources are left out, as JSON."""
-    if not resources:
-        return TEMPLATE.read_bytes()
-    found = template()
-    for name in resources:
+def template_text(path, without, instead):
+    """Its text; if it is changed, as JSON."""
+    if not without and not instead:
+        return path.read_bytes()
+    found = template(path)
+    for name in without:
         del found["Resources"][name]
+    for name, properties in (instead or {}).items():
+        found["Resources"][name]["Properties"] |= properties
     return json.dumps(found).encode()
+
+
+def deploy(emulator, name, path, parameters, without=(), instead=None):
+    """Deploys a template, `without` some of its resources, and with other properties of some `instead`; gives the stack's
+    outputs, and the ids of its resources by their names in the template."""
+    s3, cloudformation = emulator.client("s3"), emulator.client("cloudformation")
+    s3.create_bucket(Bucket="code")
+    # Too long to be sent as it is, as for AWS itself.
+    s3.put_object(Bucket="code", Key=f"test/{name}.yaml", Body=template_text(path, without, instead))
+    cloudformation.create_stack(
+        StackName=name,
+        TemplateURL=f"{emulator.url}/code/test/{name}.yaml",
+        Capabilities=["CAPABILITY_IAM"],
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+    )
+    wait_for(f"a deployed {name}", lambda: is_deployed(emulator, name), DEPLOY_SECONDS_MAX)
+    described = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
+    pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=name)
+    summaries = [one for page in pages for one in page["StackResourceSummaries"]]
+    return outputs, {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in summaries}
+
+
+def is_deployed(emulator, name):
+    cloudformation = emulator.client("cloudformation")
+    status = cloudformation.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"]
+    if status.endswith("_IN_PROGRESS") and "ROLLBACK" not in status:
+        return False
+    if status == "CREATE_COMPLETE":
+        return True
+    events = cloudformation.describe_stack_events(StackName=name)["StackEvents"]
+    why = [
+        f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason')}"
+        for event in events
+        if "FAILED" in event["ResourceStatus"]
+    ]
+    raise AssertionError(f"the stack {name} is {status}:\n" + "\n".join(why) + "\n" + emulator.told())
 
 
 class Stack:
     """The stack, deployed. `zips` maps each of FUNCTIONS to the bytes of its zip."""
 
-    def __init__(self, emulator, zips, fleet="acme", parameters=None, config=None, without=()):
+    def __init__(self, emulator, zips, fleet="acme", parameters=None, config=None, without=(), instead=None):
         self.emulator, self.fleet = emulator, fleet
         self.name = f"muster-{fleet}"
         s3 = emulator.client("s3")
         s3.create_bucket(Bucket="code")
         for function in FUNCTIONS:
             s3.put_object(Bucket="code", Key=f"test/{function}.zip", Body=zips[function])
-        # Too long to be sent as it is, as for AWS itself.
-        s3.put_object(Bucket="code", Key="test/stack.yaml", Body=template_without(without))
         given = {
             "Fleet": fleet,
             "CodeBucket": "code",
@@ -290,20 +327,7 @@ class Stack:
             "Network": "public",
             **(parameters or {}),
         }
-        self.cloudformation = emulator.client("cloudformation")
-        self.cloudformation.create_stack(
-            StackName=self.name,
-            TemplateURL=f"{emulator.url}/code/test/stack.yaml",
-            Capabilities=["CAPABILITY_IAM"],
-            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
-        )
-        wait_for("a deployed stack", self.deployed, DEPLOY_SECONDS_MAX)
-        described = self.cloudformation.describe_stacks(StackName=self.name)["Stacks"][0]
-        self.outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
-        pages = self.cloudformation.get_paginator("list_stack_resources").paginate(StackName=self.name)
-        self.resources = {
-            one["LogicalResourceId"]: one["PhysicalResourceId"] for page in pages for one in page["StackResourceSummaries"]
-        }
+        self.outputs, self.resources = deploy(emulator, self.name, TEMPLATE, given, without, instead)
         self.complete()
         if config is not None:
             self.put_config(config)
@@ -321,20 +345,6 @@ class Stack:
                 FunctionName=self.resources[resource],
                 ReservedConcurrentExecutions=template()["Parameters"]["ScalerConcurrency"]["Default"],
             )
-
-    def deployed(self):
-        status = self.cloudformation.describe_stacks(StackName=self.name)["Stacks"][0]["StackStatus"]
-        if status.endswith("_IN_PROGRESS") and "ROLLBACK" not in status:
-            return False
-        if status == "CREATE_COMPLETE":
-            return True
-        events = self.cloudformation.describe_stack_events(StackName=self.name)["StackEvents"]
-        why = [
-            f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason')}"
-            for event in events
-            if "FAILED" in event["ResourceStatus"]
-        ]
-        raise AssertionError(f"the stack is {status}:\n" + "\n".join(why) + "\n" + self.emulator.told())
 
     # --- what is put in ---
 
