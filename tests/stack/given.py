@@ -74,6 +74,7 @@ TYPES = [
     ("m5.16xlarge", 64),
     ("m5.24xlarge", 96),
     ("m5.xlarge", 4),
+    ("m5.large", 2),
 ]
 
 

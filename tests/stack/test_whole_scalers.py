@@ -3,7 +3,7 @@
 The stack allows one scaler at a time (a reserved concurrency of 1). That is a courtesy to the budgets, not what keeps
 jobs from being launched for twice: here both tick as fast as they are called.
 
-What lives here: that the ledger's generation lets one of them act. What may not: one scaler alone.
+What lives here: that the ledger's generation lets one of them act, until the jobs are over. What may not: one scaler alone.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import threading
 import unittest
 
 from given import queued
+from jobs import Place, Run, carry, ended
 from whole import Surroundings, with_binaries
 
 # What the loser of a commit says: `StoreError::Conflict`.
@@ -18,6 +19,8 @@ REFUSED = "another scaler has written"
 ROUNDS_MAX = 12
 JOBS_A_ROUND = 4
 CAP = 3
+# Jobs that wait at the cap.
+MORE = 2
 TICKS = 4
 BELL = {"Records": [{"messageId": "1", "eventSource": "aws:sqs", "body": "look"}]}
 
@@ -103,18 +106,39 @@ class Scalers(Surroundings):
             self.let_tick()
         self.assertEqual(len(self.instances("both")), jobs)
         self.assertEqual(self.machines("both"), set(self.instances("both")))
-        self.assertEqual(sum(self.asked("both").values()), jobs)
         self.assertEqual(self.rows("launches"), {}, "nothing is left open")
         self.assertEqual({self.job(800 + job + 1) is not None for job in range(jobs)}, {True})
+        refused = self.refused()
+        with self.both_tick():
+            carry(self, "both", range(801, 801 + jobs))
+            self.let_tick()
+        self.assertEqual(self.instances("both"), {})
+        self.assertEqual(sum(self.asked("both").values()), jobs, "nobody was launched besides")
+        print(f"\n{jobs} jobs: {refused} commits refused until all had machines, {self.refused() - refused} until their ends")
 
     def test_a_cap_holds_for_both_together(self):
         with self.both_tick():
-            for job in range(CAP + 4):
+            for job in range(CAP + MORE):
                 self.deliver(queued(900 + job, labels=["capped"]), f"queued-{900 + job}")
             self.until("a machine for each that may be", lambda: len(self.machines("capped")) >= CAP)
             self.let_tick()
         self.assertEqual(len(self.instances("capped")), CAP)
         self.assertEqual(sum(self.asked("capped").values()), CAP)
+        with self.both_tick():
+            # What waits follows the machines that have ended, never more than the cap at a time.
+            runs = []
+            while len(runs) < CAP + MORE:
+                machine = lambda: sorted(set(self.instances("capped")) - {run.instance for run in runs})
+                run = Run(self, 900 + len(runs), self.until("a machine for the next one", machine)[0], ["capped"])
+                runs.append(run)
+                run.claim()
+                run.start()
+                self.assertLessEqual(len(self.instances("capped")), CAP)
+                run.finish()
+            ended(self, Place(self, "capped"), runs)
+            self.let_tick()
+        self.assertEqual(self.instances("capped"), {})
+        self.assertEqual(sum(self.asked("capped").values()), CAP + MORE)
 
 
 if __name__ == "__main__":

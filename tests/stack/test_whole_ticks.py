@@ -7,6 +7,7 @@ What may not: failures of EC2 (`test_whole_ec2.py`).
 import json
 import os
 import pathlib
+import secrets
 import signal
 import time
 import unittest
@@ -14,6 +15,7 @@ import urllib.parse
 import zlib
 
 from given import now, queued, workflow_job
+from jobs import Place, Run, carry, ended
 from stack import Gate
 from whole import Surroundings, with_binaries
 
@@ -48,7 +50,7 @@ class Schedule(Surroundings):
 
 @with_binaries
 class Ticks(Surroundings):
-    pools = ("aside", "astray", "twice", "dies", "hangs", "slow", "unsent")
+    pools = ("aside", "astray", "elsewhere", "dies", "hangs", "slow", "unsent", "twice")
 
     @classmethod
     def way_to_emulation(cls):
@@ -131,7 +133,7 @@ class Ticks(Surroundings):
         self.until("the other fact merged", lambda: self.job(103), 12)
 
     def test_what_is_told_twice_and_backwards_is_known_once(self):
-        labels = ["twice"]
+        labels = ["elsewhere"]
         runner = {"runner_id": 9, "runner_name": "elsewhere", "runner_group_id": 1, "runner_group_name": "Default"}
         waiting = queued(202, labels=labels)
         started = workflow_job(202, status="in_progress", labels=labels, **runner)
@@ -162,7 +164,42 @@ class Ticks(Surroundings):
         self.assertEqual(job["completed"]["conclusion"], "success", job)
         self.assertEqual(job["completed"]["runner"]["name"], "elsewhere", job)
         self.assertTrue(job["queued"] and job["started"], job)
-        self.assertEqual(self.launches("twice"), [])
+        self.assertEqual(self.launches("elsewhere"), [])
+
+    def test_a_job_of_which_all_is_told_twice_and_its_end_backwards_runs_once(self):
+        def twice(tell):
+            for _ in range(2):
+                tell()
+                # Each bell once more than needed, and one of the schedule.
+                for queue in ("BellQueue", "ClaimsQueue", "WakeQueue"):
+                    self.stack.ring(queue, word=secrets.token_hex(8))
+                self.ring()
+
+        # A repeat says the same, to the letter.
+        waiting = queued(203, labels=["twice"])
+        twice(lambda: self.deliver(waiting, "queued-203"))
+        self.until("a machine", lambda: self.machines("twice"))
+        run = Run(self, 203, next(iter(self.instances("twice"))), ["twice"])
+        run.claim()
+        config = run.agent.config
+        for state in ("listening", "busy"):
+            twice(lambda state=state: run.report(state))
+        over = run.payload("completed", conclusion="success", completed_at=now())
+        for payload in (over, run.payload("in_progress"), waiting):
+            twice(lambda payload=payload: self.deliver(payload, f"backwards-{payload['action']}-203"))
+        twice(lambda: run.agent.report("done", ran_job=True))
+        # Said before, and heard after.
+        twice(lambda: run.agent.report("busy"))
+        ended(self, Place(self, "twice"), [run])
+        facts = lambda: [row for key, row in self.rows("fact").items() if key.startswith("job:203:")]
+        self.until("all facts merged", lambda: all("merged" in row for row in facts()))
+        self.assertEqual(sorted(row["key"].split(":")[3] for row in facts()), ["completed", "in_progress", "queued"])
+        self.assertEqual(run.agent.config, config, "one registration")
+        self.until("bells answered", lambda: self.stack.waiting("BellQueue") == 0)
+        self.assertEqual(len(self.launches("twice")), 1, "and one launch")
+        calls = [call["params"] for call in self.calls("TerminateInstanceInAutoScalingGroup")]
+        ends = [call for call in calls if run.instance in (call.get("InstanceIds") or [call["InstanceId"]])]
+        self.assertEqual(len(ends), 1, ends)
 
     def scalers(self):
         """Processes of our emulator's that run the scaler, known by what ministack gave them."""
@@ -204,6 +241,9 @@ class Ticks(Surroundings):
         self.assertLess(time.monotonic() - began, LOST_SECONDS_MAX)
         self.once(pool)
         self.assertIn(said, self.emulator.told(2_000))
+        self.until("no intent left", lambda: not self.rows("launches"))
+        carry(self, pool, [job])
+        self.once(pool, instances=0)
 
     def test_a_tick_that_dies_between_its_commit_and_its_launch_launches_once(self):
         self.until("no bell on its way", lambda: self.stack.waiting("BellQueue") == 0)
@@ -226,6 +266,8 @@ class Ticks(Surroundings):
         self.assertEqual(self.machines("unsent"), set(self.instances("unsent")))
         self.assertEqual(len(self.instances("unsent")), 1)
         self.until("no intent left", lambda: not self.rows("launches"))
+        carry(self, "unsent", [306])
+        self.assertEqual(len(self.launches("unsent")), 1)
 
     def test_a_launch_whose_reply_does_not_come_launches_once(self):
         # Longer than the function's time-out. It ends in time all the same: a tick waits 8 s for a launch, and a later one
@@ -235,14 +277,17 @@ class Ticks(Surroundings):
         self.until("an instance", lambda: self.instances("slow"))
         self.until("a machine", lambda: self.machines("slow"), LOST_SECONDS_MAX)
         self.once("slow")
+        carry(self, "slow", [304])
+        self.once("slow", instances=0)
 
-    def once(self, pool):
+    def once(self, pool, instances=1):
         """Asked more than once, always as the same launch; there is one instance, and the ledger has it."""
         calls = self.launches(pool)
         self.assertGreater(len(calls), 1, calls)
         self.assertEqual(len({call["params"]["ClientToken"] for call in calls}), 1, calls)
-        self.assertEqual(len(self.instances(pool)), 1)
-        self.assertEqual(self.machines(pool), set(self.instances(pool)))
+        self.assertEqual(len(self.instances(pool)), instances)
+        if instances:
+            self.assertEqual(self.machines(pool), set(self.instances(pool)))
 
 
 if __name__ == "__main__":
