@@ -16,7 +16,8 @@ import unittest
 from botocore.config import Config
 import boto3
 
-from given import TYPES, now, queued, workflow_job
+from given import queued
+from jobs import Place, Run, carry, ended
 from stack import REGION
 from whole import Surroundings, with_binaries
 
@@ -32,6 +33,8 @@ RENEWED_SECONDS_MAX = 150
 
 OTHER = "222222222222"
 ROLE = f"arn:aws:iam::{OTHER}:role/muster-fleet"
+# The role of the machines there: a profile's has its name, where nobody says otherwise.
+RUNNER = f"arn:aws:iam::{OTHER}:role/muster-runner"
 
 
 class Outage(Surroundings):
@@ -69,16 +72,9 @@ class Ec2Fails(Outage):
         self.deliver(queued(701, labels=["before"]), "queued-701")
         instance = self.until("an instance", lambda: next(iter(self.instances("before")), None))
         self.instance = instance
-        agent = self.agent(instance)
-        self.until("an answer to the claim", lambda: agent.claim(wait_s=20)[0] == 200)
-        self.until("a configuration", lambda: agent.config or agent.report("ready", wait_s=20) and agent.config)
-        for state in ("listening", "busy"):
-            self.assertEqual(agent.report(state)[0], 200)
-        runner = self.github.get("/_fake/state")["runners"][0]
-        named = {"runner_id": runner["id"], "runner_name": runner["name"], "runner_group_id": 1, "runner_group_name": "Default"}
-        job = lambda status, **fields: workflow_job(701, labels=["before"], status=status, **named, **fields)
-        started = queued(701) | {"action": "in_progress", "workflow_job": job("in_progress")}
-        self.deliver(started, "started-701")
+        before = Run(self, 701, instance, ["before"])
+        before.claim()
+        before.start()
 
         # Half of the time EC2 breaks, half of the time it wants less.
         self.emulate("calls", {}, "DELETE")
@@ -89,9 +85,7 @@ class Ec2Fails(Outage):
         self.deliver(queued(702, labels=["during"]), "queued-702")
         self.deliver(queued(703, labels=["before"]), "queued-703")
         self.last(OUTAGE_SECONDS / 2)
-        self.assertEqual(agent.report("done", ran_job=True)[0], 200, "the door needs no EC2")
-        ended = queued(701) | {"action": "completed", "workflow_job": job("completed", conclusion="success", completed_at=now())}
-        self.deliver(ended, "completed-701")
+        before.finish()  # The door needs no EC2.
         for service in ("ec2", "autoscaling"):
             self.emulate("faults", {"kind": "error", "service": service, "code": "RequestLimitExceeded", "status": 503})
         self.last(OUTAGE_SECONDS / 2)
@@ -113,11 +107,7 @@ class Ec2Fails(Outage):
         self.until("an instance for one job that waited", lambda: self.machines("during"), SERVED_SECONDS_MAX)
         self.until("an instance for the other", lambda: self.machines("before") - {instance}, SERVED_SECONDS_MAX)
         served = time.monotonic() - healed
-        gone = lambda: [c for c in self.calls("TerminateInstanceInAutoScalingGroup") if not c["code"]]
-        ended = self.until("the end of the one that is done", gone, SERVED_SECONDS_MAX)
-        self.assertEqual(ended[0]["params"]["InstanceId"], instance)
-        self.assertTrue(ended[0]["params"]["ShouldDecrementDesiredCapacity"], ended)
-        self.until("it is gone", lambda: instance not in self.instances("before"))
+        self.until("it is gone", lambda: instance not in self.instances("before"), SERVED_SECONDS_MAX)
         print(f"both served {served:.1f} s after the end; a tick took {self.longest_tick():.1f} s at most")
         for pool in self.pools:
             self.assertEqual(len(self.instances(pool)), 1, pool)
@@ -127,8 +117,22 @@ class Ec2Fails(Outage):
         # Until it is known what became of it, it is the same launch.
         asked = {call["params"]["ClientToken"] for call in self.launches("before")}
         self.assertEqual(len(asked), 1, asked)
+        # And on to the ends of both, and of the one before.
+        for pool, job in (("during", 702), ("before", 703)):
+            carry(self, pool, [job])
+        ended(self, Place(self, "before"), [before])
         self.assertLess(self.longest_tick(), TICK_SECONDS_MAX)
         self.assertNotIn("Task timed out", self.emulator.told(100_000))
+
+
+class OverThere(Place):
+    """Where the machines of a pool of the other account are."""
+
+    role = RUNNER
+
+    def groups(self):
+        groups = self.case.over_there("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
+        return self.case.of_pool(groups, self.pool)
 
 
 @with_binaries
@@ -171,10 +175,7 @@ images = {{ linux-x64 = "{image}" }}
 
     def far(self, pool="far"):
         """Members of a pool's groups in the other account."""
-        kind = TYPES[self.pools.index(pool)][0]
-        groups = self.over_there("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
-        of_pool = [group for group in groups if f'"{kind}"' in json.dumps(group, default=str)]
-        return {instance["InstanceId"] for group in of_pool for instance in group["Instances"]}
+        return OverThere(self, pool).instances()
 
     # IAM's "revoke sessions" refuses what was given out before; a new session would do.
     def test_a_session_that_is_refused_is_renewed(self):
@@ -199,6 +200,15 @@ images = {{ linux-x64 = "{image}" }}
 
     def goes_on(self):
         self.assertEqual(self.machines("far"), self.known, "nobody could look: they are not gone")
+        for run in self.runs.values():
+            run.report("busy")
+
+    def run_on(self, job, instance, role=None):
+        """A job begins on a machine, and goes on until somebody ends it."""
+        run = Run(self, job, instance, ["far" if role else "near"], role)
+        run.claim()
+        run.start()
+        self.runs[job] = run
 
     def test_the_role_of_one_account_is_revoked(self):
         self.deliver(queued(601, labels=["near"]), "queued-601")
@@ -206,6 +216,9 @@ images = {{ linux-x64 = "{image}" }}
         self.until("an instance here", lambda: self.machines("near") == set(self.instances("near")) != set())
         self.until("an instance there", lambda: self.machines("far") == self.far() != set())
         self.known = self.far()
+        self.runs = {}
+        self.run_on(601, *self.instances("near"))
+        self.run_on(602, *self.known, role=RUNNER)
         told = {call["params"].get("ExternalId") for call in self.sessions()}
         self.assertEqual(told, {"what-was-agreed"})
 
@@ -240,11 +253,15 @@ images = {{ linux-x64 = "{image}" }}
         self.until("an instance there for the job that waited", lambda: len(self.far()) == 2, held + SERVED_SECONDS_MAX)
         print(f"served {time.monotonic() - healed:.1f} s after the role was back")
         self.until("its machine", lambda: self.machines("far") == self.far())
-        # Nobody claims in this test. What has not claimed for so long is ended, by name; nothing is given up unseen.
-        calls = [call["params"] for call in self.calls("TerminateInstanceInAutoScalingGroup") if not call["code"]]
-        decrements = [call for call in calls if call["ShouldDecrementDesiredCapacity"]]
-        ended = {name for call in decrements for name in call.get("InstanceIds") or [call["InstanceId"]]}
-        self.assertLessEqual(self.known, self.machines("far") | ended)
+        # Each job ran where it was begun, through all of it; the others have theirs, and all come to their ends.
+        self.run_on(603, *(self.far() - self.known), role=RUNNER)
+        for job, instance in zip((604, 605), sorted(set(self.instances("near")) - {self.runs[601].instance})):
+            self.run_on(job, instance)
+        for run in self.runs.values():
+            run.finish()
+        for at in (Place(self, "near"), OverThere(self, "far")):
+            ended(self, at, [run for run in self.runs.values() if run.labels == [at.pool]])
+        self.assertEqual(len(self.runs), 5)
 
 
 if __name__ == "__main__":

@@ -189,8 +189,11 @@ class Surroundings(unittest.TestCase):
 
     def groups(self, pool):
         """The groups of a pool of `pools`, by name: those for its instance type."""
+        return self.of_pool(self.at_emulation("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"], pool)
+
+    def of_pool(self, groups, pool):
+        """Those of these groups that are a pool's, by name."""
         kind = TYPES[self.pools.index(pool)][0]
-        groups = self.at_emulation("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
         return {one["AutoScalingGroupName"]: one for one in groups if f'"{kind}"' in json.dumps(one, default=str)}
 
     def launches(self, pool):
