@@ -12,7 +12,8 @@ import pathlib
 import subprocess
 import unittest
 
-from given import LABELS, now, queued, workflow_job
+from given import LABELS, now, queued
+from jobs import Run
 from stack import PAYLOADS, REGION
 from whole import BINARIES, SECONDS, SECRET, Surroundings, with_binaries
 
@@ -33,35 +34,28 @@ class Whole(Surroundings):
         self.until("metric lines in the log group", queued_lines)
 
         # Its agent: an assumed role whose session name is the instance's id.
-        agent = self.agent(instance)
-        self.until("an answer to the claim", lambda: agent.claim(wait_s=20)[0] == 200)
-        self.until("a configuration", lambda: agent.config or agent.report("ready", wait_s=20) and agent.config)
-        runner = self.github.get("/_fake/state")["runners"][0]
-        self.assertEqual(sorted(runner["labels"]), sorted(LABELS + ["cpu-8", "spot"]))
-        self.assertIn(instance, runner["name"])
+        run = Run(self, 77, instance, LABELS)
+        run.claim()
+        self.assertEqual(sorted(run.runner["labels"]), sorted(LABELS + ["cpu-8", "spot"]))
 
         # The job runs and ends.
-        self.assertEqual(agent.report("listening")[0], 200)
         silenced = lambda: [c for c in self.calls("ModifyInstanceMetadataOptions") if c["params"]["InstanceId"] == instance]
         self.until("the metadata service turned off", silenced)
-        self.assertEqual(agent.report("busy")[0], 200)
-        named = {"runner_id": runner["id"], "runner_name": runner["name"], "runner_group_id": 1, "runner_group_name": "Default"}
-        started = queued(77) | {"action": "in_progress", "workflow_job": workflow_job(77, status="in_progress", **named)}
-        self.deliver(started, "started-77")
+        run.start()
         # The cloud is about to take the machine, whose metadata service is off: its agent hears of it from us.
         detail = {"instance-id": instance, "instance-action": "terminate"}
         kind = "EC2 Spot Instance Interruption Warning"
         outside = {"account": "000000000000", "region": REGION, "time": now(), "id": "1", "resources": []}
         self.stack.invoke("door", {**outside, "source": "aws.ec2", "detail-type": kind, "detail": detail})
-        warned = lambda: agent.report("busy")[1].get("order", {}).get("order") == "interruption"
+        warned = lambda: run.agent.report("busy")[1].get("order", {}).get("order") == "interruption"
         self.until("the warning", warned)
-        self.assertEqual(agent.report("interrupted")[0], 200)
-        done = workflow_job(77, status="completed", conclusion="success", completed_at=now(), **named)
-        self.assertEqual(agent.report("done", ran_job=True)[0], 200)
-        self.deliver(queued(77) | {"action": "completed", "workflow_job": done}, "completed-77")
+        run.report("interrupted")
+        run.finish()
         ended = self.until("the end of the instance", lambda: self.calls("TerminateInstanceInAutoScalingGroup"))[0]
         self.assertTrue(ended["params"]["ShouldDecrementDesiredCapacity"], ended)
-        self.until("the group back at nothing", lambda: not self.members())
+        groups = lambda: self.at_emulation("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
+        sizes = lambda: [(one["DesiredCapacity"], len(one["Instances"])) for one in groups()]
+        self.until("the group back at its target", lambda: sizes() == [(0, 0)])
         self.until("a queue time", lambda: [line for line in self.stack.metrics("scaler") if "QueueTime" in line])
 
         # Nothing else was launched, and nothing of what was asked was wrong.

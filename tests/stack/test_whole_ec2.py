@@ -8,6 +8,7 @@ import json
 import unittest
 
 from given import queued
+from jobs import carry
 from whole import Surroundings, with_binaries
 
 FAILURES = 6
@@ -52,6 +53,7 @@ class Ec2(Surroundings):
         self.assertTrue(refused and refused <= empty, asked)
         self.assertEqual(len(asked) - 1, len(refused), "a zone without capacity is left alone")
         self.assertEqual(self.zones_held(), refused)
+        carry(self, "full", [502])
 
 
 if __name__ == "__main__":
