@@ -1,4 +1,4 @@
-"""Cold start and memory of the three functions.
+"""Cold start and memory of the five functions.
 
     functions.py RUNS ZIPS
 
@@ -14,28 +14,35 @@ import statistics
 import sys
 import time
 
-from events import bell, variables_of, webhook
+from events import bell, claim, heal, variables_of, webhook
 from runtime import Runtime
 from serving import World
 from whole import BINARIES as FOLDER
 from wiretap import Tap, counted, waited
 
 EVENTS = 30
-# The scaler before the door: it ticks over an empty fleet then, and nothing waits.
-ORDER = ("scaler", "registrar", "door")
+# What each is made of, is given, and answers if that is not nothing. The scaler before the door: it ticks over an empty
+# fleet then, and nothing waits. To the agents' door comes a machine that the fleet does not know.
+FUNCTIONS = {
+    "scaler": ("scaler", bell, None),
+    "registrar": ("registrar", bell, None),
+    "healer": ("registrar", heal, None),
+    "agents": ("door", claim, 425),
+    "door": ("door", webhook, 202),
+}
 BINARIES = pathlib.Path(FOLDER)
 
 
 def once(function, variables, tap, number, log):
     """One process; its figures, and what it called."""
-    event = webhook if function == "door" else bell
-    runtime = Runtime(BINARIES / f"muster-{function}", f"muster-acme-{function}", variables, log)
+    binary, event, wanted = FUNCTIONS[function]
+    runtime = Runtime(BINARIES / f"muster-{binary}", f"muster-acme-{function}", variables, log)
     try:
         asked = runtime.polled()
         at_start = tap.take()
         answered, answer = runtime.call(event(number))
-        if function == "door" and json.loads(answer)["statusCode"] != 202:
-            raise SystemExit(f"door: {answer!r}")
+        if wanted and json.loads(answer)["statusCode"] != wanted:
+            raise SystemExit(f"{function}: {answer!r}")
         first = tap.take()
         runtime.polled()
         again = time.monotonic()
@@ -74,7 +81,7 @@ def main():
         print("|---|---|---|---|---|---|---|---|---|")
         made, number = {}, 1_000_000
         with open(zips / "log", "wb") as log:
-            for function in ORDER:
+            for function, (binary, _, _) in FUNCTIONS.items():
                 variables = variables_of(function, tap)
                 found = []
                 for _ in range(runs):
@@ -83,8 +90,8 @@ def main():
                     number += EVENTS
                 middle = lambda key, unit=1000: f"{statistics.median(one[key] for one in found) * unit:.1f}"
                 both = lambda key: f"{middle(key)} ({max(one[key] for one in found) * 1000:.0f})"
-                print(f"| {function} | {(BINARIES / f'muster-{function}').stat().st_size / 1e6:.1f} "
-                      f"| {(zips / f'{function}.zip').stat().st_size / 1e6:.1f} | {both('asks')} | {both('answers')} "
+                print(f"| {function} | {(BINARIES / f'muster-{binary}').stat().st_size / 1e6:.1f} "
+                      f"| {(zips / f'{binary}.zip').stat().st_size / 1e6:.1f} | {both('asks')} | {both('answers')} "
                       f"| {middle('calls')} | {both('again')} | {middle('calls again')} | {middle('memory', 1e-6)} |", flush=True)
         for function, (at_start, first, second) in made.items():
             print(f"calls of the {function}:")
