@@ -110,10 +110,10 @@ impl<S: Store, G: Github, K: Clock, L: Sealer> Registrar<S, G, K, L> {
         Registrar { store, github, clock, sealer, bucket: None, waiting: Mutex::default() }
     }
 
-    /// Within a bucket of `size` mints that refills at `per_second`.
+    /// Within a bucket of `size` mints, at least 2, that refills at `per_second`.
     #[must_use]
     pub fn with_budget(self, size: f64, per_second: f64) -> Self {
-        let bucket = TokenBucket::full(size, per_second, self.clock.now());
+        let bucket = TokenBucket::full(size.max(2.0), per_second, self.clock.now());
         Registrar { bucket: Some(Mutex::new(bucket)), ..self }
     }
 
@@ -135,13 +135,14 @@ impl<S: Store, G: Github, K: Clock, L: Sealer> Registrar<S, G, K, L> {
         while chosen.len() < MINTS_AT_ONCE {
             let Some(row) = self.first() else { break };
             // Its machine may have ended since it was listed.
-            let machine = self.store.machine(&row.instance).await?.filter(may_mint);
+            let machine = self.store.machine(&row.instance).await?.filter(|machine| may_mint(machine, &row));
             // Without a class the plan ends it; it costs no token meanwhile.
             let Some(machine) = machine.filter(|machine| config.class(&machine.purpose.class).is_some()) else {
                 self.done(&row);
                 continue;
             };
-            if let Err(until) = self.budget() {
+            // A later claim costs a removal too, and GitHub counts the two alike.
+            if let Err(until) = self.budget(if row.former.is_some() { 2 } else { 1 }) {
                 wait = Some(until);
                 break;
             }
@@ -198,7 +199,7 @@ impl<S: Store, G: Github, K: Clock, L: Sealer> Registrar<S, G, K, L> {
             if known.contains(&row.instance) || put_off.contains(&row.instance) {
                 continue;
             }
-            if let Some(machine) = self.store.machine(&row.instance).await?.filter(may_mint) {
+            if let Some(machine) = self.store.machine(&row.instance).await?.filter(|machine| may_mint(machine, &row)) {
                 let mut waiting = self.waiting();
                 let times = waiting.failed.get(&row.instance).map_or(0, |(times, _)| *times);
                 waiting.claims.insert((times, machine.intended_at, row.instance.clone()), row);
@@ -233,9 +234,12 @@ impl<S: Store, G: Github, K: Clock, L: Sealer> Registrar<S, G, K, L> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn budget(&self) -> Result<(), Timestamp> {
+    fn budget(&self, requests: u32) -> Result<(), Timestamp> {
         match &self.bucket {
-            Some(bucket) => bucket.lock().unwrap_or_else(PoisonError::into_inner).take(self.clock.now()),
+            Some(bucket) => {
+                let mut bucket = bucket.lock().unwrap_or_else(PoisonError::into_inner);
+                bucket.take_many(requests, self.clock.now())
+            }
             None => Ok(()),
         }
     }
@@ -270,7 +274,7 @@ impl<S: Store, G: Github, K: Clock, L: Sealer> Registrar<S, G, K, L> {
         };
         let sealed = self.sealer.seal(&seal, &minted.config).map_err(|e| MintError::Seal(row.instance.clone(), e))?;
         let registration = Registration { id: minted.id, name };
-        if self.store.machine(&row.instance).await?.filter(may_mint).is_none() {
+        if self.store.machine(&row.instance).await?.filter(|machine| may_mint(machine, &row)).is_none() {
             // Its end was committed while GitHub minted.
             from_github(&self.clock, self.github.remove(minted.id)).await?;
             return Ok(None);
@@ -293,9 +297,9 @@ impl<S: Store, G: Github, K: Clock, L: Sealer> Registrar<S, G, K, L> {
     }
 }
 
-/// Whether a machine has the right to a registration now.
-fn may_mint(machine: &Machine) -> bool {
-    machine.may_register && machine.terminate_at.is_none() && machine.is_live()
+/// Whether a machine has the right to a registration for this claim.
+fn may_mint(machine: &Machine, row: &ClaimRow) -> bool {
+    machine.registers >= row.session && machine.terminate_at.is_none() && machine.is_live()
 }
 
 /// A suffix that differs for every machine, session and instant.

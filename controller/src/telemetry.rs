@@ -142,6 +142,9 @@ impl Telemetry {
             counter!(metric::LAUNCH_FAILURES, dimension::POOL => pool, dimension::REASON => error.kind.as_word())
                 .increment(1);
         }
+        for (pool, idle) in &report.removed {
+            histogram!(metric::IDLE_REGISTRATION_LIFE, dimension::POOL => pool.to_string()).record(idle.as_secs_f64());
+        }
         let mut losses = Losses::default();
         for news in &report.news {
             losses.note(self.news(news, &config.metrics.dimensions, report.now));

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use crate::time::Timestamp;
 
+/// Less is lost in computing.
+const HAIR: f64 = 1e-9;
+
 /// A budget of so many requests a second, with a reserve.
 #[derive(Clone, Debug)]
 pub struct TokenBucket {
@@ -26,16 +29,46 @@ impl TokenBucket {
     /// # Errors
     /// The instant at which a token will be there; nothing was taken.
     pub fn take(&mut self, now: Timestamp) -> Result<(), Timestamp> {
+        self.take_many(1, now)
+    }
+
+    /// Takes so many at once, or none. More than the bucket's size are never there.
+    ///
+    /// # Errors
+    /// The instant at which they will be there; nothing was taken.
+    pub fn take_many(&mut self, count: u32, now: Timestamp) -> Result<(), Timestamp> {
+        self.refill(now);
+        // A hair below one is one: refills are computed from whole milliseconds.
+        if self.tokens >= f64::from(count) - HAIR {
+            self.tokens -= f64::from(count);
+            return Ok(());
+        }
+        Err(self.at_which(count, now))
+    }
+
+    /// How many whole tokens there are, and when there will be one more.
+    pub fn whole(&mut self, now: Timestamp) -> (u32, Timestamp) {
+        self.refill(now);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most the size, and saturating")]
+        let whole = (self.tokens + HAIR).floor() as u32;
+        (whole, self.at_which(whole.saturating_add(1), now))
+    }
+
+    /// Takes so many whether they are there or not: what is owed has to come in first.
+    pub fn spend(&mut self, count: u32, now: Timestamp) {
+        self.refill(now);
+        self.tokens -= f64::from(count);
+    }
+
+    fn refill(&mut self, now: Timestamp) {
         let refilled = self.tokens + now.since(self.at).as_secs_f64() * self.per_second;
         self.tokens = refilled.min(self.size);
         self.at = self.at.max(now);
-        // A hair below one is one: refills are computed from whole milliseconds.
-        if self.tokens >= 1.0 - 1e-9 {
-            self.tokens -= 1.0;
-            return Ok(());
-        }
-        let wait = Duration::from_secs_f64((1.0 - self.tokens) / self.per_second);
-        Err(now + wait.max(Duration::from_millis(1)))
+    }
+
+    fn at_which(&self, count: u32, now: Timestamp) -> Timestamp {
+        let wait = Duration::from_secs_f64((f64::from(count) - self.tokens) / self.per_second);
+        now + wait.max(Duration::from_millis(1))
     }
 }
 

@@ -111,7 +111,8 @@ impl<'a> Judge<'a> {
             Action::Terminate { instance } => self.terminate(instance),
             Action::Register { instance } => {
                 let phase = self.machine(instance)?.phase();
-                must(matches!(phase, MachinePhase::Ready(_)), "only a ready machine registers")
+                let waits = matches!(phase, MachinePhase::Ready(_) | MachinePhase::Between(_));
+                must(waits, "only a machine without a registration registers")
             }
             Action::Stall { job, round } => {
                 let job = self.world.job(*job).ok_or("the job is not in the ledger, or over")?;

@@ -14,6 +14,7 @@ pub mod config;
 #[cfg(feature = "contract")]
 pub mod contract;
 pub mod fact;
+pub mod hot;
 pub mod identity;
 pub mod ids;
 pub mod job;

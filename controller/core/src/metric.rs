@@ -72,6 +72,7 @@ metrics! {
     RUNNERS_BOOTING = "RunnersBooting", Count, false, "Machines launched and not yet listening.";
     RUNNERS_READY = "RunnersReady", Count, false, "Machines claimed and unregistered, a mint away.";
     RUNNERS_STANDBY = "RunnersStandby", Count, false, "Stopped or hibernated machines of warm pools.";
+    IDLE_REGISTRATION_LIFE = "IdleRegistrationLife", Seconds, true, "How long a runner waited for a job until GitHub removed its registration, or its listener failed.";
     OLDEST_QUEUED_JOB = "OldestQueuedJob", Seconds, false, "Age of the oldest job that waits; 0 if none does.";
     LAUNCH_FAILURES = "LaunchFailures", Count, true, "Launch requests that the cloud refused, wholly or in part, by reason.";
     SPOT_INTERRUPTIONS = "SpotInterruptions", Count, true, "Spot machines that the cloud took back.";

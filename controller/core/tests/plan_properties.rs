@@ -415,7 +415,7 @@ fn bad_plans() -> Vec<(Vec<Action>, &'static str)> {
         (terminate("frozen-refused"), "it may be getting a job: GitHub has not removed its registration"),
         (terminate("killed"), "its agent has time to answer"),
         (terminate("gone"), "it is gone"),
-        (vec![Action::Register { instance: instance(of("idle")) }], "only a ready machine registers"),
+        (vec![Action::Register { instance: instance(of("idle")) }], "only a machine without a registration registers"),
         (vec![Action::Forget { instance: instance(of("ending")) }], "only a machine that is gone is forgotten"),
         (vec![Action::Stall { job: key(9), round: 1 }], "the job is not in the ledger, or over"),
         (vec![Action::Stall { job: key(2), round: 1 }], "only a queued job can be stalled"),

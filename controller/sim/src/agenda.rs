@@ -42,6 +42,8 @@ pub(crate) enum Event {
     Taken(InstanceNo),
     /// The cloud takes a machine if its listener waits.
     TakenIdle(InstanceNo, RunnerId),
+    /// GitHub removes a registration that is still idle.
+    RemovedIdle(RunnerId),
 }
 
 struct Entry {

@@ -28,6 +28,8 @@ pub enum Purpose {
     Fate = 7,
     /// What becomes of a listener: by registration.
     Listener = 8,
+    /// How long an idle registration stays: by registration.
+    Idle = 9,
 }
 
 /// The root of all streams of one seed.

@@ -19,7 +19,9 @@ use crate::work::JobRef;
 /// Points that one call of a mutating method costs.
 const POINTS: u32 = 5;
 /// The span that GitHub's points are counted over.
-const WINDOW: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_secs(60);
+/// The span that GitHub's requests are counted over.
+const HOUR: Duration = Duration::from_secs(3_600);
 /// GitHub removes registrations whose runner has been away for so long.
 const AWAY_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// Runner ids start somewhere.
@@ -53,8 +55,13 @@ pub(crate) struct Hub {
     entered: u64,
     next_id: i64,
     away: VecDeque<(Timestamp, RunnerId)>,
-    window: Option<(Timestamp, u32)>,
+    /// Since when, and the points spent since.
+    minute: Option<(Timestamp, u32)>,
+    /// Since when, and how many requests there had been.
+    hour: Option<(Timestamp, u64)>,
     pub(crate) requests: u64,
+    /// Requests over a limit.
+    pub(crate) refused: u64,
 }
 
 impl Hub {
@@ -67,13 +74,25 @@ impl Hub {
     ///
     /// # Errors
     /// The instant from which there is room again.
-    pub(crate) fn spend(&mut self, limit: Option<u32>, now: Timestamp) -> Result<(), Timestamp> {
+    pub(crate) fn spend(
+        &mut self,
+        points_per_minute: Option<u32>,
+        requests_per_hour: Option<u32>,
+        now: Timestamp,
+    ) -> Result<(), Timestamp> {
+        let hour = self.hour.filter(|(from, _)| now.since(*from) < HOUR).unwrap_or((now, self.requests));
+        self.hour = Some(hour);
         self.requests += 1;
-        let (from, spent) = self.window.filter(|(from, _)| now.since(*from) < WINDOW).unwrap_or((now, 0));
-        if limit.is_some_and(|limit| spent + POINTS > limit) {
-            return Err(from + WINDOW);
+        let (from, spent) = self.minute.filter(|(from, _)| now.since(*from) < MINUTE).unwrap_or((now, 0));
+        if points_per_minute.is_some_and(|limit| spent + POINTS > limit) {
+            self.refused += 1;
+            return Err(from + MINUTE);
         }
-        self.window = Some((from, spent + POINTS));
+        if requests_per_hour.is_some_and(|limit| self.requests - hour.1 > u64::from(limit)) {
+            self.refused += 1;
+            return Err(hour.0 + HOUR);
+        }
+        self.minute = Some((from, spent + POINTS));
         Ok(())
     }
 

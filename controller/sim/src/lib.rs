@@ -36,7 +36,7 @@ pub use handles::{Clock, SharedUniverse, SimCloud, SimGithub};
 pub use identity::{PROOF_AGE_MAX, SimIdentity};
 pub use listeners::ListenerFaults;
 pub use lost::WebhookFaults;
-pub use profile::{Delay, Profile};
+pub use profile::{Delay, IDLE_REMOVAL_SEEN, Profile};
 pub use report::Summary;
 pub use rule::Rule;
 pub use trace::{Cut, Load, Run, Survey, Trace, TraceError};

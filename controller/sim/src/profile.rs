@@ -73,8 +73,12 @@ pub struct Profile {
     pub pick_up: Duration,
     /// The least time between two ticks of the scaler. For the driver.
     pub tick_gap: Duration,
+    /// GitHub removes the registration of a runner that has been idle for so long: at least and at most. `None`: never.
+    pub idle_removal: Option<(Duration, Duration)>,
     /// GitHub's secondary limit on REST. `None`: no limit.
     pub github_points_per_minute: Option<u32>,
+    /// GitHub's primary limit on REST. `None`: no limit.
+    pub github_requests_per_hour: Option<u32>,
 }
 
 impl Default for Profile {
@@ -89,10 +93,15 @@ impl Default for Profile {
             mint_bucket: Some((3.0, 3.0)),
             pick_up: Duration::from_secs(2),
             tick_gap: Duration::from_secs(1),
+            idle_removal: None,
             github_points_per_minute: Some(GITHUB_POINTS_PER_MINUTE),
+            github_requests_per_hour: None,
         }
     }
 }
+
+/// As GitHub has been seen to do it (github.com/actions/runner, issue 4726).
+pub const IDLE_REMOVAL_SEEN: (Duration, Duration) = (Duration::from_secs(120), Duration::from_secs(360));
 
 /// GitHub's secondary limit on REST (docs.github.com, rate limits for the REST API).
 pub const GITHUB_POINTS_PER_MINUTE: u32 = 900;

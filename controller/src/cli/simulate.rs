@@ -11,7 +11,7 @@ use anyhow::{anyhow, bail};
 use muster_core::config::{FleetConfig, Os};
 use muster_core::plan::Policy;
 use muster_sim::trace::SCALE_MAX;
-use muster_sim::{Cut, ListenerFaults, Profile, Summary, Trace, Universe, WebhookFaults};
+use muster_sim::{Cut, IDLE_REMOVAL_SEEN, ListenerFaults, Profile, Summary, Trace, Universe, WebhookFaults};
 use muster_store::{MemoryOptions, MemoryStore};
 
 use super::Found;
@@ -59,6 +59,9 @@ pub(super) struct Args {
     /// The healer at work, though nothing fails: its requests are in the figures
     #[arg(long)]
     healer: bool,
+    /// GitHub removes the registration of a runner that has been idle for 2 to 6 minutes, as it has been seen to do
+    #[arg(long)]
+    idle_removal: bool,
     /// JSON on standard output
     #[arg(long)]
     json: bool,
@@ -156,7 +159,10 @@ fn scenario(args: &Args) -> Result<Scenario, Failure> {
         policy,
         policy_word: word(policy),
         seed: args.seed,
-        profile: if args.ideal { Profile::ideal() } else { Profile::default() },
+        profile: Profile {
+            idle_removal: args.idle_removal.then_some(IDLE_REMOVAL_SEEN),
+            ..if args.ideal { Profile::ideal() } else { Profile::default() }
+        },
         lose_answers: false,
         webhooks: WebhookFaults::default(),
         listeners: ListenerFaults::default(),

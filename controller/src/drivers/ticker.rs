@@ -138,7 +138,7 @@ fn somebody_waits(world: &World) -> bool {
     world.machines().any(|machine| {
         let waits =
             matches!(machine.phase(), MachinePhase::Booting(_) | MachinePhase::Ready(_) | MachinePhase::Between(_));
-        machine.may_register && waits
+        machine.may_register() && waits
     })
 }
 

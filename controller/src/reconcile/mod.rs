@@ -7,6 +7,7 @@
 //! a scaler that dies between any two steps leaves a ledger from which the next one goes on.
 
 mod execute;
+mod hot;
 mod observe;
 mod report;
 mod silence;
@@ -85,6 +86,8 @@ pub struct Reconciler<S, C, G, K> {
     world: Option<World>,
     observer: observe::Observer,
     asked: BTreeMap<LaunchId, Timestamp>,
+    /// What idle targets may take of GitHub's requests; `None` before the first tick.
+    hot: Option<hot::Hot>,
     silenced: silence::Once,
     released: silence::Once,
     prewarmed: silence::Prewarms,
@@ -114,6 +117,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             world: None,
             observer: observe::Observer::default(),
             asked: BTreeMap::new(),
+            hot: None,
             silenced: silence::Once::default(),
             released: silence::Once::default(),
             prewarmed: silence::Prewarms::default(),
@@ -197,10 +201,12 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         self.merge(&mut world, &mut report, probe).await?;
         world.expire_unmatched(now);
         self.observe(&mut world, &mut report).await?;
+        world.set_hot_room(self.hot_room(&mut report).await);
         probe.reached(Step::Observed)?;
 
         let mut plan = plan(&world, &self.config, self.policy, now);
         self.strike_out(&world, &mut plan, &mut report);
+        self.spend_hot_room(&plan, now);
         report.waits = std::mem::take(&mut plan.waits);
         if let Some(at) = plan.wake_at {
             report.wake(at);
@@ -268,6 +274,10 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
                 }
             }
             report.merged += batch.merged.len();
+            let pools = merged.removed.iter();
+            report.removed.extend(
+                pools.filter_map(|(instance, idle)| Some((world.machine(instance)?.purpose.pool.clone(), *idle))),
+            );
             report.news.extend(merged.news.iter().filter_map(|news| self.tell(news, world, &merged)));
             batch.jobs = merged.changed.iter().filter_map(|key| merged.jobs.remove(key)).collect();
             batch.machines = merged.machines.iter().filter_map(|instance| world.machine(instance).cloned()).collect();

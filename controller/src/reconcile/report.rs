@@ -1,10 +1,11 @@
 //! What a tick has done: the one thing that telemetry, the live view and the simulator's watch read.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use muster_core::check::Violation;
 use muster_core::config::Class;
-use muster_core::ids::{ClassId, InstanceId};
+use muster_core::ids::{ClassId, InstanceId, PoolName};
 use muster_core::job::{Conclusion, JobRecord};
 use muster_core::launch::{Launch, LaunchError};
 use muster_core::machine::{Market, Purpose};
@@ -60,6 +61,8 @@ pub struct TickReport {
     pub merged: usize,
     /// Facts that do not read.
     pub set_aside: usize,
+    /// Idle listeners that ended by themselves: of which pool, and how long they had waited.
+    pub removed: Vec<(PoolName, Duration)>,
     /// What has happened to jobs.
     pub news: Vec<JobNews>,
     /// What was done, and why.

@@ -109,3 +109,44 @@ fn nothing_is_minted_while_the_switch_says_freeze() {
     clock.set(START + THAW_SEEN_WITHIN);
     assert_eq!(at_once(registrar.step(&config)).unwrap(), Minting::Minted(vec![machine.instance]));
 }
+
+/// Machines whose former session was removed by GitHub: the second claim of each stands.
+fn second_claims(store: &MemoryStore, machines: impl Iterator<Item = Machine>) {
+    for mut machine in machines {
+        machine.session = 1;
+        machine.told.done = Some((START, false));
+        write(store, vec![machine.clone()], vec![]);
+        let former =
+            Registration { id: RunnerId(900), name: runner_name(&machine.purpose.pool, &machine.instance, "old") };
+        let second = ClaimRow { session: 2, former: Some(former), ..claim(&machine, START) };
+        assert!(at_once(store.put_claim(&second)).unwrap());
+    }
+}
+
+#[test]
+fn the_right_to_register_is_for_one_session() {
+    let (config, store, clock) = (config(), Arc::new(MemoryStore::default()), VirtualClock::at(START));
+    let machine = machine(&config, 0, 1, START);
+    second_claims(&store, [machine.clone()].into_iter());
+    let github = Picky { refuses: "none", minted: AtomicI64::default(), removed: Mutex::default(), meanwhile: || () };
+    let github = Arc::new(github);
+    let registrar = Registrar::new(store.clone(), github.clone(), clock, PlainSealer);
+    assert_eq!(at_once(registrar.step(&config)).unwrap(), Minting::Nothing, "its right was for the first");
+    let mut row = at_once(store.machine(&machine.instance)).unwrap().unwrap();
+    row.registers = row.session_to_register();
+    write(&store, vec![row], vec![]);
+    assert_eq!(at_once(registrar.step(&config)).unwrap(), Minting::Minted(vec![machine.instance]));
+    assert_eq!(*github.removed.lock().unwrap(), [RunnerId(900)], "the former one goes first");
+}
+
+#[test]
+fn a_later_claim_takes_two_requests_from_the_budget() {
+    let (config, store, clock) = (config(), Arc::new(MemoryStore::default()), VirtualClock::at(START));
+    second_claims(&store, (1..=4).map(|n| Machine { registers: 2, ..machine(&config, 0, n, START) }));
+    let github = Picky { refuses: "none", minted: AtomicI64::default(), removed: Mutex::default(), meanwhile: || () };
+    let registrar = Registrar::unlimited(store, Arc::new(github), clock, PlainSealer).with_budget(4.0, 1.0);
+    let minted = |minting| if let Minting::Minted(machines) = minting { machines.len() } else { 0 };
+    assert_eq!(minted(at_once(registrar.step(&config)).unwrap()), 2);
+    let until = Minting::Wait(START + Duration::from_secs(2));
+    assert_eq!(at_once(registrar.step(&config)).unwrap(), until, "two more in two seconds");
+}

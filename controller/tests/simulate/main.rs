@@ -13,6 +13,8 @@ mod commands;
 #[cfg(test)]
 mod cut_points;
 #[cfg(test)]
+mod idle_removal;
+#[cfg(test)]
 mod lost_webhooks;
 mod mortal;
 #[cfg(test)]

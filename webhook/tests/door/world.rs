@@ -264,7 +264,7 @@ fn machine(instance: &str) -> Machine {
         },
         "intended_at": start(),
         "launched_at": start(),
-        "may_register": true,
+        "registers": 1,
     });
     serde_json::from_value(row).expect("a machine")
 }

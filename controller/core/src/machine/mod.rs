@@ -133,9 +133,10 @@ pub struct Machine {
     /// The job that GitHub has named for it.
     #[serde(default)]
     pub job: Option<JobKey>,
-    /// Intent: may it mint when it claims, or wait unregistered (*ready*)?
+    /// Intent: the last of its sessions that may register; in a later one it waits unregistered (*ready*). The right is for
+    /// one session: when its listener ends without a job, the plan gives it again if the machine is wanted hot.
     #[serde(default)]
-    pub may_register: bool,
+    pub registers: u32,
     /// Intent: a drain.
     #[serde(default)]
     pub drain: Option<Drain>,
@@ -208,7 +209,7 @@ impl Machine {
             rebalance_at: None,
             failed: None,
             job: None,
-            may_register: launch.may_register,
+            registers: u32::from(launch.may_register),
             drain: None,
             terminate_at: None,
             gone_at: None,
@@ -309,6 +310,16 @@ impl Machine {
             Some(at) => MachinePhase::Ready(at),
             None => MachinePhase::Booting(self.launched_at),
         }
+    }
+
+    /// The session that a right to register is for: the one it is in, or the next if it has none or that one is over.
+    pub fn session_to_register(&self) -> u32 {
+        if self.session == 0 || self.told.done.is_some() { self.session.saturating_add(1) } else { self.session }
+    }
+
+    /// Whether it has the right to register, now or when it claims.
+    pub fn may_register(&self) -> bool {
+        self.registers >= self.session_to_register()
     }
 
     /// Whether its session ended without a job, and nothing is against another one.

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use super::demand::Wants;
 use super::fairness;
 use super::reason::{Reason, Wait};
-use super::tiers::hot_room;
 use super::{Action, Plan};
 use crate::config::{Class, FleetConfig, Market, Shape};
 use crate::ids::{ClassId, LaunchId, PoolName, ShapeId, Zone};
@@ -111,12 +110,13 @@ pub(super) struct Unmet {
     pub(super) count: u32,
 }
 
-/// Launches what is short; returns what a cap keeps waiting.
+/// Launches what is short; returns what a cap keeps waiting. `hot_room` is how many may be made hot for idle targets.
 pub(super) fn launch(
     plan: &mut Plan,
     world: &World,
     config: &FleetConfig,
     wants: &[Wants],
+    hot_room: u32,
     now: Timestamp,
 ) -> Vec<Unmet> {
     let mut launcher = Launcher::new(world, config, now);
@@ -146,7 +146,7 @@ pub(super) fn launch(
             launcher.keep_idle(index, want, want.short_of_target());
         }
     }
-    launcher.finish(plan, wants);
+    launcher.finish(plan, wants, hot_room);
     unmet
 }
 
@@ -356,9 +356,8 @@ impl<'a> Launcher<'a> {
     }
 
     /// Turns the drafts into launches of at most [`LAUNCH_MAX`], named after ledger, generation and place in the plan.
-    fn finish(self, plan: &mut Plan, wants: &[Wants]) {
+    fn finish(self, plan: &mut Plan, wants: &[Wants], mut hot_room: u32) {
         let mut number = 0;
-        let mut hot_room = hot_room(self.world);
         for draft in self.drafts {
             let source = &self.sources[draft.place.source];
             let there = &source.zones[draft.place.zone];
@@ -380,8 +379,8 @@ impl<'a> Launcher<'a> {
                 };
                 // What is launched for a job registers as soon as it can; what is launched to wait does so while it may be hot.
                 let may_register = !matches!(draft.reason, Reason::IdleTarget { .. }) || hot_room >= count;
-                if matches!(draft.reason, Reason::IdleTarget { .. }) {
-                    hot_room = hot_room.saturating_sub(count);
+                if may_register && matches!(draft.reason, Reason::IdleTarget { .. }) {
+                    hot_room -= count;
                 }
                 let reason: Arc<str> = draft.reason.to_string().into();
                 let launch = Launch { id, purpose, count, may_register, intended_at: self.now, reason };

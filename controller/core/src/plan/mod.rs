@@ -211,8 +211,9 @@ pub fn plan(world: &World, config: &FleetConfig, policy: Policy, now: Timestamp)
     let wants = demand::wants(world, config, policy, &bounds);
     demand::wake_when_disbelieved(&mut plan, world, &wants, now);
     let replaced = stalls::note(&mut plan, world, &wants, now);
-    let ended = tiers::settle_ready(&mut plan, world, &wants, now);
-    let unmet = launches::launch(&mut plan, world, config, &wants, now);
+    let mut hot_room = world.hot_room().map_or(u32::MAX, |room| room.runners);
+    let ended = tiers::settle_ready(&mut plan, world, &wants, &mut hot_room, now);
+    let unmet = launches::launch(&mut plan, world, config, &wants, hot_room, now);
     surplus::drain(&mut plan, world, &wants, &Done { ended, replaced }, (policy, config), unmet, now);
     surplus::retire(&mut plan, world, config);
     if policy == Policy::Target {

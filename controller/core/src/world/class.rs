@@ -1,7 +1,8 @@
 //! One class's part of the world: its queue and its machines, by phase and age.
 //!
 //! Invariant: a machine stands in exactly one of the sets `booting`, `ready`, `registering`, `idle`, `draining`, `busy`,
-//! `between`, `doomed`, or in none (ended, ending, gone); `unmatched` is beside them.
+//! `between`, `doomed`, or in none (ended, ending, gone); `unmatched` and
+//! `granted` are beside them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub struct ClassWorld {
     pub between: BTreeSet<Since>,
     /// Not busy, and the cloud will take it: no supply.
     pub doomed: BTreeSet<Since>,
+    /// Of those that are ready or between: how many have the right to register, now or when they claim.
+    pub granted: u32,
     /// Runners that reported a job which GitHub has not named yet.
     pub unmatched: BTreeSet<Since>,
 }
@@ -50,6 +53,11 @@ impl ClassWorld {
             + count(self.between.len())
             + count(self.registering.len())
             + count(self.idle.len())
+    }
+
+    /// Machines that are hot, or will be without another decision.
+    pub fn hot(&self) -> u32 {
+        count(self.idle.len()) + count(self.registering.len()) + self.granted
     }
 
     /// Queued jobs that no runner has taken, as far as the agents tell: their word is seconds ahead of GitHub's.

@@ -164,6 +164,13 @@ impl World {
     fn index_machine(&mut self, machine: &Machine, change: Change) {
         let (place, at) = Place::of(machine);
         change.apply(self.set(&machine.purpose.class, place), (at, machine.instance.clone()));
+        if matches!(place, Place::Ready | Place::Between) && machine.may_register() {
+            let granted = &mut self.class_mut(&machine.purpose.class).granted;
+            match change {
+                Change::In => *granted += 1,
+                Change::Out => *granted -= 1,
+            }
+        }
         if let Some(at) = machine.unmatched_since().filter(|at| *at >= self.believed_from) {
             let unmatched = &mut self.class_mut(&machine.purpose.class).unmatched;
             change.apply(unmatched, (at, machine.instance.clone()));

@@ -97,7 +97,7 @@ impl World {
                 Some(Effect::Terminate { instance: instance.clone() })
             }
             Action::Register { instance } => {
-                change(self, instance, &mut |machine| machine.may_register = true);
+                change(self, instance, &mut |machine| machine.registers = machine.session_to_register());
                 None
             }
             Action::Stall { job, round } => {

@@ -3,13 +3,14 @@
 //! Invariant: merging a fact a second time changes nothing and tells no news.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::World;
 use crate::config::FleetConfig;
 use crate::fact::{CloudEventKind, Fact, FactBody, GroupEvent, Prewarmed};
 use crate::ids::{InstanceId, JobId, JobKey, RunnerName};
 use crate::job::{JobEvent, JobPhase, JobRecord, RunnerRef};
-use crate::machine::{Machine, MachineEvent, Report, instance_of};
+use crate::machine::{Machine, MachineEvent, MachinePhase, Report, instance_of};
 use crate::time::Timestamp;
 
 /// What a batch of facts has changed.
@@ -26,6 +27,8 @@ pub struct Merged {
     pub prewarmed: Vec<Prewarmed>,
     /// What was told of groups. Which machines a group is for, the cloud's adapter knows.
     pub groups: Vec<GroupEvent>,
+    /// Idle listeners that ended by themselves: GitHub has removed their registrations, or they have failed.
+    pub removed: Vec<(InstanceId, Duration)>,
     /// What is worth telling, in the order of the facts.
     pub news: Vec<News>,
     /// Runners that the jobs among these name, finished jobs too.
@@ -139,16 +142,26 @@ impl World {
         let told = self.change_machine(instance, |machine| {
             let before = machine.clone();
             tell(machine);
-            (*machine != before, before.interrupted_at.is_none() && machine.interrupted_at.is_some())
+            let interrupted = before.interrupted_at.is_none() && machine.interrupted_at.is_some();
+            (*machine != before, interrupted, idle_until_removed(&before, machine))
         });
-        let (changed, interrupted) = told.unwrap_or_default();
+        let (changed, interrupted, idle) = told.unwrap_or_default();
         if changed {
             merged.machines.insert(instance.clone());
         }
+        merged.removed.extend(idle.map(|idle| (instance.clone(), idle)));
         if interrupted {
             merged.news.push(News::Interrupted(instance.clone()));
         }
         changed
+    }
+}
+
+/// How long a listener was idle that has just ended by itself.
+fn idle_until_removed(before: &Machine, after: &Machine) -> Option<Duration> {
+    match (before.phase(), after.phase()) {
+        (MachinePhase::Idle(since), MachinePhase::Between(at)) => Some(at.since(since)),
+        _ => None,
     }
 }
 

@@ -21,6 +21,7 @@ pub use intend::{Effect, HOLD_CONFIGURATION_MAX, HOLD_FIRST, HOLD_MAX, HOLD_THRO
 pub use merge::{Merged, News};
 
 use crate::config::{Class, FleetConfig, Market, Resolution, Shape};
+use crate::hot::HotRoom;
 use crate::ids::{ClassId, Generation, InstanceId, JobKey, LaunchId, PoolName, RunnerName, ShapeId, Zone};
 use crate::job::JobRecord;
 use crate::launch::{Hold, Launch, Offering};
@@ -54,7 +55,7 @@ pub struct World {
     generation: Generation,
     switch: Switch,
     zones: Vec<Zone>,
-    hot_max: Option<u32>,
+    hot_room: Option<HotRoom>,
     jobs: BTreeMap<JobKey, LiveJob>,
     machines: BTreeMap<InstanceId, Machine>,
     launches: BTreeMap<LaunchId, Launch>,
@@ -192,16 +193,14 @@ impl World {
         }
     }
 
-    /// How many runners may be hot beyond what jobs need, in the whole fleet; `None`: no limit is known. GitHub has been seen
-    /// to remove idle just-in-time runners after minutes; what is removed costs a mint to replace, so the hot tier is held
-    /// to a share of the mint budget, and machines beyond it wait *ready*.
-    pub fn hot_max(&self) -> Option<u32> {
-        self.hot_max
+    /// How many runners may be made hot now for an idle target, in the whole fleet. `None`: there is no limit.
+    pub fn hot_room(&self) -> Option<HotRoom> {
+        self.hot_room
     }
 
-    /// Takes in that limit: a share of the mint budget over the measured life of an idle registration.
-    pub fn set_hot_max(&mut self, hot_max: Option<u32>) {
-        self.hot_max = hot_max;
+    /// Takes in that limit.
+    pub fn set_hot_room(&mut self, room: Option<HotRoom>) {
+        self.hot_room = room;
     }
 
     /// A live job.

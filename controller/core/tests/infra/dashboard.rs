@@ -127,6 +127,7 @@ fn ours() -> Vec<(&'static str, Vec<Line>)> {
             ],
         ),
         ("GitHub: requests left", vec![line(metric::GITHUB_RATE_REMAINING, None, "Minimum")]),
+        ("Life of idle registrations, p50", vec![slow(line(metric::IDLE_REGISTRATION_LIFE, POOL, "p50"))]),
         ("Age of the runner release on the image", vec![slow(line(metric::RUNNER_VERSION_AGE, None, "Maximum"))]),
     ]
 }

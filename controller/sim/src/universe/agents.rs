@@ -125,6 +125,9 @@ impl Universe {
             self.agenda.at(self.now + after, Event::TakenIdle(no, runner));
         }
         if let Lot::Sound | Lot::Taken(_) = lot {
+            if let Some(after) = self.idle_life(runner) {
+                self.agenda.at(self.now + after, Event::RemovedIdle(runner));
+            }
             self.seek_job(runner);
             return;
         }

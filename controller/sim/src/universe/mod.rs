@@ -193,6 +193,11 @@ impl Universe {
         &self.settings.profile
     }
 
+    /// How many requests GitHub has refused so far for being over a limit.
+    pub fn github_refused(&self) -> u64 {
+        self.hub.refused
+    }
+
     /// When something happens next without anyone's doing; now, if something that came out was not fetched yet.
     pub fn next_at(&self) -> Option<Timestamp> {
         if !self.said.is_empty() || self.failed.is_some() {
@@ -320,6 +325,7 @@ impl Universe {
             Event::Stocked(no) => self.stocked(no),
             Event::Taken(no) => self.taken(no),
             Event::TakenIdle(no, runner) => self.taken_idle(no, runner),
+            Event::RemovedIdle(runner) => self.removed_idle(runner),
         }
     }
 }

@@ -1,10 +1,13 @@
 //! GitHub's interface for runners, as the universe answers it.
 
+use std::time::Duration;
+
 use muster_core::ids::RunnerId;
 use muster_core::machine::{RUNNER_NAME_MAX, Removal, instance_of};
 use muster_core::ports::{GithubError, MintRequest, Minted};
 
 use super::{Universe, agents};
+use crate::chance::Purpose;
 use crate::cloud::{Agent, InstanceNo};
 use crate::hub::Presence;
 use crate::rule::Rule;
@@ -62,15 +65,29 @@ impl Universe {
         if let Presence::Taken(_) = runner.presence {
             return Ok(Removal::Busy);
         }
-        let Some(runner) = self.hub.unregister(id) else {
-            return Ok(Removal::Gone);
-        };
-        let Some(no) = runner.instance else {
-            return Ok(Removal::Gone);
-        };
-        let Some(instance) = self.fleet.get_mut(no) else {
-            return Ok(Removal::Gone);
-        };
+        self.unregister(id);
+        Ok(Removal::Gone)
+    }
+
+    /// How long a registration that goes idle now stays, if GitHub removes such.
+    pub(super) fn idle_life(&self, runner: RunnerId) -> Option<Duration> {
+        let (least, most) = self.settings.profile.idle_removal?;
+        let share = self.chance.word(Purpose::Idle, runner.0.unsigned_abs(), 0) as f64 / u64::MAX as f64;
+        Some(least + most.saturating_sub(least).mul_f64(share))
+    }
+
+    /// GitHub removes a registration that has been idle for long.
+    pub(super) fn removed_idle(&mut self, id: RunnerId) {
+        if self.hub.runner(id).is_some_and(|runner| matches!(runner.presence, Presence::Idle(_))) {
+            self.unregister(id);
+        }
+    }
+
+    /// Takes a registration away, whose listener finds out.
+    fn unregister(&mut self, id: RunnerId) {
+        let Some(runner) = self.hub.unregister(id) else { return };
+        let Some(no) = runner.instance else { return };
+        let Some(instance) = self.fleet.get_mut(no) else { return };
         instance.registrations = instance.registrations.saturating_sub(1);
         if !runner.was_online {
             instance.mints = instance.mints.saturating_sub(1);
@@ -79,11 +96,11 @@ impl Universe {
         if instance.runner == Some(id) && instance.agent == Agent::Listening && instance.freeze.is_none() {
             self.claim_again(no);
         }
-        Ok(Removal::Gone)
     }
 
     fn spend(&mut self) -> Result<(), GithubError> {
-        let limit = self.settings.profile.github_points_per_minute;
-        self.hub.spend(limit, self.now).map_err(|until| GithubError::Limited { until })
+        let profile = &self.settings.profile;
+        let (points, requests) = (profile.github_points_per_minute, profile.github_requests_per_hour);
+        self.hub.spend(points, requests, self.now).map_err(|until| GithubError::Limited { until })
     }
 }

@@ -367,7 +367,7 @@ async fn a_scaler_that_was_overtaken_starts_from_the_ledger() {
 async fn a_claim_is_minted_and_told() {
     let world = World::new();
     let mut ours = machine(&world.live.snapshot(), 0, 1, START);
-    ours.may_register = true;
+    ours.registers = 1;
     let mut launch = crate::reconcile::tests::launch(&world.live.snapshot(), 0, "l", START);
     launch.purpose.zone = muster_core::ids::Zone::new(muster_sim::ZONES[0]);
     let launched = world.universe.lock().launch(&launch);
