@@ -46,13 +46,12 @@ must "the runner starts, and says that version" sh -c \
     "grep -q \"\\\"\$(runuser -u runner -- /opt/actions-runner/bin/Runner.Listener --version)\\\"\" /etc/muster/runner.json"
 must "the agent starts at boot" enabled muster-agent.service
 must "its unit is sound" systemd-analyze verify --recursive-errors=no /etc/systemd/system/muster-agent.service
-must "there is cgroup2" is cgroup2fs stat -fc %T /sys/fs/cgroup
-must "there is nftables" nft list ruleset
+must "the kernel has nftables" nft list ruleset
 must "the kernel talks to the serial console" said 'console=ttyS0' /proc/cmdline
 must "nothing upgrades while jobs run" masked systemd-tmpfiles-clean.timer
 [[ "${SSH:-off}" == on ]] || must "no ssh daemon starts" no_ssh
-muster-agent check || true
-must "the agent finds what it needs" muster-agent check
+# User, runner, cgroup2, nft, metadata service: it says itself what is there.
+if muster-agent check; then say "well: the agent finds what it needs"; else wrong=$((wrong + 1)); fi
 if [[ "$AT" == boot ]]; then
     must "kernel settings are in force" as_written
     must "no ssh daemon listens" sh -c "[ '${SSH:-off}' = on ] || ! ss -ltnH 'sport = :22' | grep -q ."
