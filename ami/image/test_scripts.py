@@ -335,6 +335,10 @@ class Agent(Scratch):
         self.assertEqual(self.settings()["extra_ca"], "/etc/muster/ca.pem")
         self.assertEqual(self.read("etc/muster/ca.pem").count("BEGIN"), 2)
 
+    def test_images_for_standby(self):
+        self.run_script("agent.sh", WARM_IMAGES="ghcr.io/acme/build:1,alpine:3")
+        self.assertEqual(self.settings(), {"warm_images": ["ghcr.io/acme/build:1", "alpine:3"]})
+
     def test_an_archive_for_another_architecture(self):
         self.assertIn("arm64", self.run_script("agent.sh", works=False, MUSTER_MACHINE="aarch64"))
 

@@ -127,6 +127,7 @@ class Requests(unittest.TestCase):
             {"NoProxy": "a'b"},
             {"DockerDataRoot": "relative"},
             {"RunnerMirror": "http://mirror.example"},
+            {"WarmImages": "alpine:3"},
         ):
             self.assertNotEqual(Template(**wrong).refused(), [], wrong)
 

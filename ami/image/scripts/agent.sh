@@ -4,6 +4,7 @@
 #   HOOKS         on | off: job-started.sh and job-completed.sh, packed with the scripts, run around each job
 #   PROXY         http://HOST:PORT or empty, for agent and jobs
 #   NO_PROXY_FOR  names that are reached without it, with commas, besides loopback and the metadata service
+#   WARM_IMAGES   container images that a machine pulls on its way into a standby stock, with commas
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 one_of HOOKS "${HOOKS:=off}" on off
@@ -39,6 +40,8 @@ if proxy:
     # Tools differ in which of these they look at.
     environment |= dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), proxy)
     environment |= dict.fromkeys(("no_proxy", "NO_PROXY"), ",".join(except_for))
+if images := [image for image in os.environ.get("WARM_IMAGES", "").split(",") if image]:
+    settings["warm_images"] = images
 if authorities:
     settings["extra_ca"] = authorities
     # The system's tools know them by the system; Node has authorities of its own and adds these.
