@@ -9,7 +9,8 @@
 //!   that jobs came from lately, and those in which something was pushed. Answers that have not changed cost no request, and a
 //!   run whose webhooks arrive is not looked into: one that was lost leaves its run silent sooner or later.
 //! - **Silent jobs.** A job that waits or runs and of which nothing was heard for long is asked for by its number.
-//! - **Registrations.** One slow list of all of them, instead of a question for each runner (`registrations`).
+//! - **Registrations.** One slow list of all of them, instead of a question for each runner (`registrations`). It tells the
+//!   release of each runner too (`releases`).
 //!
 //! What lives here: when to look, and what is taken in. What may not: the requests (the adapter's), and whether a job is
 //! demand (the merge's).
@@ -18,6 +19,7 @@
 //! other: told twice it changes nothing. A delivery counts as dealt with only when its fact is stored.
 
 pub mod registrations;
+pub mod releases;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +37,7 @@ use muster_webhook::intake::Intake;
 use muster_webhook::signature::Signed;
 
 use self::registrations::Registrations;
+use self::releases::{Ages, Old, Releases};
 use crate::reconcile::from_github;
 use crate::telemetry::Telemetry;
 
@@ -87,6 +90,10 @@ pub struct Healed {
     pub leftovers: Vec<RunnerName>,
     /// Runners that GitHub says have a job, and whose machine is gone. Their jobs hang until GitHub gives them up.
     pub stranded: BTreeSet<RunnerName>,
+    /// How old the runner releases on the images are, by pool.
+    pub ages: Ages,
+    /// Images whose runner release is to be renewed.
+    pub old: Vec<Old>,
     /// What went wrong. All of it is tried again.
     pub troubles: Vec<String>,
 }
@@ -118,6 +125,20 @@ impl Healed {
                  GitHub gives the job up"
             );
         }
+        for Old { shape, standing, retired } in &self.old {
+            let (release, newest, age_days) = (standing.release, standing.newest, standing.age.as_secs() / 86_400);
+            let retires_at = standing.retires_at.map(|at| at.to_string());
+            let what = match retired {
+                true => "GitHub no longer takes the runner release on an image: nothing but a probe is launched of it",
+                false => {
+                    "the runner release on an image is old: GitHub gives its runners no jobs some 30 days after a newer one"
+                }
+            };
+            tracing::warn!(
+                target: TARGET, %shape, %release, %newest, age_days, retires_at,
+                "{what}; build a new image with the newest release"
+            );
+        }
         for trouble in &self.troubles {
             tracing::warn!(target: TARGET, "{trouble}");
         }
@@ -144,6 +165,7 @@ pub struct Healer<S, R, K> {
     /// Silent jobs that were asked for: when, and how long they are left alone.
     asked: BTreeMap<JobKey, (Timestamp, Duration)>,
     registrations: Registrations,
+    releases: Releases,
     /// When a sweep last looked into runs that the ledger knows.
     looked: BTreeMap<RunId, Timestamp>,
 }
@@ -164,6 +186,7 @@ impl<S: Store, R: Records + Github, K: Clock> Healer<S, R, K> {
             last_swept: None,
             asked: BTreeMap::new(),
             registrations: Registrations::default(),
+            releases: Releases::default(),
             looked: BTreeMap::new(),
         }
     }
@@ -184,8 +207,15 @@ impl<S: Store, R: Records + Github, K: Clock> Healer<S, R, K> {
         }
         let around = (&*self.store, &*self.records, &self.clock);
         let config = self.intake.config();
-        if let Err(error) = self.registrations.compare(around, &config, &mut healed).await {
-            healed.troubles.push(format!("registrations: {error}"));
+        match self.registrations.compare(around, &config, &mut healed).await {
+            Ok(None) => {}
+            Ok(Some((listed, snapshot))) => {
+                let seen = (&*listed, &snapshot);
+                if let Err(error) = self.releases.compare(around, &config, seen, &mut healed).await {
+                    healed.troubles.push(format!("runner releases: {error}"));
+                }
+            }
+            Err(error) => healed.troubles.push(format!("registrations: {error}")),
         }
         healed
     }

@@ -1,6 +1,6 @@
 //! A GitHub to test against: a state model of the REST resources that Muster uses, over HTTP on loopback.
 //!
-//! What lives here: the model (`world.rs`, `settings.rs`, `records.rs`), its answers (`routes.rs`, `reading.rs`), faults on demand (`fault.rs`), the server
+//! What lives here: the model (`world.rs`, `settings.rs`, `records.rs`, `releases.rs`), its answers (`routes.rs`, `reading.rs`), faults on demand (`fault.rs`), the server
 //! (`serve.rs`), and GitHub's own description of its interface, against which every request and every answer is held
 //! (`openapi.rs`). What may not: anything of Muster's, so that the two can disagree.
 //!
@@ -12,6 +12,7 @@ mod identity;
 mod openapi;
 mod reading;
 mod records;
+mod releases;
 mod routes;
 mod serve;
 mod settings;

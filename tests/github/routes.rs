@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::identity::claimed_app;
 use super::openapi::{Operation, unescaped};
 use super::reading;
+use super::releases;
 use super::settings;
 use super::world::{FakeOwner, FakeRunner, World};
 
@@ -126,6 +127,8 @@ pub(super) fn reply(world: &mut World, app: u64, ask: &Ask<'_>) -> Reply {
         ("GET", "/actions/runners") => runners(world, ask),
         ("POST", "/actions/runners/generate-jitconfig") => mint(world, ask),
         ("GET" | "DELETE", "/actions/runners/{runner_id}") => one_runner(world, ask),
+        ("GET", "/actions/runners/downloads") => releases::downloads(world),
+        ("GET", "/actions/runners/deprecations/{version}") => releases::deprecation(world, ask),
         ("GET", rest) => reading::of_owner(world, rest, ask),
         _ => (501, Some(json!({ "message": "the fake does not model this" }))),
     }
@@ -265,7 +268,7 @@ fn runner(runner: &FakeRunner) -> Value {
     json!({
         "id": runner.id, "name": runner.name, "os": if runner.online { "linux" } else { "unknown" },
         "status": if runner.online { "online" } else { "offline" }, "busy": runner.busy, "labels": labels,
-        "runner_group_id": runner.group,
+        "runner_group_id": runner.group, "version": runner.version,
     })
 }
 

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::fault::Fault;
 use super::identity::AppKey;
 use super::records::Records;
+use super::releases::Releases;
 use super::settings::{FakeGroup, Settings};
 
 /// GitHub's secondary limits.
@@ -82,6 +83,8 @@ pub struct FakeRunner {
     pub online: bool,
     /// Whether it has a job.
     pub busy: bool,
+    /// The release of its listener, once one has connected.
+    pub version: Option<String>,
 }
 
 /// A request that came.
@@ -133,6 +136,7 @@ pub struct World {
     pub(super) groups: Vec<FakeGroup>,
     pub(super) runners: Vec<FakeRunner>,
     pub(super) records: Records,
+    pub(super) releases: Releases,
     pub(super) faults: Vec<Fault>,
     pub(super) seen: Vec<Seen>,
     pub(super) wrong: Vec<String>,
@@ -176,6 +180,7 @@ impl World {
             groups,
             runners: Vec::new(),
             records: Records::default(),
+            releases: Releases::default(),
             faults: Vec::new(),
             seen: Vec::new(),
             wrong: Vec::new(),
@@ -274,7 +279,7 @@ impl World {
             return None;
         }
         let (id, name, work_folder) = (self.number(), name.to_owned(), work_folder.to_owned());
-        let runner = FakeRunner { id, name, labels, group, work_folder, online: false, busy: false };
+        let runner = FakeRunner { id, name, labels, group, work_folder, online: false, busy: false, version: None };
         self.runners.push(runner.clone());
         Some(runner)
     }

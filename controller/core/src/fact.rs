@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{InstanceId, ShapeId};
 use crate::job::{JobEvent, JobEvidence, RunnerRef};
-use crate::machine::MachineEvent;
+use crate::machine::{MachineEvent, Market};
+use crate::release::Release;
 use crate::time::Timestamp;
 
 /// What a fact says.
@@ -26,6 +27,23 @@ pub enum FactBody {
     Group(GroupEvent),
     /// An agent, about a machine of a standby stock.
     Prewarmed(Prewarmed),
+    /// GitHub, about the runner release on a shape's image.
+    Release(ReleaseEvent),
+}
+
+/// Whether GitHub takes the runner release on a shape's image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseEvent {
+    /// The shape.
+    pub shape: ShapeId,
+    /// What it is bought as.
+    pub market: Market,
+    /// When that was found.
+    pub at: Timestamp,
+    /// The release.
+    pub release: Release,
+    /// Whether GitHub takes it.
+    pub taken: bool,
 }
 
 /// A machine on its way into a standby stock has warmed itself, and may be stopped. The ledger does not know it: it was
@@ -141,6 +159,11 @@ impl Fact {
                 GroupEventKind::LeftStandby { instance } => format!("group:{}:left:{instance}", event.group),
             },
             FactBody::Prewarmed(event) => format!("prewarmed:{}", event.instance),
+            // Told once, when it changes; an image may go back to what it was before.
+            FactBody::Release(event) => {
+                let ReleaseEvent { shape, release, taken, at, .. } = event;
+                format!("release:{shape}:{release}:{}:{}", if *taken { "taken" } else { "retired" }, at.unix_ms())
+            }
         }
     }
 }

@@ -44,6 +44,9 @@ pub enum LaunchErrorKind {
     Throttled,
     /// The request itself is wrong: the shape stops until someone mends it.
     Configuration,
+    /// GitHub no longer takes the runner release on the image: the shape stops until a newer image shows. Nothing that a
+    /// cloud says: see `World::shape_hold`.
+    Outdated,
     /// A word that we do not know.
     Unknown,
 }
@@ -56,6 +59,7 @@ impl LaunchErrorKind {
             LaunchErrorKind::Quota => "quota",
             LaunchErrorKind::Throttled => "throttled",
             LaunchErrorKind::Configuration => "configuration",
+            LaunchErrorKind::Outdated => "outdated",
             LaunchErrorKind::Unknown => "unknown",
         }
     }
@@ -94,6 +98,16 @@ pub struct Offering {
     pub zone: Zone,
     /// The market.
     pub market: Market,
+}
+
+/// Stands for every zone. No zone of the cloud is called so.
+pub const EVERY_ZONE: &str = "*";
+
+impl Offering {
+    /// A shape wherever it is.
+    pub fn everywhere(shape: ShapeId, market: Market) -> Offering {
+        Offering { shape, zone: Zone::new(EVERY_ZONE), market }
+    }
 }
 
 /// "Not there, not now": set by a refusal, honoured by the planner.

@@ -25,6 +25,7 @@ pub mod money;
 pub mod plan;
 pub mod ports;
 pub mod protocol;
+pub mod release;
 pub mod stages;
 pub mod time;
 pub mod world;

@@ -77,7 +77,7 @@ metrics! {
     LAUNCH_FAILURES = "LaunchFailures", Count, true, "Launch requests that the cloud refused, wholly or in part, by reason.";
     SPOT_INTERRUPTIONS = "SpotInterruptions", Count, true, "Spot machines that the cloud took back.";
     GITHUB_RATE_REMAINING = "GitHubRateRemaining", Count, true, "Requests left in GitHub's primary limit.";
-    RUNNER_VERSION_AGE = "RunnerVersionAge", Seconds, true, "Age of the runner release on the image.";
+    RUNNER_VERSION_AGE = "RunnerVersionAge", Seconds, true, "For how long GitHub has offered a newer runner release than the one on the image: the oldest image of a pool.";
     ESTIMATED_COST = "EstimatedCost", None, false, "Sum of the hourly prices of what is launched, US dollars an hour.";
     TICK_DURATION = "TickDuration", Seconds, false, "How long a tick took.";
     PLAN_VIOLATIONS = "PlanViolations", Count, false, "Actions that the checker of plans struck out. Anything above 0 is a bug.";

@@ -18,6 +18,7 @@ use crate::launch::{Hold, Launch, LaunchReply};
 use crate::machine::{Machine, Removal};
 use crate::money::HourlyPrice;
 use crate::protocol::Numbered;
+use crate::release::{Release, Retirement};
 use crate::time::Timestamp;
 
 /// Something that can be told to look. Bells carry nothing, and a lost one costs only time.
@@ -371,6 +372,8 @@ pub struct Listed {
     pub online: bool,
     /// Whether it has a job.
     pub busy: bool,
+    /// The release of its listener, once one has connected.
+    pub release: Option<Release>,
 }
 
 /// What GitHub itself remembers: the log of its webhook deliveries, and the jobs. A webhook that never came is found here.
@@ -398,4 +401,8 @@ pub trait Records: Send + Sync {
     /// All registrations of the owner, those of others too. One that goes while the list is read may hide another: nothing
     /// follows from one list alone.
     fn registrations(&self) -> impl Future<Output = Result<Vec<Listed>, GithubError>> + Send;
+    /// The runner releases that GitHub offers the owner now: one, as a rule. A new release comes to owners little by little.
+    fn offered(&self) -> impl Future<Output = Result<Vec<Release>, GithubError>> + Send;
+    /// When GitHub stops taking a runner release. `None`: it does not tell, as all but GitHub Enterprise Cloud.
+    fn retirement(&self, of: Release) -> impl Future<Output = Result<Option<Retirement>, GithubError>> + Send;
 }

@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::claim::Order;
 use crate::ids::{InstanceId, ShapeId};
 
+/// How an agent's last words begin when GitHub takes its runner's release no more (`Runner.Listener` ends with 7, "version
+/// deprecated": actions/runner, `Constants.cs`). More may follow.
+pub const RUNNER_OUTDATED: &str = "runner version deprecated";
+
 /// "I am this instance, give me work."
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClaimRequest {

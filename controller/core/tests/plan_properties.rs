@@ -15,7 +15,7 @@ use muster_core::check::check;
 use muster_core::config::FleetConfig;
 use muster_core::ids::{ClassId, Generation, LaunchId, PoolName, RunnerId, ShapeId, Zone};
 use muster_core::job::{JobEvent, JobEvidence, JobRecord};
-use muster_core::launch::Launch;
+use muster_core::launch::{EVERY_ZONE, Launch};
 use muster_core::machine::{Machine, MachinePhase, Market, Origin, Purpose, Removal};
 use muster_core::money::HourlyPrice;
 use muster_core::plan::{Action, Plan, Policy, Reason, Step, Wait, plan};
@@ -335,10 +335,18 @@ fn at_work(switch: Switch) -> (FleetConfig, World) {
         machines: machines.collect(),
         jobs: vec![queued(1, about("acme/api", "linux,cpu-2,spot"), at(-200)), waiting],
         launches: vec![launch("open", home.clone(), 1, at(-1))],
-        holds: vec![hold(&Purpose { zone: Zone::new("b"), ..home }, at(60))],
+        holds: vec![
+            hold(&Purpose { zone: Zone::new("b"), ..home }, at(60)),
+            hold(&Purpose { zone: Zone::new(EVERY_ZONE), ..outdated(&config) }, at(60)),
+        ],
         ..Snapshot::default()
     };
     (config.clone(), World::from_snapshot(snapshot, &config))
+}
+
+/// What an image whose release GitHub no longer takes is launched for.
+fn outdated(config: &FleetConfig) -> Purpose {
+    purpose(config, "linux/cpu-2/spot-then-on-demand", Some(Market::OnDemand), "a", Origin::Cold)
 }
 
 fn problems(actions: Vec<Action>, switch: Switch) -> Vec<&'static str> {
@@ -382,6 +390,7 @@ fn bad_plans() -> Vec<(Vec<Action>, &'static str)> {
         (launching(|l| l.purpose.market = Market::OnDemand), "not the market of that shape"),
         (launching(|l| l.purpose.price = HourlyPrice::ZERO), "not the price of that shape"),
         (launching(|l| l.purpose.zone = Zone::new("b")), "the offering is on hold"),
+        (launching(|l| l.purpose = outdated(&config)), "the shape's image is too old"),
         (launching(|l| l.count = 40), "above fleet.max_runners"),
         (launching(|l| (l.count, l.purpose) = (30, dear())), "above fleet.budget_usd_per_hour"),
         (launching(|l| l.count = 25), "above the pool's max_runners"),

@@ -118,6 +118,7 @@ impl App {
     pub(crate) async fn call(&self, ask: &Ask<'_>, purpose: Purpose) -> Result<Answer, Trouble> {
         let (access, reads) = match purpose {
             Purpose::Work | Purpose::CleanUp | Purpose::Witness => (&self.runners, false),
+            Purpose::Aside => (&self.runners, true),
             Purpose::Optional => (&self.reading, true),
         };
         // Never closed: `close` is not called.
@@ -131,7 +132,7 @@ impl App {
             answer = self.ask(ask, purpose, &token).await?;
         }
         match answer.status {
-            // Its token was given for reading, so this is about the one thing that was asked for.
+            // This is about the one thing that was asked for.
             StatusCode::FORBIDDEN if reads => Ok(Answer { app: Some(self.id), ..answer }),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 let why = format!(

@@ -17,6 +17,7 @@ use muster_core::ids::{JobId, RunId, RunnerId};
 use muster_core::job::{JobAbout, JobEvent};
 use muster_core::machine::Removal;
 use muster_core::ports::{FailedDelivery, Github, GithubError, Listed, MintRequest, Minted, Records};
+use muster_core::release::{Release, Retirement};
 use muster_core::time::Timestamp;
 use serde_json::Value;
 
@@ -219,5 +220,13 @@ impl Records for RestGithub {
 
     async fn registrations(&self) -> Result<Vec<Listed>, GithubError> {
         self.list_registrations().await
+    }
+
+    async fn offered(&self) -> Result<Vec<Release>, GithubError> {
+        self.offered_releases().await
+    }
+
+    async fn retirement(&self, of: Release) -> Result<Option<Retirement>, GithubError> {
+        self.end_of(of).await
     }
 }

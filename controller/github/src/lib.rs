@@ -18,6 +18,7 @@ mod key;
 mod owner;
 mod past;
 mod registrations;
+mod releases;
 mod runners;
 mod token;
 mod transport;

@@ -47,7 +47,9 @@ impl From<RunnerAnswer> for Listed {
     fn from(runner: RunnerAnswer) -> Listed {
         // Whatever GitHub may call it one day: somebody is there, unless it is offline.
         let online = runner.status != "offline";
-        Listed { id: RunnerId(runner.id), name: RunnerName::new(runner.name), online, busy: runner.busy }
+        // What is no release is as good as none: the list is read for other things too.
+        let release = runner.version.and_then(|text| text.parse().ok());
+        Listed { id: RunnerId(runner.id), name: RunnerName::new(runner.name), online, busy: runner.busy, release }
     }
 }
 

@@ -46,6 +46,7 @@ pub(crate) struct RunnerAnswer {
     pub(crate) name: String,
     pub(crate) status: String,
     pub(crate) busy: bool,
+    pub(crate) version: Option<String>,
 }
 
 impl RunnerAnswer {

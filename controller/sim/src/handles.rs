@@ -12,6 +12,7 @@ use muster_core::ports::{
     Cloud, CloudError, Ended, FailedDelivery, Github, GithubError, Listed, MintRequest, Minted, Records, Sighting,
     SpotPrice, Stock,
 };
+use muster_core::release::{Release, Retirement};
 use muster_core::time::Timestamp;
 
 use crate::universe::Universe;
@@ -148,6 +149,15 @@ impl Records for SimGithub {
 
     fn registrations(&self) -> impl Future<Output = Result<Vec<Listed>, GithubError>> + Send {
         ready(Ok(self.0.lock().registrations()))
+    }
+
+    fn offered(&self) -> impl Future<Output = Result<Vec<Release>, GithubError>> + Send {
+        ready(Ok(self.0.lock().offered()))
+    }
+
+    /// As of github.com: it does not tell.
+    fn retirement(&self, _of: Release) -> impl Future<Output = Result<Option<Retirement>, GithubError>> + Send {
+        ready(Ok(None))
     }
 }
 

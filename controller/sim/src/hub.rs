@@ -238,6 +238,7 @@ impl Hub {
             name: runner.name.clone(),
             online: runner.presence != Presence::Offline,
             busy: matches!(runner.presence, Presence::Taken(_)),
+            release: None,
         })
     }
 

@@ -17,6 +17,7 @@ use muster_core::ids::{JobId, RunId, RunnerId};
 use muster_core::job::{JobAbout, JobEvent};
 use muster_core::machine::Removal;
 use muster_core::ports::{FailedDelivery, Github, GithubError, Listed, MintRequest, Minted, Records};
+use muster_core::release::{Release, Retirement};
 use muster_core::time::Timestamp;
 use muster_github::{Options, RestGithub};
 use muster_webhook::live::LiveConfig;
@@ -176,6 +177,14 @@ impl Records for LateGithub {
 
     async fn registrations(&self) -> Result<Vec<Listed>, GithubError> {
         self.made().await?.registrations().await
+    }
+
+    async fn offered(&self) -> Result<Vec<Release>, GithubError> {
+        self.made().await?.offered().await
+    }
+
+    async fn retirement(&self, of: Release) -> Result<Option<Retirement>, GithubError> {
+        self.made().await?.retirement(of).await
     }
 }
 

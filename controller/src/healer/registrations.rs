@@ -63,23 +63,23 @@ pub(super) struct Registrations {
 }
 
 impl Registrations {
-    /// Reads the list, if it is time, and acts on what has been so for long enough.
+    /// Reads the list, if it is time, and acts on what has been so for long enough. Returns what was read.
     pub(super) async fn compare<S: Store, R: Records + Github, K: Clock>(
         &mut self,
         (store, github, clock): (&S, &R, &K),
         config: &FleetConfig,
         healed: &mut Healed,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<(Vec<Listed>, Snapshot)>, StoreError> {
         let began = clock.now();
         if self.next_at.is_some_and(|at| began < at) {
-            return Ok(());
+            return Ok(None);
         }
         self.next_at = Some(began + LIST_EVERY);
         let listed = match from_github_within(clock, LIST_WITHIN, github.registrations()).await {
             Ok(listed) => listed,
             Err(error) => {
                 healed.troubles.push(format!("listing registrations: {error}"));
-                return Ok(());
+                return Ok(None);
             }
         };
         let pages = u32::try_from(listed.len().div_ceil(PAGE)).unwrap_or(u32::MAX);
@@ -121,7 +121,7 @@ impl Registrations {
                 }
             }
         }
-        Ok(())
+        Ok(Some((listed, snapshot)))
     }
 }
 

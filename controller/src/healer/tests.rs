@@ -9,6 +9,7 @@ use muster_core::ids::{Generation, JobId, RunId, RunnerId};
 use muster_core::job::{Completed, Conclusion, JobAbout, Started};
 use muster_core::machine::Removal;
 use muster_core::ports::{Batch, Listed, MintRequest, Minted};
+use muster_core::release::{Release, Retirement};
 use muster_store::{MemoryOptions, MemoryStore};
 use muster_webhook::bell::NotifyBell;
 use muster_webhook::live::LiveConfig;
@@ -49,6 +50,8 @@ pub(super) struct Memory {
     pushed: Vec<Arc<str>>,
     waiting: BTreeMap<Arc<str>, Vec<JobEvent>>,
     pub(super) listed: Vec<Listed>,
+    pub(super) offered: Vec<Release>,
+    pub(super) retirements: BTreeMap<Release, Retirement>,
     /// The runs that the last sweep of a repository was to let be.
     let_be: BTreeSet<RunId>,
     /// Requests in order, by a word.
@@ -105,6 +108,14 @@ impl Records for Remembers {
     async fn registrations(&self) -> Result<Vec<Listed>, GithubError> {
         Ok(self.ask("registrations".to_owned())?.listed.clone())
     }
+
+    async fn offered(&self) -> Result<Vec<Release>, GithubError> {
+        Ok(self.ask("offered".to_owned())?.offered.clone())
+    }
+
+    async fn retirement(&self, of: Release) -> Result<Option<Retirement>, GithubError> {
+        Ok(self.ask(format!("retirement {of}"))?.retirements.get(&of).copied())
+    }
 }
 
 impl Github for Remembers {
@@ -135,7 +146,7 @@ impl Fleet {
     }
 
     /// Another process over the same ledger.
-    fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.healer = healer(&self.store, &self.records, &self.clock);
     }
 
@@ -148,7 +159,7 @@ impl Fleet {
     fn asked(&self) -> Vec<String> {
         let mut asked = std::mem::take(&mut self.records.lock().asked);
         // What comes of it has tests of its own.
-        asked.retain(|word| word != "registrations");
+        asked.retain(|word| word != "registrations" && word != "offered");
         asked
     }
 
@@ -156,7 +167,11 @@ impl Fleet {
         let facts = self.store.new_facts(1_000).now_or_never().unwrap().unwrap();
         let job = |fact: Fact| match fact.body {
             FactBody::Job(event) => Some((fact.received_at, event)),
-            FactBody::Machine(_) | FactBody::Cloud(_) | FactBody::Group(_) | FactBody::Prewarmed(_) => None,
+            FactBody::Machine(_)
+            | FactBody::Cloud(_)
+            | FactBody::Group(_)
+            | FactBody::Prewarmed(_)
+            | FactBody::Release(_) => None,
         };
         facts.into_iter().filter_map(|fact| job(fact.fact.unwrap())).collect()
     }

@@ -281,6 +281,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
             report.news.extend(merged.news.iter().filter_map(|news| self.tell(news, world, &merged)));
             batch.jobs = merged.changed.iter().filter_map(|key| merged.jobs.remove(key)).collect();
             batch.machines = merged.machines.iter().filter_map(|instance| world.machine(instance).cloned()).collect();
+            batch.holds = std::mem::take(&mut merged.holds);
             batch.orders = merged.news.iter().filter_map(|news| warning(news, world)).collect();
             self.commit(world, &batch).await?;
             report.orders.extend(batch.orders.iter().map(|(instance, _)| instance.clone()));
@@ -441,7 +442,11 @@ fn unknown_jobs(world: &World, facts: &[NewFact]) -> Vec<JobKey> {
         .iter()
         .filter_map(|fact| match &fact.fact.as_ref().ok()?.body {
             FactBody::Job(event) => Some(event.key),
-            FactBody::Machine(_) | FactBody::Cloud(_) | FactBody::Group(_) | FactBody::Prewarmed(_) => None,
+            FactBody::Machine(_)
+            | FactBody::Cloud(_)
+            | FactBody::Group(_)
+            | FactBody::Prewarmed(_)
+            | FactBody::Release(_) => None,
         })
         .filter(|key| world.job(*key).is_none())
         .collect();

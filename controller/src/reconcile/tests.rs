@@ -7,9 +7,11 @@ use std::sync::{Mutex, MutexGuard};
 
 use futures_util::FutureExt;
 use muster_core::claim::{ClaimRow, Order};
-use muster_core::fact::{CloudEvent, CloudEventKind, Fact, FactBody, GroupEvent, GroupEventKind, Prewarmed};
+use muster_core::fact::{
+    CloudEvent, CloudEventKind, Fact, FactBody, GroupEvent, GroupEventKind, Prewarmed, ReleaseEvent,
+};
 use muster_core::ids::{InstanceId, RunnerId, ShapeId, Zone};
-use muster_core::launch::LaunchReply;
+use muster_core::launch::{LaunchReply, Offering};
 use muster_core::machine::{
     Drain, Machine, MachineEvent, MachinePhase, Origin, Purpose, Registration, Removal, Report, runner_name,
 };
@@ -545,4 +547,17 @@ fn what_is_left_of_a_machine_that_is_not_listed_any_more_is_ended() {
     }
     assert_eq!(ended_at, [NEWBORN.as_secs()], "once, as soon as it is concluded to be gone");
     assert!(at_once(fleet.store.load()).unwrap().machines.is_empty(), "it is forgotten");
+}
+
+#[test]
+fn that_an_image_is_too_old_is_kept_for_the_next_scaler() {
+    let purpose = machine(&config(), 0, 1, START).purpose;
+    let mut fleet = Fleet::with(vec![], vec![]);
+    let (shape, market, release) = (purpose.shape.clone(), purpose.market, "2.335.0".parse().unwrap());
+    let event = ReleaseEvent { shape, market, at: START, release, taken: false };
+    at_once(fleet.store.put_fact(&Fact { received_at: START, body: FactBody::Release(event) })).unwrap();
+    fleet.tick_at(1);
+    let holds = at_once(fleet.store.load()).unwrap().holds;
+    assert_eq!(holds.len(), 1);
+    assert_eq!(holds[0].offering, Offering::everywhere(purpose.shape, purpose.market));
 }

@@ -8,14 +8,18 @@ use muster_core::time::Timestamp;
 pub fn job_of(body: &FactBody) -> Option<JobKey> {
     match body {
         FactBody::Job(event) => Some(event.key),
-        FactBody::Machine(_) | FactBody::Cloud(_) | FactBody::Group(_) | FactBody::Prewarmed(_) => None,
+        FactBody::Machine(_)
+        | FactBody::Cloud(_)
+        | FactBody::Group(_)
+        | FactBody::Prewarmed(_)
+        | FactBody::Release(_) => None,
     }
 }
 
 /// The instance that a fact is about.
 pub(crate) fn instance_of(body: &FactBody) -> Option<&InstanceId> {
     match body {
-        FactBody::Job(_) | FactBody::Group(_) => None,
+        FactBody::Job(_) | FactBody::Group(_) | FactBody::Release(_) => None,
         FactBody::Machine(event) => Some(&event.instance),
         FactBody::Cloud(event) => Some(&event.instance),
         FactBody::Prewarmed(event) => Some(&event.instance),

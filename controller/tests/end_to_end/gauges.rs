@@ -125,7 +125,7 @@ impl Known {
                     self.took.insert(event.instance.clone());
                 }
             }
-            FactBody::Cloud(_) | FactBody::Group(_) | FactBody::Prewarmed(_) => {}
+            FactBody::Cloud(_) | FactBody::Group(_) | FactBody::Prewarmed(_) | FactBody::Release(_) => {}
         }
     }
 

@@ -208,7 +208,11 @@ impl World {
         facts
             .filter_map(|body| match body {
                 FactBody::Machine(event) => Some(event),
-                FactBody::Job(_) | FactBody::Cloud(_) | FactBody::Group(_) | FactBody::Prewarmed(_) => None,
+                FactBody::Job(_)
+                | FactBody::Cloud(_)
+                | FactBody::Group(_)
+                | FactBody::Prewarmed(_)
+                | FactBody::Release(_) => None,
             })
             .collect()
     }

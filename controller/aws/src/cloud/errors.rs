@@ -269,6 +269,7 @@ impl Failure {
             LaunchErrorKind::Capacity
             | LaunchErrorKind::Quota
             | LaunchErrorKind::Throttled
+            | LaunchErrorKind::Outdated
             | LaunchErrorKind::Unknown => {
                 if self.uncertain || self.kind == LaunchErrorKind::Throttled {
                     CloudError::Throttled(self.text)

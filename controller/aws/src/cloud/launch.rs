@@ -93,9 +93,13 @@ fn answer(failure: Failure) -> Result<LaunchReply, CloudError> {
             let error = LaunchError { kind, message: failure.text.as_str().into() };
             Ok(LaunchReply { instances: Vec::new(), error: Some(error) })
         }
-        Some(LaunchErrorKind::Throttled | LaunchErrorKind::Configuration | LaunchErrorKind::Unknown) | None => {
-            Err(failure.into())
-        }
+        Some(
+            LaunchErrorKind::Throttled
+            | LaunchErrorKind::Configuration
+            | LaunchErrorKind::Outdated
+            | LaunchErrorKind::Unknown,
+        )
+        | None => Err(failure.into()),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::machine::{Origin, Purpose};
 use crate::money::HourlyPrice;
 use crate::ports::Switch;
 use crate::time::Timestamp;
-use crate::world::World;
+use crate::world::{PROBE_EVERY, World};
 
 /// A class that is short of more machines than this gets them from several zones.
 const SPREAD_ABOVE: u32 = LAUNCH_MAX / 4;
@@ -33,6 +33,8 @@ struct PoolRoom {
 struct Source {
     shape: Arc<Shape>,
     standby: u32,
+    /// How many may be launched at all, and until when no more if that is limited: its image is too old.
+    room: (u32, OnHold),
     /// In order of preference.
     zones: Vec<InZone>,
 }
@@ -244,7 +246,12 @@ impl<'a> Launcher<'a> {
             0 => 0,
             stock => stock.saturating_sub(promised.map(|launch| launch.count).sum()),
         };
-        self.sources.push(Source { shape: shape.clone(), standby, zones: zones.collect() });
+        let room = match world.shape_hold(&shape.id, shape.market) {
+            None => (u32::MAX, None),
+            Some(hold) if hold.until > self.now => (0, Some((hold.until, hold.kind))),
+            Some(hold) => (1, Some((self.now + PROBE_EVERY, hold.kind))),
+        };
+        self.sources.push(Source { shape: shape.clone(), standby, room, zones: zones.collect() });
         self.source_by_shape.insert(shape.id.clone(), self.sources.len() - 1);
         self.sources.len() - 1
     }
@@ -300,6 +307,7 @@ impl<'a> Launcher<'a> {
                 Origin::Cold => u32::MAX,
                 Origin::Standby => source.standby,
             };
+            let stocked = stocked.min(source.room.0);
             let now = part.min(count).min(left).min(self.fleet_room).min(affordable).min(stocked);
             self.draft(index, &want.class, site.pool, place, now, reason);
             count -= now;
@@ -313,7 +321,11 @@ impl<'a> Launcher<'a> {
     fn place(&self, site: &Site) -> Result<Place, Wait> {
         let mut held: OnHold = None;
         for source in site.sources.iter().copied() {
-            let Source { shape, standby, zones, .. } = &self.sources[source];
+            let Source { shape, standby, room, zones } = &self.sources[source];
+            if room.0 == 0 {
+                held = held.into_iter().chain(room.1).min();
+                continue;
+            }
             if shape.market == Market::OnDemand && *standby > 0 && !zones.is_empty() {
                 return Ok(Place { source, zone: 0, origin: Origin::Standby });
             }
@@ -339,6 +351,7 @@ impl<'a> Launcher<'a> {
     fn draft(&mut self, index: usize, class: &Arc<Class>, pool: usize, place: Place, count: u32, reason: &Reason) {
         let source = &mut self.sources[place.source];
         let price = source.zones[place.zone].price;
+        source.room.0 = source.room.0.saturating_sub(count);
         self.fleet_room -= count;
         self.pools[pool].left -= count;
         self.budget = self.budget.map(|budget| budget - price.times(count));

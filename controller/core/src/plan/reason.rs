@@ -221,6 +221,10 @@ impl fmt::Display for Wait {
                     LaunchErrorKind::Quota => "a quota of the account is reached",
                     LaunchErrorKind::Throttled => "the cloud asked for fewer requests",
                     LaunchErrorKind::Configuration => "the cloud refused the launch as wrong (see the log)",
+                    LaunchErrorKind::Outdated => {
+                        "GitHub no longer takes the runner release on the image: build a new image (one machine is \
+                         launched every half an hour, to see whether there is one)"
+                    }
                     LaunchErrorKind::Unknown => "the cloud refused the launch",
                 };
                 write!(f, "{why}; next try at {until}")

@@ -62,6 +62,7 @@ impl World {
         match action {
             Action::Launch(launch) => {
                 self.put_launch(launch.clone());
+                self.probed(&launch.purpose.shape, launch.purpose.market, now, batch);
                 batch.launches.push(launch.clone());
                 Some(Effect::Launch(launch.clone()))
             }
@@ -189,7 +190,7 @@ impl World {
 fn hold_for(kind: LaunchErrorKind, strikes: u32) -> Duration {
     let doubled = HOLD_FIRST.saturating_mul(1 << strikes.saturating_sub(1).min(8)).min(HOLD_MAX);
     match kind {
-        LaunchErrorKind::Capacity | LaunchErrorKind::Unknown => doubled,
+        LaunchErrorKind::Capacity | LaunchErrorKind::Outdated | LaunchErrorKind::Unknown => doubled,
         LaunchErrorKind::Configuration => doubled.min(HOLD_CONFIGURATION_MAX),
         LaunchErrorKind::Throttled => HOLD_THROTTLED,
         LaunchErrorKind::Quota => HOLD_MAX,

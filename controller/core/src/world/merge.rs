@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use super::World;
 use crate::config::FleetConfig;
-use crate::fact::{CloudEventKind, Fact, FactBody, GroupEvent, Prewarmed};
+use crate::fact::{CloudEventKind, Fact, FactBody, GroupEvent, Prewarmed, ReleaseEvent};
 use crate::ids::{InstanceId, JobId, JobKey, RunnerName};
 use crate::job::{JobEvent, JobPhase, JobRecord, RunnerRef};
+use crate::launch::Hold;
 use crate::machine::{Machine, MachineEvent, MachinePhase, Report, instance_of};
+use crate::protocol::RUNNER_OUTDATED;
 use crate::time::Timestamp;
 
 /// What a batch of facts has changed.
@@ -29,6 +31,8 @@ pub struct Merged {
     pub groups: Vec<GroupEvent>,
     /// Idle listeners that ended by themselves: GitHub has removed their registrations, or they have failed.
     pub removed: Vec<(InstanceId, Duration)>,
+    /// Holds that follow from what was told, whole.
+    pub holds: Vec<Hold>,
     /// What is worth telling, in the order of the facts.
     pub news: Vec<News>,
     /// Runners that the jobs among these name, finished jobs too.
@@ -58,6 +62,9 @@ impl World {
             FactBody::Machine(event) => self.merge_machine(event, merged),
             FactBody::Group(event) => merged.groups.push(event.clone()),
             FactBody::Prewarmed(event) => merged.prewarmed.push(event.clone()),
+            FactBody::Release(ReleaseEvent { shape, market, at, taken, .. }) => {
+                merged.holds.extend(self.release_judged(shape, *market, *taken, *at));
+            }
             FactBody::Cloud(event) => {
                 self.tell_machine(&event.instance, merged, |machine| {
                     let known = match event.kind {
@@ -124,6 +131,14 @@ impl World {
         let changed = self.tell_machine(&event.instance, merged, |machine| machine.hear(event));
         if changed && let Report::Registered(_) = event.report {
             self.match_registration(&event.instance, merged);
+        }
+        if changed
+            && let Report::Failed { why } = &event.report
+            && why.starts_with(RUNNER_OUTDATED)
+            && let Some(machine) = self.machine(&event.instance)
+        {
+            let (shape, market) = (machine.purpose.shape.clone(), machine.purpose.market);
+            merged.holds.extend(self.release_judged(&shape, market, false, event.at));
         }
     }
 

@@ -10,6 +10,7 @@ mod class;
 mod index;
 mod intend;
 mod merge;
+mod release;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ pub use class::{ClassWorld, Since};
 pub use index::UNMATCHED_MAX;
 pub use intend::{Effect, HOLD_CONFIGURATION_MAX, HOLD_FIRST, HOLD_MAX, HOLD_THROTTLED};
 pub use merge::{Merged, News};
+pub use release::PROBE_EVERY;
 
 use crate::config::{Class, FleetConfig, Market, Resolution, Shape};
 use crate::hot::HotRoom;

@@ -98,6 +98,16 @@ fn all() -> Vec<Alarm> {
              the image, the template or a role is wrong.",
         ),
         one(
+            "RunnerVersionAge",
+            pools("MAX", metric::RUNNER_VERSION_AGE, by_pool),
+            Bad::AtLeast("1728000"),
+            FIVE,
+            AT_ONCE,
+            "GitHub has offered a newer runner release than the one on an image for 20 days; ten days later it may give its \
+             runners no more jobs. The dashboard says which pool, the healer's log which shape. Then: build a new image with \
+             the newest release; standby stock is renewed by itself.",
+        ),
+        one(
             "FactsSetAside",
             own(metric::FACTS_SET_ASIDE, "Sum"),
             Bad::Above("0"),

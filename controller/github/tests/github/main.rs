@@ -14,4 +14,5 @@ mod past;
 mod process;
 mod records;
 mod registrations;
+mod releases;
 mod runners;

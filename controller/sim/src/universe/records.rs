@@ -8,6 +8,7 @@ use std::sync::Arc;
 use muster_core::ids::{JobId, RunId};
 use muster_core::job::{Completed, JobEvent, JobEvidence, Started};
 use muster_core::ports::{FailedDelivery, Listed};
+use muster_core::release::Release;
 use muster_core::time::Timestamp;
 
 use super::Universe;
@@ -60,6 +61,12 @@ impl Universe {
         let jobs = runs.into_iter().flat_map(|run| (0_u16..).zip(&run.jobs).map(move |(place, job)| (run, place, job)));
         let waiting = jobs.filter(|(_, _, job)| matches!(job.state, State::Queued));
         waiting.filter_map(|(run, place, _)| event(run, place)).collect()
+    }
+
+    /// The runner releases that are offered: the one that every simulated image has, which has no number.
+    pub fn offered(&mut self) -> Vec<Release> {
+        self.hub.requests += 1;
+        Vec::new()
     }
 
     /// All registrations.

@@ -11,7 +11,7 @@ use crate::reconcile::tests::{config as two_classes, machine};
 const ID: RunnerId = RunnerId(7);
 
 fn listed(name: &RunnerName, online: bool, busy: bool) -> Listed {
-    Listed { id: ID, name: name.clone(), online, busy }
+    Listed { id: ID, name: name.clone(), online, busy, release: None }
 }
 
 /// The name of a runner of ours.
@@ -27,7 +27,7 @@ fn idle() -> Machine {
 }
 
 impl Fleet {
-    fn has(&self, machine: Machine) {
+    pub(in crate::healer) fn has(&self, machine: Machine) {
         let batch = Batch { machines: vec![machine], ..Batch::default() };
         let generation = self.store.generation().now_or_never().unwrap().unwrap();
         self.store.commit(&batch, generation).now_or_never().unwrap().unwrap();

@@ -42,7 +42,11 @@ impl Shelved {
     fn job_event(&self) -> Option<(&JobEvent, Timestamp)> {
         match &self.fact.as_ref().ok()?.body {
             FactBody::Job(event) => Some((event, self.received_at)),
-            FactBody::Machine(_) | FactBody::Cloud(_) | FactBody::Group(_) | FactBody::Prewarmed(_) => None,
+            FactBody::Machine(_)
+            | FactBody::Cloud(_)
+            | FactBody::Group(_)
+            | FactBody::Prewarmed(_)
+            | FactBody::Release(_) => None,
         }
     }
 }
