@@ -11,7 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use http::{Method, StatusCode};
 use muster_core::config::{self, GitHub, Hook, Owner};
-use muster_core::ports::GithubError;
+use muster_core::ids::RunnerName;
+use muster_core::ports::{GithubError, Listed};
+use muster_core::release::{Release, Retirement};
 use muster_core::time::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -25,12 +27,15 @@ use crate::github::{Options, RestGithub, told};
 use crate::groups::RunnerGroup;
 use crate::key::SetupError;
 use crate::owner;
+use crate::runners::RunnerPage;
 use crate::transport::Ask;
 
 /// Deliveries that are looked at.
 const DELIVERIES: usize = 30;
 /// GitHub's largest page.
 const PAGE: usize = 100;
+/// Releases whose end is asked for.
+const RELEASES_MAX: usize = 5;
 /// Pages of a list of repositories that are read.
 const PAGES_MAX: usize = 10;
 
@@ -65,6 +70,8 @@ pub struct Checkup {
     pub webhooks: Fact<Vec<Webhook>>,
     /// What came of delivering again. `None`: nobody wanted that.
     pub redelivery: Option<Redelivery>,
+    /// The runner releases: what is offered, and what runners have.
+    pub releases: Fact<ReleaseFacts>,
     /// All runner groups; none where there can be none.
     pub groups: Fact<Vec<RunnerGroup>>,
     /// Of groups that were asked for: the repositories that were selected for them.
@@ -110,6 +117,17 @@ pub struct AccountFacts {
     pub id: u64,
     login: Option<String>,
     slug: Option<String>,
+}
+
+/// Runner releases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReleaseFacts {
+    /// The newest one that GitHub offers.
+    pub newest: Release,
+    /// The runners that have connected, of the first page of the owner's, each with its release.
+    pub running: Vec<(RunnerName, Release)>,
+    /// When GitHub stops taking those that are not the newest, as far as it tells.
+    pub retirements: BTreeMap<Release, Retirement>,
 }
 
 /// A list of repositories.
@@ -237,6 +255,7 @@ impl RestGithub {
             repositories: None,
             webhooks: None,
             redelivery: None,
+            releases: None,
             groups: None,
             selected: BTreeMap::new(),
             rate: None,
@@ -279,6 +298,7 @@ impl RestGithub {
         if self.hook == Hook::Owner {
             found.webhooks = Some(self.owner_webhooks().await);
         }
+        found.releases = Some(self.releases().await);
         if let Owner::Repository(_) = &*self.owner {
             return;
         }
@@ -310,6 +330,22 @@ impl RestGithub {
             }
         }
         Ok(all)
+    }
+
+    async fn releases(&self) -> Result<ReleaseFacts, GithubError> {
+        let none = || GithubError::Unknown("GitHub offers no runner release".to_owned());
+        let newest = self.offered_releases().await?.first().copied().ok_or_else(none)?;
+        let path = format!("{}?per_page={PAGE}", self.runners());
+        let answer = self.ask(Method::GET, &path, None, Purpose::Aside).await;
+        let runners = read::<RunnerPage>(answer, "the runners")?.runners.into_iter().map(Listed::from);
+        let running: Vec<_> = runners.filter_map(|listed| Some((listed.name, listed.release?))).collect();
+        let behind: BTreeSet<Release> =
+            running.iter().map(|(_, release)| *release).filter(|one| *one < newest).collect();
+        let mut retirements = BTreeMap::new();
+        for release in behind.into_iter().take(RELEASES_MAX) {
+            retirements.extend(self.end_of(release).await?.map(|told| (release, told)));
+        }
+        Ok(ReleaseFacts { newest, running, retirements })
     }
 
     async fn rate_left(&self) -> Result<Rate, GithubError> {

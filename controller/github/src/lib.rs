@@ -25,8 +25,8 @@ mod transport;
 
 pub use budget::{AT_ONCE_MAX, OPTIONAL_POINTS, POINTS_A_MINUTE, RateLeft};
 pub use checkup::{
-    AccountFacts, AppFacts, Checkup, Delivered, Fact, InstallationFacts, Rate, Redelivery, Repositories, Wanted,
-    Webhook, checkup,
+    AccountFacts, AppFacts, Checkup, Delivered, Fact, InstallationFacts, Rate, Redelivery, ReleaseFacts, Repositories,
+    Wanted, Webhook, checkup,
 };
 pub use deliveries::LOG_PAGES_MAX;
 pub use github::{Clock, Installed, Options, RestGithub};

@@ -114,7 +114,7 @@ pub(super) fn judge(checkup: &Checkup, app: &App, config: &FleetConfig, door: Op
     found.push(installation);
     found.extend(judge.webhooks(door));
     let Some(facts) = inside else {
-        for check in [Check::Permission, Check::RunnerGroup, Check::RateLimit] {
+        for check in [Check::Permission, Check::RunnerGroup, Check::RateLimit, Check::RunnerVersion] {
             found.push(Finding::not_checked(check, &*judge.about, "only an installation sees it", "mend that first"));
         }
         return found;
@@ -123,6 +123,7 @@ pub(super) fn judge(checkup: &Checkup, app: &App, config: &FleetConfig, door: Op
     found.push(judge.rate());
     found.extend(judge.repositories());
     found.extend(judge.groups(facts));
+    found.push(judge.releases(facts));
     found
 }
 

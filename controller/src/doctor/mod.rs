@@ -13,6 +13,8 @@ mod aws;
 mod github;
 #[cfg(feature = "aws")]
 mod groups;
+#[cfg(feature = "aws")]
+mod releases;
 #[cfg(all(test, feature = "aws"))]
 mod tests;
 #[cfg(feature = "aws")]
@@ -68,6 +70,8 @@ pub enum Check {
     RunnerGroup,
     /// What is left of an App's hour.
     RateLimit,
+    /// The runner release on the images.
+    RunnerVersion,
     /// Whether AWS was looked at, and as whom.
     AwsIdentity,
     /// What the configuration and the stack leave out.

@@ -275,6 +275,19 @@ const PLANTS: &[(&str, Plant)] = &[
         ward.fake.world().spend(APP, 4_600);
         (Check::RateLimit, &["400 of 5000", "left of the hour"], &["what else uses this App"])
     }),
+    ("a runner release that GitHub takes no more", |ward| {
+        let mut world = ward.fake.world();
+        for (n, release) in [(1, "2.336.0"), (2, "2.300.0")] {
+            let name = format!("linux-i-0000000{n}-abcdef");
+            world.register(&name, vec!["linux".to_owned()], 1, "_work").unwrap();
+            world.runner(&name).unwrap().version = Some(release.to_owned());
+        }
+        world.register("build-box", vec!["linux".to_owned()], 1, "_work").unwrap();
+        world.runner("build-box").unwrap().version = Some("2.200.0".to_owned());
+        world.end_release("2.200.0", None, Some("2025-01-01T00:00:00Z"));
+        world.end_release("2.300.0", Some("2025-06-01T00:00:00Z"), None);
+        (Check::RunnerVersion, &["2.300.0", "no more since 2025-06-01", "2.336.0"], &["new image", "2.336.0"])
+    }),
     ("a clock that is wrong", |ward| {
         ward.fake.world().advance(Duration::from_secs(90));
         (Check::Clock, &["s behind GitHub's"], &["NTP"])
@@ -304,7 +317,7 @@ async fn each_planted_misconfiguration_is_named_alone_and_with_its_remedy() {
 }
 
 /// What is looked at, in this order.
-const ALL: [Check; 16] = [
+const ALL: [Check; 17] = [
     Check::Config,
     Check::Secret,
     Check::Clock,
@@ -321,6 +334,7 @@ const ALL: [Check; 16] = [
     Check::RateLimit,
     Check::Repositories,
     Check::RunnerGroup,
+    Check::RunnerVersion,
 ];
 
 #[tokio::test]

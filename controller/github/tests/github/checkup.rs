@@ -55,7 +55,7 @@ async fn each_thing_is_asked_once_and_little_of_the_budget_is_used() {
     let (found, asked) = ward.checkup().await;
     let distinct: BTreeSet<&String> = asked.iter().collect();
     // Two tokens are asked for: one for runners, one for reading.
-    assert_eq!((distinct.len(), asked.len()), (9, 10), "{asked:#?}");
+    assert_eq!((distinct.len(), asked.len()), (11, 12), "{asked:#?}");
     let tokens = asked.iter().filter(|one| one.ends_with("/access_tokens")).count();
     assert_eq!(tokens, 2);
     assert!(asked.iter().all(|one| one.starts_with("GET") || one.ends_with("/access_tokens")), "{asked:#?}");
