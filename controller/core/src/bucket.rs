@@ -60,6 +60,11 @@ impl TokenBucket {
         self.tokens -= f64::from(count);
     }
 
+    /// Takes back so many that were taken and not used.
+    pub fn give_back(&mut self, count: u32) {
+        self.tokens = (self.tokens + f64::from(count)).min(self.size);
+    }
+
     fn refill(&mut self, now: Timestamp) {
         let refilled = self.tokens + now.since(self.at).as_secs_f64() * self.per_second;
         self.tokens = refilled.min(self.size);
@@ -92,5 +97,28 @@ mod tests {
             }
         }
         assert!((30..=33).contains(&taken), "{taken}");
+    }
+
+    #[test]
+    fn many_are_taken_at_once_or_not_at_all() {
+        let now = Timestamp::EPOCH;
+        let mut bucket = TokenBucket::full(10.0, 2.0, now);
+        assert_eq!(bucket.take_many(8, now), Ok(()));
+        assert_eq!(bucket.take_many(8, now), Err(now + Duration::from_secs(3)));
+        assert_eq!(bucket.take_many(2, now), Ok(()), "nothing was taken by what was refused");
+        bucket.give_back(5);
+        assert_eq!(bucket.take_many(5, now), Ok(()));
+        bucket.give_back(100);
+        assert!(bucket.take_many(11, now).is_err(), "it holds no more than its size");
+        assert_eq!(bucket.take_many(10, now), Ok(()));
+    }
+
+    #[test]
+    fn what_is_owed_is_paid_before_anything_is_given_out() {
+        let now = Timestamp::EPOCH;
+        let mut bucket = TokenBucket::full(3.0, 1.0, now);
+        bucket.spend(5, now);
+        assert_eq!(bucket.take(now), Err(now + Duration::from_secs(3)));
+        assert_eq!(bucket.take(now + Duration::from_secs(3)), Ok(()));
     }
 }

@@ -18,14 +18,14 @@ use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sts::config::Region;
 use muster_core::config::Place;
-use muster_core::ids::InstanceId;
+use muster_core::ids::{InstanceId, LaunchId};
 use muster_core::launch::LaunchErrorKind;
 use muster_core::ports::Stock;
 use muster_core::time::Timestamp;
 
 use crate::count::Counter;
 
-use super::budget::{Api, Budgets, Now};
+use super::budget::{Api, Budgets, Now, Repetitions};
 use super::errors::Failure;
 use super::group::Realised;
 use super::image::Images;
@@ -93,7 +93,9 @@ pub(super) struct Account {
     /// One effect without a token at a time, for each group.
     turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
     sdk: SdkConfig,
-    budgets: Budgets,
+    pub(super) budgets: Arc<Budgets>,
+    /// Launches that may have been made, and have their tokens in the budget of instances: since when.
+    pub(super) paid: Mutex<BTreeMap<LaunchId, Timestamp>>,
     clients: tokio::sync::Mutex<Option<(Clients, Timestamp)>>,
 }
 
@@ -127,6 +129,7 @@ impl Account {
             turns: Mutex::default(),
             sdk: sdk.clone(),
             budgets: Budgets::new(now.clone()),
+            paid: Mutex::default(),
             clients: tokio::sync::Mutex::new(None),
             now,
         }
@@ -236,6 +239,7 @@ impl Account {
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
             .timeout_config(timeouts())
             .interceptor(Counter)
+            .interceptor(self.repetitions())
             .build();
         let tag = |key: &str, value: &str| aws_sdk_sts::types::Tag::builder().key(key).value(value).build();
         let tags = [tag(FLEET_TAG, &self.fleet), tag(ACCOUNT_TAG, self.name.as_deref().unwrap_or_default())];
@@ -276,21 +280,28 @@ impl Account {
         Ok((credentials, until))
     }
 
+    fn repetitions(&self) -> Repetitions {
+        Repetitions(self.budgets.clone())
+    }
+
     fn connect(&self, credentials: Option<Credentials>) -> Clients {
         let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX);
         let once = TimeoutConfig::builder().connect_timeout(CONNECT_WITHIN).operation_timeout(CALL_WITHIN).build();
         let mut ec2 = aws_sdk_ec2::config::Builder::from(&self.sdk)
             .timeout_config(timeouts())
             .retry_config(retries.clone())
-            .interceptor(Counter);
+            .interceptor(Counter)
+            .interceptor(self.repetitions());
         let mut scaling = aws_sdk_autoscaling::config::Builder::from(&self.sdk)
             .timeout_config(timeouts())
             .retry_config(retries.clone())
-            .interceptor(Counter);
+            .interceptor(Counter)
+            .interceptor(self.repetitions());
         let mut ssm = aws_sdk_ssm::config::Builder::from(&self.sdk)
             .timeout_config(timeouts())
             .retry_config(retries)
-            .interceptor(Counter);
+            .interceptor(Counter)
+            .interceptor(self.repetitions());
         if let Some(credentials) = credentials {
             ec2 = ec2.credentials_provider(credentials.clone());
             scaling = scaling.credentials_provider(credentials.clone());

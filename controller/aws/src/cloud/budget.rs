@@ -1,15 +1,37 @@
-//! Request budgets: how many calls of each API this process makes, at most.
+//! Budgets: how many calls of each API this process makes, at most, and how many instances it asks for.
 //!
 //! What lives here: the APIs that the cloud adapter calls, with their limits. What may not: what a call is for.
 //!
-//! Invariant: a call without a token in its bucket is not made.
+//! EC2 has a second kind of bucket for calls that make or start instances: each instance is a token ("resource rate
+//! limiting"). Its pages name `RunInstances` and `StartInstances`. That what Auto Scaling launches in our name comes out of
+//! the same buckets of the account and region is an assumption, the careful one: `LaunchInstances` and a raise of desired
+//! capacity without a stock take from that of `RunInstances` (the first launches by `CreateFleet`, which is not named
+//! either); a raise that takes machines out of a stopped stock takes from that of `StartInstances`, and the stock is
+//! refilled from that of `RunInstances`. What a stock's first filling takes is not counted here, nor what others launch
+//! in the account: EC2's own refusal is told as a throttled launch, as ours is.
+//!
+//! A launch gets all of its tokens or waits. It is not asked for in part: its size is a parameter of its token, and whoever
+//! repeats it, perhaps another process, must ask for the same. Its demand stays, and a later plan asks again.
+//!
+//! Each process begins with full buckets: what another has taken before, EC2's own buckets know.
+//!
+//! Invariant: a call without a token in its bucket is not made. A repetition by the SDK asks nobody: it is owed, and the
+//! next calls wait for it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aws_sdk_ec2::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::orchestrator::Metadata;
+use aws_smithy_runtime_api::client::retries::RequestAttempts;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
 use muster_core::bucket::TokenBucket;
-use muster_core::launch::LaunchErrorKind;
+use muster_core::launch::{LAUNCH_MAX, LaunchErrorKind};
 use muster_core::time::Timestamp;
 
 use super::errors::Failure;
@@ -27,7 +49,6 @@ macro_rules! apis {
         pub(super) enum Api { $($api),+ }
 
         impl Api {
-            #[cfg(test)]
             const ALL: &[Api] = &[$(Api::$api),+];
 
             /// AWS's name of it.
@@ -59,7 +80,7 @@ apis! {
     DeleteLaunchTemplate = 50.0, 5.0;
     ModifyInstanceMetadataOptions = 100.0, 5.0;
     TerminateInstances = 100.0, 5.0;
-    // Auto Scaling. A launch also takes from RunInstances' bucket of resources, 1,000 instances and 2 a second.
+    // Auto Scaling. What launches also takes instances from one of EC2's buckets of resources.
     LaunchInstances = 20.0, 5.0;
     DescribeAccountLimits = 5.0, 1.0;
     DescribeScalingActivities = 40.0, 10.0;
@@ -82,15 +103,28 @@ apis! {
     GetParameter = 20.0, 5.0;
 }
 
+/// Which of EC2's buckets of resources an instance comes out of, by the name of its API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Resource {
+    RunInstances,
+    StartInstances,
+}
+
+/// Size and refill a second of a bucket of instances (Request throttling for the Amazon EC2 API, resource token buckets:
+/// both of them, for each account and region).
+const INSTANCES: (u32, f64) = (1_000, 2.0);
+const _: () = assert!(LAUNCH_MAX <= INSTANCES.0);
+
 /// The buckets of one account.
 pub(super) struct Budgets {
     now: Now,
-    buckets: Mutex<BTreeMap<Api, TokenBucket>>,
+    calls: Mutex<BTreeMap<Api, TokenBucket>>,
+    instances: Mutex<BTreeMap<Resource, TokenBucket>>,
 }
 
 impl Budgets {
-    pub(super) fn new(now: Now) -> Budgets {
-        Budgets { now, buckets: Mutex::new(BTreeMap::new()) }
+    pub(super) fn new(now: Now) -> Arc<Budgets> {
+        Arc::new(Budgets { now, calls: Mutex::default(), instances: Mutex::default() })
     }
 
     /// Takes a token for one call.
@@ -98,18 +132,8 @@ impl Budgets {
     /// # Errors
     /// There is none, and will be none soon: the call may not be made.
     pub(super) async fn take(&self, api: Api) -> Result<(), Failure> {
-        let now = (self.now)();
-        let at = match self.token(api, now) {
-            Ok(()) => return Ok(()),
-            Err(at) => at,
-        };
-        // Waited for once: whoever waits longer is too many.
-        if at.since(now) <= WAIT_MAX {
-            tokio::time::sleep(at.since(now)).await;
-            if self.token(api, (self.now)()).is_ok() {
-                return Ok(());
-            }
-        }
+        let token = |now| self.of_calls(api, now, |bucket| bucket.take(now));
+        let Err(at) = self.soon(token).await else { return Ok(()) };
         let (size, per_second) = api.bucket();
         let name = api.name();
         let text =
@@ -117,10 +141,85 @@ impl Budgets {
         Err(Failure::ours(LaunchErrorKind::Throttled, text))
     }
 
-    fn token(&self, api: Api, now: Timestamp) -> Result<(), Timestamp> {
+    /// Takes a token for each of so many instances.
+    ///
+    /// # Errors
+    /// There are not so many, and will not be soon: none may be asked for.
+    pub(super) async fn take_instances(&self, resource: Resource, count: u32) -> Result<(), Failure> {
+        let tokens = |now| self.of_instances(resource, now, |bucket| bucket.take_many(count, now));
+        let Err(at) = self.soon(tokens).await else { return Ok(()) };
+        let (size, per_second) = INSTANCES;
+        let text = format!(
+            "{count} instances are over the account's budget of {resource:?}, {size} instances and {per_second} a second; \
+             they are free at {at}"
+        );
+        Err(Failure::ours(LaunchErrorKind::Throttled, text))
+    }
+
+    /// So many instances are made in our name, whatever the budget says.
+    pub(super) fn owe_instances(&self, resource: Resource, count: u32) {
+        let now = (self.now)();
+        self.of_instances(resource, now, |bucket| bucket.spend(count, now));
+    }
+
+    /// So many instances that were taken for have not come.
+    pub(super) fn give_back_instances(&self, resource: Resource, count: u32) {
+        self.of_instances(resource, (self.now)(), |bucket| bucket.give_back(count));
+    }
+
+    /// Takes what is there, or will be within [`WAIT_MAX`]. Waited for once: whoever waits longer is too many.
+    async fn soon(&self, take: impl Fn(Timestamp) -> Result<(), Timestamp>) -> Result<(), Timestamp> {
+        let now = (self.now)();
+        match take(now) {
+            Err(at) if at.since(now) <= WAIT_MAX => {
+                tokio::time::sleep(at.since(now)).await;
+                take((self.now)())
+            }
+            answer => answer,
+        }
+    }
+
+    fn of_calls<T>(&self, api: Api, now: Timestamp, act: impl FnOnce(&mut TokenBucket) -> T) -> T {
         let (size, per_second) = api.bucket();
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        buckets.entry(api).or_insert_with(|| TokenBucket::full(size, per_second, now)).take(now)
+        let mut buckets = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        act(buckets.entry(api).or_insert_with(|| TokenBucket::full(size, per_second, now)))
+    }
+
+    fn of_instances<T>(&self, resource: Resource, now: Timestamp, act: impl FnOnce(&mut TokenBucket) -> T) -> T {
+        let (size, per_second) = INSTANCES;
+        let mut buckets = self.instances.lock().unwrap_or_else(PoisonError::into_inner);
+        act(buckets.entry(resource).or_insert_with(|| TokenBucket::full(f64::from(size), per_second, now)))
+    }
+}
+
+/// Part of every client of an account: puts the SDK's repetitions on its bill.
+pub(super) struct Repetitions(pub(super) Arc<Budgets>);
+
+impl fmt::Debug for Repetitions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Repetitions")
+    }
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for Repetitions {
+    fn name(&self) -> &'static str {
+        "Repetitions"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _context: &BeforeTransmitInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let repeats = config.load::<RequestAttempts>().is_some_and(|attempts| attempts.attempts() > 1);
+        let named = config.load::<Metadata>().map(Metadata::name);
+        if let Some(api) = Api::ALL.iter().find(|api| Some(api.name()) == named).filter(|_| repeats) {
+            let now = (self.0.now)();
+            self.0.of_calls(*api, now, |bucket| bucket.spend(1, now));
+        }
+        Ok(())
     }
 }
 
@@ -149,6 +248,34 @@ mod tests {
         budgets.take(Api::AssumeRole).now_or_never().unwrap().unwrap();
         clock.fetch_add(1_000, Ordering::Relaxed);
         take().unwrap();
+    }
+
+    #[test]
+    fn a_launch_over_the_budget_of_instances_waits_as_a_whole() {
+        let clock = Arc::new(AtomicI64::new(1_000_000));
+        let hand = clock.clone();
+        let budgets = Budgets::new(Arc::new(move || Timestamp::from_unix_ms(hand.load(Ordering::Relaxed))));
+        let take =
+            |resource, count| budgets.take_instances(resource, count).now_or_never().expect("nothing is waited for");
+        for _ in 0..10 {
+            take(Resource::RunInstances, 100).unwrap();
+        }
+        let refused = take(Resource::RunInstances, 100).unwrap_err();
+        let words = "100 instances are over the account's budget of RunInstances, 1000 instances and 2 a second";
+        assert!(refused.to_string().contains(words), "{refused}");
+        assert_eq!(refused.refusal(), Some(LaunchErrorKind::Throttled), "its demand stays");
+        take(Resource::StartInstances, 100).unwrap();
+        clock.fetch_add(49_000, Ordering::Relaxed);
+        take(Resource::RunInstances, 100).unwrap_err();
+        clock.fetch_add(1_000, Ordering::Relaxed);
+        take(Resource::RunInstances, 100).unwrap();
+        // What a stock is refilled with is launched without our asking.
+        budgets.give_back_instances(Resource::RunInstances, 100);
+        budgets.owe_instances(Resource::RunInstances, 150);
+        clock.fetch_add(24_000, Ordering::Relaxed);
+        take(Resource::RunInstances, 1).unwrap_err();
+        clock.fetch_add(2_000, Ordering::Relaxed);
+        take(Resource::RunInstances, 1).unwrap();
     }
 
     #[test]

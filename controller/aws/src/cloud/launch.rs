@@ -16,12 +16,15 @@ use muster_core::ports::CloudError;
 
 use super::account::{Account, lock};
 use super::blueprint::Blueprint;
-use super::budget::Api;
+use super::budget::{Api, Resource};
 use super::errors::{Failure, meaning};
 use super::names::client_token;
 
 /// When a group without `LaunchInstances` is tried again.
 const PROBE_AGAIN: Duration = Duration::from_secs(24 * 3_600);
+
+/// How long a launch without an answer is asked for again, and then some.
+const PAID_FOR: Duration = Duration::from_secs(3_600);
 
 /// Which kind a mixture of refusals is told as. What some types lack elsewhere is no fault of the configuration; a quota
 /// is told before a want of capacity, for somebody has to act.
@@ -64,6 +67,40 @@ impl Account {
     }
 
     async fn try_launch(&self, blueprint: &Blueprint, launch: &Launch) -> Result<LaunchReply, Failure> {
+        let first = self.pay(launch).await?;
+        let answer = self.ask(blueprint, launch).await;
+        self.settle(launch, first, &answer);
+        answer
+    }
+
+    /// Takes from the budget of instances what a launch needs, once: a repeat under its token launches nothing more.
+    /// Whether this is the first time.
+    async fn pay(&self, launch: &Launch) -> Result<bool, Failure> {
+        if lock(&self.paid).contains_key(&launch.id) {
+            return Ok(false);
+        }
+        self.budgets.take_instances(Resource::RunInstances, launch.count).await?;
+        let now = (self.now)();
+        let mut paid = lock(&self.paid);
+        // Of those nobody will ask any more.
+        paid.retain(|_, at| now.since(*at) < PAID_FOR);
+        paid.insert(launch.id.clone(), now);
+        Ok(true)
+    }
+
+    /// Gives back what was taken for instances that have not come; as long as they still may, it stays taken.
+    fn settle(&self, launch: &Launch, first: bool, answer: &Result<LaunchReply, Failure>) {
+        let came = match answer {
+            Ok(reply) => u32::try_from(reply.instances.len()).unwrap_or(launch.count),
+            // A repeat that is refused says nothing of what the first attempt has done.
+            Err(failure) if first && failure.refusal().is_some() => 0,
+            Err(_) => return,
+        };
+        self.budgets.give_back_instances(Resource::RunInstances, launch.count.saturating_sub(came));
+        lock(&self.paid).remove(&launch.id);
+    }
+
+    async fn ask(&self, blueprint: &Blueprint, launch: &Launch) -> Result<LaunchReply, Failure> {
         lock(&self.excess).busy(&blueprint.name, (self.now)());
         let count = i32::try_from(launch.count.min(LAUNCH_MAX)).unwrap_or(1);
         let answer = self

@@ -25,12 +25,13 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt as _};
 use muster_core::ids::{InstanceId, ShapeId};
 use muster_core::launch::{Launch, LaunchError, LaunchErrorKind, LaunchReply};
+use muster_core::machine::Origin;
 use muster_core::ports::CloudError;
 use muster_core::time::Timestamp;
 
 use super::account::{Account, lock};
 use super::blueprint::Blueprint;
-use super::budget::Api;
+use super::budget::{Api, Resource};
 use super::errors::Failure;
 use super::group::{is_leaving, is_made_from, tag_of, template_version};
 use super::names::{RAISE_TAG, SHAPE_TAG, client_token};
@@ -281,14 +282,29 @@ impl Account {
         }
         let to = desired.saturating_add(i32::try_from(launch.count).unwrap_or(i32::MAX));
         let raise = Raise { token, at: now, answered: false, to, strangers };
-        self.tag_group(name, RAISE_TAG, &raise.value()).await.map_err(Failure::on_the_way)?;
+        let resource = match launch.purpose.origin {
+            Origin::Cold => Resource::RunInstances,
+            Origin::Standby => Resource::StartInstances,
+        };
+        self.budgets.take_instances(resource, launch.count).await.map_err(Failure::on_the_way)?;
+        if let Err(failure) = self.tag_group(name, RAISE_TAG, &raise.value()).await {
+            self.budgets.give_back_instances(resource, launch.count);
+            return Err(failure.on_the_way());
+        }
         match self.raise(name, to).await {
-            Ok(()) => Err(CloudError::Unknown(format!(
-                "{name}: {} machines were asked for and are on their way",
-                launch.count
-            ))),
+            Ok(()) => {
+                if launch.purpose.origin == Origin::Standby {
+                    // Auto Scaling fills the stock up again, at once.
+                    self.budgets.owe_instances(Resource::RunInstances, launch.count);
+                }
+                Err(CloudError::Unknown(format!(
+                    "{name}: {} machines were asked for and are on their way",
+                    launch.count
+                )))
+            }
             Err(failure) => {
                 if failure.refusal().is_some() {
+                    self.budgets.give_back_instances(resource, launch.count);
                     // Nothing was raised: the next launch need not wait. If this fails, it waits the raise out.
                     self.tag_group(name, RAISE_TAG, "-").await.ok();
                 }

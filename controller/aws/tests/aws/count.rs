@@ -7,7 +7,8 @@ use std::time::Instant;
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::config::{Credentials, Region, SharedCredentialsProvider};
 use muster_aws::{
-    AwsCloud, AwsSecrets, ConfigObject, DynamoLedger, ObjectAddress, Stack, StsIdentity, aws_config, dynamo, sqs,
+    AwsCloud, AwsSecrets, ConfigObject, DynamoLedger, ObjectAddress, Stack, StsIdentity, aws_config, caller, dynamo,
+    queue_is_fifo, sqs,
 };
 use muster_core::config::{FleetConfig, SecretRef};
 use muster_core::identity::Identity;
@@ -141,6 +142,16 @@ fn requests_for_proofs_of_identity_are_counted() {
 }
 
 #[test]
+fn requests_of_a_check_up_are_counted() {
+    let troubled = troubled();
+    let ask = async { assert!(caller(&troubled.sdk).await.is_err()) };
+    assert_eq!(troubled.counted(ask), twice("GetCallerIdentity"));
+    let url = format!("{}/000000000000/bells.fifo", troubled.sdk.endpoint_url().unwrap());
+    let ask = async { assert!(queue_is_fifo(&troubled.sdk, &url).await.is_err()) };
+    assert_eq!(troubled.counted(ask), twice("GetQueueAttributes"));
+}
+
+#[test]
 fn requests_for_machines_are_counted_and_those_for_a_role() {
     for (account, action) in [("", "DescribeSubnets"), (r#"account = "far""#, "AssumeRole")] {
         let (troubled, config) = (troubled(), configuration(account));
@@ -150,4 +161,22 @@ fn requests_for_machines_are_counted_and_those_for_a_role() {
         let counted = troubled.counted(async { assert!(cloud.zones().await.is_err()) });
         assert!(counted.contains(&(action.to_owned(), 2.0)), "{counted:?}");
     }
+}
+
+/// The SDK asks nobody when it repeats a request.
+#[test]
+fn a_repetition_is_on_the_budget_of_its_api() {
+    let (troubled, config) = (troubled(), configuration(r#"account = "far""#));
+    let now = Arc::new(|| Timestamp::EPOCH);
+    let cloud = AwsCloud::new(troubled.sdk.clone(), Stack::default(), Arc::new(move || config.clone()), now);
+    // Ten calls are there, and the clock stands still.
+    for _ in 0..5 {
+        let counted = troubled.counted(async { assert!(cloud.zones().await.is_err()) });
+        assert_eq!(counted, twice("AssumeRole"));
+    }
+    let refused = troubled.counted(async {
+        let refused = cloud.zones().await.unwrap_err().to_string();
+        assert!(refused.contains("AssumeRole is over its budget of 10 calls"), "{refused}");
+    });
+    assert_eq!(refused, []);
 }

@@ -194,3 +194,36 @@ fn a_burst_over_the_budget_is_throttled_and_not_sent() {
         good(stage.cloud.launch(&stage.launch_of("spot", 1), &[]).await);
     });
 }
+
+#[test]
+fn a_launch_over_the_budget_of_instances_is_not_sent_and_takes_nothing_for_what_does_not_come() {
+    let stage = stage(Ground::Emulation, &Wish { fleet: "max_runners = 2000", ..Wish::default() });
+    block_on(async {
+        let hundred = || stage.launch_of("spot", 100);
+        stage.fault(json!({"kind": "launch", "code": "InsufficientInstanceCapacity", "market": "spot"})).await;
+        for _ in 0..11 {
+            refused(good(stage.cloud.launch(&hundred(), &[]).await));
+        }
+        stage.heal().await;
+        // For the budget of calls.
+        stage.advance(4).await;
+        let first = hundred();
+        stage.fault(json!({"kind": "lose_reply", "action": "LaunchInstances", "count": 1})).await;
+        let lost = stage.cloud.launch(&first, &[]).await;
+        assert!(matches!(lost, Err(CloudError::Unknown(_))), "{lost:?}");
+        for _ in 1..10 {
+            assert_eq!(good(stage.cloud.launch(&hundred(), &[]).await).instances.len(), 100);
+        }
+        stage.writes().await;
+        let over = stage.cloud.launch(&hundred(), &[]).await;
+        let words = "100 instances are over the account's budget of RunInstances";
+        assert!(matches!(&over, Err(CloudError::Throttled(why)) if why.contains(words)), "{over:?}");
+        assert_eq!(stage.writes().await, [""; 0]);
+        let answer = good(stage.cloud.launch(&first, &[]).await);
+        assert_eq!(answer.instances.len(), 100, "asked for again, it is the same launch, and has its tokens");
+        stage.advance(49).await;
+        assert!(matches!(stage.cloud.launch(&hundred(), &[]).await, Err(CloudError::Throttled(_))));
+        stage.advance(1).await;
+        assert_eq!(good(stage.cloud.launch(&hundred(), &[]).await).instances.len(), 100);
+    });
+}
