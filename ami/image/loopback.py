@@ -7,8 +7,10 @@ import threading
 
 @contextlib.contextmanager
 def serving(answers):
-    """`answers`: "METHOD /path" to (status, headers, body), or to a function of the request's body that returns these. Yields
-    the address, and the list of requests as (method and path, headers, body). What is not in the table is 404."""
+    """`answers`: "METHOD /path" to (status, headers, body), or to a function of the request's body that returns these.
+
+    Yields the address, and the list of requests as (method and path, headers, body). What is not in the table is 404.
+    """
     asked = []
 
     class Handler(http.server.BaseHTTPRequestHandler):

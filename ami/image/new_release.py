@@ -1,9 +1,10 @@
 """Starts a pipeline of Image Builder when GitHub has released a runner that was not built in yet.
 
-A function of the stack in image.yaml, asked every few hours. GitHub's page of the newest release redirects to it and has no
-limit of requests as the API has, which functions share by their addresses. The release that was started for is remembered in a
-parameter, written last: a start that failed is tried again, and one that is repeated within minutes is one execution, since the
-token is the same. That a build came to an image is not its business: the weekly build and the topic are for that.
+A function of the stack in image.yaml, asked every few hours. GitHub's page of the newest release redirects to it and has
+no limit of requests as the API has, which functions share by their addresses. The release that was started for is
+remembered in a parameter, written last: a start that failed is tried again, and one that is repeated within minutes is
+one execution, since the token is the same. That a build came to an image is not its business: the weekly build and the
+topic are for that.
 """
 
 import os

@@ -1,8 +1,9 @@
-"""A boot: what the scripts make, started by a real systemd in a container, beside a metadata service at its own address.
+"""A boot: what the scripts make, started by a real systemd in a container, beside a metadata service.
 
-The container's root is a scratch root, in which base.sh and agent.sh were run, with the /usr of this machine. So what is shown is
-what systemd makes of our units: whether they start on whose machines, how the agent is watched, restarted and stopped. Ubuntu,
-its network, cloud-init and packages are not here. The agent is a script that writes down what it finds.
+The container's root is a scratch root, in which base.sh and agent.sh were run, with the /usr of this machine. So what is
+shown is what systemd makes of our units: whether they start on whose machines, how the agent is watched, restarted and
+stopped. Ubuntu, its network, cloud-init and packages are not here. The agent is a script that writes down what it finds,
+and the real one if MUSTER_TEST_AGENT names it.
 """
 
 import json
@@ -19,27 +20,32 @@ from test_scripts import Scratch
 ADDRESS = "169.254.169.254"
 SECONDS_MAX = 90
 USER_DATA = {
-    "muster": json.dumps({"door": "https://door.acme.example", "audience": "a", "fleet": "acme", "shape": "s"}),
+    "muster": json.dumps({"door": f"http://{ADDRESS}", "audience": "a", "fleet": "acme", "shape": "s"}),
     "other": "#!/bin/bash\n",
 }
-# Dies the first time, with something that it has started still alive, and ends the machine the second time.
+# Dies the first time, with something that it has started still alive, in a control group below its own as the agent
+# makes it, and ends the machine the second time.
 AGENT = """#!/bin/sh
 told() { echo "$*" >>/var/told; }
+pen="$(findmnt -n -t cgroup2 -o TARGET)$(sed -n s/^0:://p /proc/self/cgroup)/muster-runner"
 if [ ! -e /run/muster/kept ]; then
     told "first as $(id -un), $1, $(stat -c %a /run/muster), watched every $WATCHDOG_USEC us"
     sleep 600 &
     echo $! >/run/muster/kept
+    mkdir "$pen" && echo $! >"$pen/cgroup.procs" && told "made $(basename "$pen") below $(basename "$(dirname "$pen")")"
     systemd-notify --ready
     kill -9 $$
 fi
-kill -0 "$(cat /run/muster/kept)" && told "second, and what the first has started is alive"
+[ "$(cat /run/muster/kept)" = "$(cat "$pen/cgroup.procs")" ] && told "second, and what was started is alive there"
 systemd-notify --ready
 systemctl poweroff
 """
 # Whoever's machine it is: when everything has started or was skipped.
 SURVEY = """#!/bin/sh
 sleep 3
-for unit in muster-agent.service amazon-ssm-agent.service ssh.service; do echo "$unit $(systemctl is-active $unit)" >>/var/told; done
+for unit in muster-agent.service amazon-ssm-agent.service ssh.service; do
+    echo "$unit $(systemctl is-active $unit)" >>/var/told
+done
 systemctl --failed --plain --no-legend | sed 's/^/failed: /' >>/var/told
 systemctl poweroff
 """
@@ -68,25 +74,35 @@ def inside(root, whose):
             super().do_GET()
 
     server = http.server.ThreadingHTTPServer((ADDRESS, 80), Metadata)
-    server.address, server.daemon_threads = f"http://{ADDRESS}", True
+    server.address, server.daemon_threads, server.seen = f"http://{ADDRESS}", True, None
+    # It goes on after a claim, and is the door too.
+    server.shutdown = lambda: None
     threading.Thread(target=server.serve_forever, daemon=True).start()
     subprocess.run(
         ["systemd-nspawn", "--quiet", f"--directory={root}", "--boot", "--console=pipe", "--register=no", "--keep-unit"]
         + ["--bind-ro=/usr", f"--bind={root.parent}/local:/usr/local", "--link-journal=no"],
+        # Control groups of version 2 alone, as the images have them, whatever this machine has.
+        env=dict(os.environ, SYSTEMD_NSPAWN_UNIFIED_HIERARCHY="1"),
         stdin=subprocess.DEVNULL,
         timeout=SECONDS_MAX,
         check=True,
     )
+    print(f"wrong in the claim: {server.seen}")
 
 
 class Boot(Scratch):
-    def boot(self, whose, unit=None):
-        """What the machine has told when it has switched itself off."""
+    def boot(self, whose, unit=None, agent=None):
+        """What the machine has told when it has switched itself off, or what was said beside it."""
         if not shutil.which("systemd-nspawn"):
             self.fail("systemd-nspawn is missing: apt-get install systemd-container")
         self.run_script("base.sh")
         (self.image / "agent").mkdir()
-        (self.image / "agent/muster-agent-x64").write_text(AGENT)
+        if agent:
+            shutil.copy(agent, self.image / "agent/muster-agent-x64")
+            # It sets up TLS whether it is used or not.
+            shutil.copytree("/etc/ssl/certs", self.root / "etc/ssl/certs", symlinks=True)
+        else:
+            (self.image / "agent/muster-agent-x64").write_text(AGENT)
         self.run_script("agent.sh")
         self.put("etc/systemd/system/amazon-ssm-agent.service", "[Service]\nExecStart=/bin/sleep infinity\n")
         self.put("etc/systemd/system/ssh.service.d/not-ours.conf", "")
@@ -112,13 +128,21 @@ class Boot(Scratch):
         )
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         told = self.root / "var/told"
-        return told.read_text().splitlines() if told.exists() else [done.stdout, done.stderr]
+        return (told.read_text() if told.exists() else done.stdout).splitlines()
 
     def test_on_a_machine_of_musters_the_agent_is_started_watched_and_restarted(self):
         self.assertEqual(
             self.boot("muster"),
-            ["first as root, run, 700, watched every 60000000 us", "second, and what the first has started is alive"],
+            [
+                "first as root, run, 700, watched every 60000000 us",
+                "made muster-runner below muster-agent.service",
+                "second, and what was started is alive there",
+            ],
         )
+
+    def test_the_agent_itself_claims_and_switches_the_machine_off(self):
+        agent = os.environ.get("MUSTER_TEST_AGENT") or self.skipTest("MUSTER_TEST_AGENT names no agent")
+        self.assertEqual(self.boot("muster", agent=agent), ["wrong in the claim: []"])
 
     def test_on_another_machine_only_systems_manager_starts(self):
         told = self.boot("other", "survey.service")

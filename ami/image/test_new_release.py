@@ -1,4 +1,4 @@
-"""The function that starts a build when there is a new runner: GitHub on loopback, AWS's answers by botocore's stubs."""
+"""The function that starts a build for a new runner: GitHub on loopback, AWS's answers by botocore's stubs."""
 
 import unittest
 

@@ -293,7 +293,11 @@ class Tools(Scratch):
 
     def test_docker_by_its_socket_with_its_own_root(self):
         self.run_script(
-            "tools.sh", DOCKER="on", DOCKER_DATA_ROOT="/data/docker", DOCKER_MIRROR="https://m.example", PROXY="http://p.example:1"
+            "tools.sh",
+            DOCKER="on",
+            DOCKER_DATA_ROOT="/data/docker",
+            DOCKER_MIRROR="https://m.example",
+            PROXY="http://p.example:1",
         )
         daemon = json.loads(self.read("etc/docker/daemon.json"))
         self.assertEqual((daemon["data-root"], daemon["registry-mirrors"]), ("/data/docker", ["https://m.example"]))
@@ -325,7 +329,8 @@ class Agent(Scratch):
         self.assertEqual(settings["proxy"], "http://proxy.example:3128")
         self.assertEqual(settings["environment"]["https_proxy"], "http://proxy.example:3128")
         self.assertEqual(settings["environment"]["NO_PROXY"].split(","), settings["no_proxy"])
-        self.assertLessEqual({"169.254.169.254", "fd00:ec2::254", "127.0.0.1", "door.example", "10.0.0.0/8"}, set(settings["no_proxy"]))
+        for name in ("169.254.169.254", "fd00:ec2::254", "127.0.0.1", "door.example", "10.0.0.0/8"):
+            self.assertIn(name, settings["no_proxy"])
 
     def test_authorities(self):
         (self.image / "ca").mkdir()
@@ -373,7 +378,8 @@ token = ask("PUT", "/latest/api/token", **{"X-aws-ec2-metadata-token-ttl-seconds
 def read(path):
     return ask("GET", "/latest/" + path, **{"X-aws-ec2-metadata-token": token})
 role = json.loads(read("meta-data/iam/security-credentials/" + read("meta-data/iam/security-credentials/")))
-proof = {"kind": "sts", "key_id": role["AccessKeyId"], "date": "20261122T100000Z", "session_token": role["Token"], "signature": "0" * 64}
+proof = {"kind": "sts", "key_id": role["AccessKeyId"], "date": "20261122T100000Z"}
+proof |= {"session_token": role["Token"], "signature": "0" * 64}
 claim = {"proof": proof, "nonce": "0" * 32, "public_key": "0" * 64}
 CHANGE
 try:
@@ -418,7 +424,8 @@ class UserData(unittest.TestCase):
     def test_json_with_a_door_is_musters(self):
         data = b'{"door":"https://door.acme.example","audience":"https://door.acme.example","fleet":"acme","shape":"s"}'
         self.assertEqual(self.whose(self.TOKEN | {"GET /latest/user-data": (200, {}, data)}), (True, False))
-        self.assertTrue(all("X-aws-ec2-metadata-token" in headers for line, headers, _ in self.asked if line.startswith("GET")))
+        for line, headers, _ in self.asked:
+            self.assertTrue(line.startswith("PUT") or "X-aws-ec2-metadata-token" in headers, line)
 
     def test_a_script_is_not(self):
         data = b"#!/bin/bash\necho '{\"door\":1}' >/dev/null\n"
@@ -478,7 +485,8 @@ class Build(unittest.TestCase):
         self.build(MUSTER_AGENT_ARM64=self.elf(183), MUSTER_IMAGE_CA=str(more), MUSTER_IMAGE_HOOKS=str(more))
         with tarfile.open(self.folder / "files/image.tar.gz") as archive:
             names = set(archive.getnames())
-            self.assertLessEqual({"ca/acme.crt", "hooks/job-started.sh", "agent/muster-agent-arm64", "scripts/lib.sh"}, names)
+            for name in ("ca/acme.crt", "hooks/job-started.sh", "agent/muster-agent-arm64", "scripts/lib.sh"):
+                self.assertIn(name, names)
             self.assertTrue(archive.getmember("hooks/job-started.sh").mode & 0o100)
 
     def test_a_private_key_is_not_packed(self):

@@ -108,8 +108,10 @@ class Requests(unittest.TestCase):
         def names(**given):
             found = set()
             for kind, properties in Template(**given).resources().values():
-                named = [value for key, value in properties.items() if re.fullmatch(r"(\w*)Name", key) and key != "InstanceProfileName"]
-                found |= {(kind, value) for value in named if isinstance(value, str) and kind != "AWS::Lambda::Permission"}
+                # What names another resource is not a name of its own.
+                if kind != "AWS::Lambda::Permission":
+                    keys = [key for key in properties if key.endswith("Name") and key != "InstanceProfileName"]
+                    found |= {(kind, properties[key]) for key in keys if isinstance(properties[key], str)}
             return found
 
         both = [names(System=system, Arch=arch) for system in ("ubuntu2404", "al2023") for arch in ("x64", "arm64")]

@@ -11,9 +11,9 @@ from template import HERE
 
 # What our units name in After=, Requires= and the like. Verifying loads them too: stubs, so that only ours are judged.
 STUBS = (
-    "local-fs.target shutdown.target sysinit.target basic.target multi-user.target sockets.target network.target -.slice system.slice "
-    "systemd-remount-fs.service systemd-tmpfiles-setup.service systemd-sysctl.service systemd-networkd.service "
-    "amazon-ssm-agent.service docker.service docker.socket"
+    "local-fs.target shutdown.target sysinit.target basic.target multi-user.target sockets.target network.target "
+    "-.slice system.slice systemd-remount-fs.service systemd-tmpfiles-setup.service systemd-sysctl.service "
+    "systemd-networkd.service amazon-ssm-agent.service docker.service docker.socket"
 ).split()
 
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The system below the runner: its user, what starts at boot and what does not, network without waiting, kernel settings.
+# The system below the runner: its user, what starts at boot and what does not, network without waiting, kernel
+# settings.
 #
 #   SSH        on | off: off masks the daemon
 #   SSM        on | off: off starts its agent only on machines that Muster has not launched, such as Image Builder's
@@ -56,7 +57,9 @@ cloud_init() {
 }
 
 ways_in() {
-    if [[ "$SSH" == off ]]; then units mask ssh.service ssh.socket sshd.service sshd.socket ec2-instance-connect.service; fi
+    if [[ "$SSH" == off ]]; then
+        units mask ssh.service ssh.socket sshd.service sshd.socket ec2-instance-connect.service
+    fi
     # The console stays for reading: kernel, systemd and the agent's last words. Nobody logs in there.
     units mask serial-getty@ttyS0.service getty@tty1.service
     put user-data /usr/local/lib/muster/user-data 0755
@@ -73,11 +76,11 @@ ways_in() {
 # A machine lives for one job: what it has is what the image has. What is new comes with the next image.
 no_upkeep() {
     units mask \
-        apt-daily.timer apt-daily.service apt-daily-upgrade.timer apt-daily-upgrade.service unattended-upgrades.service \
-        apt-news.service esm-cache.service ubuntu-advantage.service ua-timer.timer update-notifier-download.timer update-notifier-motd.timer \
-        motd-news.timer man-db.timer fwupd-refresh.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer logrotate.timer \
-        apport.service apport-autoreport.path dnf-makecache.timer update-motd.timer update-motd.service sysstat-collect.timer \
-        systemd-tmpfiles-clean.timer
+        apt-daily.timer apt-daily.service apt-daily-upgrade.timer apt-daily-upgrade.service \
+        unattended-upgrades.service apt-news.service esm-cache.service ubuntu-advantage.service ua-timer.timer \
+        update-notifier-download.timer update-notifier-motd.timer motd-news.timer man-db.timer fwupd-refresh.timer \
+        dpkg-db-backup.timer e2scrub_all.timer fstrim.timer logrotate.timer apport.service apport-autoreport.path \
+        dnf-makecache.timer update-motd.timer update-motd.service sysstat-collect.timer systemd-tmpfiles-clean.timer
     if [[ -z "$root" ]] && command -v snap >/dev/null; then snap refresh --hold; fi
 }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The agent of this image, on a machine that was booted from it, claims at a stand-in for metadata service and door.
 #
-# What that shows: the program starts on this system, reads metadata, signs a proof, and says it as docs/protocol.md wants
-# it. What it does not: anything about STS, the real door, GitHub, or the runner.
+# What that shows: the program starts on this system, reads metadata, signs a proof, and says it as docs/protocol.md
+# wants it. What it does not: anything about STS, the real door, GitHub, or the runner.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 work="$(mktemp -d)"

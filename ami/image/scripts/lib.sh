@@ -46,10 +46,11 @@ write() { # DESTINATION [MODE], content on standard input
     install -D -m "${2:-0644}" /dev/stdin "$root$1"
 }
 
-# Units are enabled, disabled and masked on disk; nothing is started or stopped here. Masking takes units that are not there,
-# and names that are another unit's second one.
+# Units are enabled, disabled and masked on disk; nothing is started or stopped here. Masking takes units that are not
+# there, and names that are another unit's second one.
 units() { # enable|disable|mask UNIT...
-    systemctl --root="${root:-/}" --quiet --force "$@" 2>&1 | sed 's/^/image: /' || die "this failed: systemctl $*" "see above"
+    systemctl --root="${root:-/}" --quiet --force "$@" 2>&1 | sed 's/^/image: /' ||
+        die "this failed: systemctl $*" "see above"
 }
 
 packages() { # NAME...

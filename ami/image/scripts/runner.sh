@@ -3,13 +3,13 @@
 #
 #   RUNNER_VERSION    2.N.N, or empty: the newest release
 #   RUNNER_SHA256     of the archive for this architecture; needed with RUNNER_VERSION, else GitHub's own word is taken
-#   RUNNER_MIRROR     where archives are instead of at GitHub, as MIRROR/vVERSION/FILE; releases are still asked for at GitHub,
-#                     unless the version is given
+#   RUNNER_MIRROR     where archives are instead of at GitHub, as MIRROR/vVERSION/FILE; which release is the newest is
+#                     asked at GitHub all the same
 #   MUSTER_PROXY      proxy for all of this
 #   GITHUB_API        for tests
 #
-# The 30-day rule: GitHub sends no jobs to a runner that misses a release for 30 days. A version that is given and already
-# breaks it makes no image.
+# The 30-day rule: GitHub sends no jobs to a runner that misses a release for 30 days. A version that is given and
+# already breaks it makes no image.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 version="${RUNNER_VERSION:-}"
@@ -21,14 +21,16 @@ readonly work
 trap 'rm -rf "$work"' EXIT
 
 fetch() { # ADDRESS FILE
-    local options=(--fail --silent --show-error --location --retry 4 --retry-all-errors --connect-timeout 10 --max-time 600)
+    local options=(--fail --silent --show-error --location --retry 4 --retry-all-errors)
+    options+=(--connect-timeout 10 --max-time 600)
     # Redirections stay within HTTPS, except where a test has begun without.
     [[ "$1" != https://* ]] || options+=(--proto '=https' --proto-redir '=https')
     [[ -z "${MUSTER_PROXY:-}" ]] || options+=(--proxy "$MUSTER_PROXY")
     curl "${options[@]}" --output "$2" "$1"
 }
 
-# What GitHub says of a release, as VERSION SHA256 PUBLISHED ADDRESS. Both places where it names the digest must say the same.
+# What GitHub says of a release, as VERSION SHA256 PUBLISHED ADDRESS. Both places where it names the digest must say the
+# same.
 release() { # PATH
     fetch "$api/repos/actions/runner/releases/$1" "$work/release.json" ||
         die "GitHub cannot be asked for the runner's release" "give RUNNER_VERSION and RUNNER_SHA256, or try again"

@@ -37,6 +37,7 @@ def wrong_with(claim):
 
 
 def metadata(address):
+    end = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=6)
     credentials = {
         "Code": "Success",
         "Type": "AWS-HMAC",
@@ -44,7 +45,7 @@ def metadata(address):
         "SecretAccessKey": secrets.token_hex(20),
         "Token": SESSION_TOKEN,
         "LastUpdated": "2026-01-01T00:00:00Z",
-        "Expiration": (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=6)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "Expiration": end.strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
     return {
         "user-data": json.dumps({"door": address, "audience": address, "fleet": "image-test", "shape": "image-test"}),
