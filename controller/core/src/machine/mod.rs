@@ -9,7 +9,7 @@ mod report;
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 pub use self::name::{RUNNER_NAME_MAX, instance_of, runner_name};
 pub use self::report::{MachineEvent, Registration, Report};
@@ -134,8 +134,9 @@ pub struct Machine {
     #[serde(default)]
     pub job: Option<JobKey>,
     /// Intent: the last of its sessions that may register; in a later one it waits unregistered (*ready*). The right is for
-    /// one session: when its listener ends without a job, the plan gives it again if the machine is wanted hot.
-    #[serde(default)]
+    /// one session: when its listener ends without a job, the plan gives it again if the machine is wanted hot. Rows of before
+    /// say `may_register`, which was for good.
+    #[serde(default, alias = "may_register", deserialize_with = "sessions")]
     pub registers: u32,
     /// Intent: a drain.
     #[serde(default)]
@@ -352,6 +353,20 @@ impl Machine {
     pub fn is_live(&self) -> bool {
         self.gone_at.is_none()
     }
+}
+
+/// A number of sessions, or whether the first may register.
+fn sessions<'de, D: Deserializer<'de>>(row: D) -> Result<u32, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Told {
+        Last(u32),
+        First(bool),
+    }
+    Ok(match Told::deserialize(row)? {
+        Told::Last(session) => session,
+        Told::First(may) => u32::from(may),
+    })
 }
 
 fn first(known: Option<Timestamp>, new: Timestamp) -> Option<Timestamp> {
