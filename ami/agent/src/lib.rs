@@ -1,0 +1,21 @@
+//! Muster's agent: on the machine, it proves which instance it is, gets one runner configuration, runs exactly one job as an
+//! unprivileged user, reports, and the machine is gone. `docs/protocol.md` is what it says and hears.
+//!
+//! [`life`] decides, and is pure. [`shell`] does: [`metadata`], [`identity`] and [`door`] are the outside, [`runner`] the
+//! process and its signs, [`host`] the operating system.
+
+pub mod check;
+pub mod clock;
+pub mod door;
+pub mod host;
+pub mod http;
+pub mod identity;
+pub mod kept;
+pub mod life;
+pub mod metadata;
+pub mod runner;
+pub mod settings;
+pub mod shell;
+pub mod signs;
+pub mod warm;
+pub mod words;

@@ -1,0 +1,211 @@
+//! The settings of an image: `/etc/muster/agent.toml`. All are optional; `agent.example.toml` has every one.
+//!
+//! What lives here: reading and judging them. What may not: what a machine is told at its launch (user data).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::life::Limits;
+
+/// Where they are.
+pub const PATH: &str = "/etc/muster/agent.toml";
+/// Another path of them.
+pub const PATH_VARIABLE: &str = "MUSTER_AGENT_SETTINGS";
+/// For tests with real processes: every limit of [`Limits`] is divided by this number. Not for production: the door's own
+/// limits stay as they are.
+pub const FASTER_VARIABLE: &str = "MUSTER_AGENT_TEST_FASTER";
+
+/// The settings.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// The metadata service.
+    pub metadata: String,
+    /// Where the runner is unpacked.
+    pub runner_dir: PathBuf,
+    /// As whom it runs.
+    pub runner_user: String,
+    /// The control group that the agent makes for it, below its own.
+    pub cgroup: String,
+    /// Where the agent keeps its session: a file system in memory.
+    pub state_dir: PathBuf,
+    /// Where last words go.
+    pub console: PathBuf,
+    /// Hours after which a job is ended.
+    pub max_job_hours: f64,
+    /// Hours for which a machine may be idle.
+    pub idle_hours: f64,
+    /// Whether the runner's user is kept from the metadata service.
+    pub firewall: bool,
+    /// The proxy for the door.
+    pub proxy: Option<String>,
+    /// Hosts that are reached without it.
+    pub no_proxy: Vec<String>,
+    /// More certificates that are trusted: a PEM file.
+    pub extra_ca: Option<PathBuf>,
+    /// Variables of the runner's environment, beyond those that it always has.
+    pub environment: BTreeMap<String, String>,
+    /// A script that runs before each job's first step, as the runner's user.
+    pub hook_job_started: Option<PathBuf>,
+    /// A script that runs after each job's last step.
+    pub hook_job_completed: Option<PathBuf>,
+    /// Container images that a machine of a standby stock pulls before it is stopped.
+    pub warm_images: Vec<String>,
+    /// What ends the machine.
+    pub power_off: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            metadata: "http://169.254.169.254".to_owned(),
+            runner_dir: PathBuf::from("/opt/actions-runner"),
+            runner_user: "runner".to_owned(),
+            cgroup: "muster-runner".to_owned(),
+            state_dir: PathBuf::from("/run/muster"),
+            console: PathBuf::from("/dev/console"),
+            max_job_hours: 120.0,
+            idle_hours: 24.0,
+            firewall: true,
+            proxy: None,
+            no_proxy: Vec::new(),
+            extra_ca: None,
+            environment: BTreeMap::new(),
+            hook_job_started: None,
+            hook_job_completed: None,
+            warm_images: Vec::new(),
+            power_off: vec!["systemctl".to_owned(), "poweroff".to_owned()],
+        }
+    }
+}
+
+/// Settings that cannot be used.
+#[derive(Debug, Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error("{0}: it cannot be read: {1}")]
+    File(String, std::io::Error),
+    /// It is not TOML, or has a key that is none, or a value of another kind.
+    #[error("{0}: {1}")]
+    Syntax(String, Box<toml::de::Error>),
+    /// A value is out of range.
+    #[error("{0}: `{1}` {2}")]
+    Value(String, &'static str, &'static str),
+}
+
+impl Settings {
+    /// From the file that the environment names, or the usual one; without a file, the defaults.
+    ///
+    /// # Errors
+    /// See [`SettingsError`]: file, key and remedy are named.
+    pub fn read() -> Result<Settings, SettingsError> {
+        let named = std::env::var_os(PATH_VARIABLE);
+        let path = named.as_ref().map_or(Path::new(PATH), Path::new);
+        match std::fs::read_to_string(path) {
+            Ok(text) => Settings::parse(&path.display().to_string(), &text),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && named.is_none() => Ok(Settings::default()),
+            Err(e) => Err(SettingsError::File(path.display().to_string(), e)),
+        }
+    }
+
+    /// From a text, with the file's name for errors.
+    ///
+    /// # Errors
+    /// See [`SettingsError`].
+    pub fn parse(file: &str, text: &str) -> Result<Settings, SettingsError> {
+        let settings: Settings =
+            toml::from_str(text).map_err(|e| SettingsError::Syntax(file.to_owned(), Box::new(e)))?;
+        settings.judge(file)?;
+        Ok(settings)
+    }
+
+    fn judge(&self, file: &str) -> Result<(), SettingsError> {
+        let absolute = |path: &PathBuf| path.is_absolute();
+        let hours = |hours: f64| hours > 0.0 && hours <= 10_000.0;
+        let named = |name: &String| !name.is_empty() && !name.contains(['=', '\0']);
+        let rules: [(&'static str, bool, &'static str); 11] = [
+            ("metadata", self.metadata.starts_with("http://"), "must be an address such as http://169.254.169.254"),
+            ("runner_dir", absolute(&self.runner_dir), "must be an absolute path"),
+            ("runner_user", !matches!(&*self.runner_user, "" | "root"), "must be a user other than root"),
+            ("cgroup", named(&self.cgroup) && !self.cgroup.contains(['/', '.']), "must be a name without `/` and `.`"),
+            ("state_dir", absolute(&self.state_dir), "must be an absolute path"),
+            ("max_job_hours", hours(self.max_job_hours), "must be hours: more than 0, at most 10000"),
+            ("idle_hours", hours(self.idle_hours), "must be hours: more than 0, at most 10000"),
+            ("hook_job_started", self.hook_job_started.iter().all(absolute), "must be an absolute path"),
+            ("hook_job_completed", self.hook_job_completed.iter().all(absolute), "must be an absolute path"),
+            ("environment", self.environment.keys().all(named), "must have names without `=`"),
+            ("power_off", !self.power_off.is_empty(), "must name a command, such as [\"systemctl\", \"poweroff\"]"),
+        ];
+        match rules.into_iter().find(|(_, good, _)| !good) {
+            None => Ok(()),
+            Some((key, _, rule)) => Err(SettingsError::Value(file.to_owned(), key, rule)),
+        }
+    }
+
+    /// The limits that follow. `spread` is this machine's own number between 0 and 1.
+    pub fn limits(&self, spread: f64) -> Limits {
+        let hours = |hours: f64| Duration::from_secs_f64(hours * 3_600.0);
+        let limits = Limits::new(hours(self.max_job_hours), hours(self.idle_hours), spread);
+        let faster = std::env::var(FASTER_VARIABLE).ok().and_then(|text| text.parse::<f64>().ok());
+        match faster.filter(|times| *times >= 1.0 && times.is_finite()) {
+            Some(times) => limits.faster(times),
+            None => limits,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_has_every_key_with_its_default() {
+        let text = include_str!("../agent.example.toml");
+        let plain: String =
+            text.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line)).collect::<Vec<_>>().join("\n");
+        let table: toml::Table = plain.parse().unwrap();
+        let mut read = Settings::parse("agent.example.toml", &plain).unwrap();
+        let said = format!("{read:?}");
+        for key in
+            ["proxy", "extra_ca", "hook_job_started", "hook_job_completed", "no_proxy", "environment", "warm_images"]
+        {
+            assert!(table.contains_key(key), "{key} is missing in the example");
+        }
+        assert_eq!(table.len(), said.matches(": ").count() - read.environment.len(), "{said}");
+        let Settings {
+            proxy, no_proxy, extra_ca, environment, hook_job_started, hook_job_completed, warm_images, ..
+        } = Settings::default();
+        read = Settings {
+            proxy,
+            no_proxy,
+            extra_ca,
+            environment,
+            hook_job_started,
+            hook_job_completed,
+            warm_images,
+            ..read
+        };
+        assert_eq!(read, Settings::default());
+        assert_eq!(Settings::parse("agent.example.toml", text).unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, words) in [
+            ("runner_usr = \"x\"", "runner_usr"),
+            ("runner_user = \"root\"", "`runner_user` must be a user other than root"),
+            ("max_job_hours = 0.0", "`max_job_hours` must be hours"),
+            ("runner_dir = \"opt\"", "`runner_dir` must be an absolute path"),
+            ("power_off = []", "`power_off` must name a command"),
+            ("metadata = \"https://a\"", "`metadata` must be an address"),
+            ("firewall = 1", "firewall"),
+        ] {
+            let error = Settings::parse("agent.toml", text).unwrap_err().to_string();
+            assert!(error.contains("agent.toml") && error.contains(words), "{error}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The agent's life: the state machine in virtual time, and the real binary with everything around it.
+#![cfg(target_os = "linux")]
+
+mod scenarios;
+mod world;
