@@ -2,4 +2,5 @@
 #![cfg(target_os = "linux")]
 
 mod scenarios;
+mod virtual_time;
 mod world;

@@ -143,7 +143,7 @@ impl Scaler {
                         state.reports.entry(event.instance).or_default().push(event.report);
                     }
                     FactBody::Prewarmed(event) => state.prewarmed.push(event.instance),
-                    FactBody::Job(_) | FactBody::Cloud(_) | FactBody::Group(_) => {}
+                    FactBody::Job(_) | FactBody::Cloud(_) | FactBody::Group(_) | FactBody::Release(_) => {}
                 }
             }
             self.answer_drains(state);
