@@ -1,7 +1,7 @@
 //! The whole life of a machine as a pure state machine: (state, observation, now) -> (state, steps).
 //!
 //! What lives here: what is done next, and when to look again. What may not: a clock, a process, a socket, a secret.
-//! [`talk`] is what is said to the door, [`drain`] how a listener is ended that has no job, [`ends`] how everything ends.
+//! `talk` is what is said to the door, `drain` how a listener is ended that has no job, `ends` how everything ends.
 //!
 //! Invariant: no step of [`Life`] ends a runner that has, or may have, a job, but for [`Limits::job`]: [`Step::Kill`] comes
 //! only after [`Step::Freeze`] and a look that found no sign of a job.
@@ -155,7 +155,7 @@ pub enum Step {
     PowerOff(String),
 }
 
-/// The states. What each waits for is in [`Life::deadline`].
+/// The states. What each waits for is in `Life::deadline`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// The metadata is being read.
