@@ -46,7 +46,7 @@ impl TokenBucket {
         Err(self.at_which(count, now))
     }
 
-    /// How many whole tokens there are, and when there will be one more.
+    /// How many whole tokens there are, and when there will be one more once these are taken.
     pub fn whole(&mut self, now: Timestamp) -> (u32, Timestamp) {
         self.refill(now);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most the size, and saturating")]
@@ -111,6 +111,17 @@ mod tests {
         bucket.give_back(100);
         assert!(bucket.take_many(11, now).is_err(), "it holds no more than its size");
         assert_eq!(bucket.take_many(10, now), Ok(()));
+    }
+
+    #[test]
+    fn the_token_after_those_that_are_there_comes_when_it_was_told() {
+        let mut now = Timestamp::EPOCH;
+        let mut bucket = TokenBucket::full(10.5, 0.5, now);
+        let (whole, more_at) = bucket.whole(now);
+        assert_eq!((whole, more_at), (10, now + Duration::from_secs(1)), "half of it is there");
+        bucket.spend(whole, now);
+        now = more_at;
+        assert_eq!(bucket.take(now), Ok(()));
     }
 
     #[test]

@@ -6,23 +6,21 @@
 //!
 //! Invariant: a machine that waits *ready* has no right to a registration until a plan gives it one, so it can be ended
 //! without a drain. So can one whose listener ended by itself: this is the drain that costs nothing, since no job can
-//! reach it before it claims again.
+//! reach it before it claims again. As many as are wanted hot are hot, or keep the right to be.
+
+use std::collections::{BTreeSet, VecDeque};
 
 use super::demand::Wants;
-use super::endings::{AGAIN, CLAIM_AGAIN_MAX};
+use super::endings::{AGAIN, CLAIM_AGAIN_MAX, REGISTER_MAX};
 use super::reason::Reason;
 use super::{Action, Plan};
 use crate::machine::Machine;
 use crate::time::Timestamp;
-use crate::world::{ClassWorld, Since, World};
+use crate::world::{ClassWorld, Since, World, count};
 
-/// Machines of these without the right to register, the oldest first.
-fn held<'a>(
-    world: &'a World,
-    machines: impl IntoIterator<Item = &'a Since> + 'a,
-) -> impl Iterator<Item = &'a Machine> + 'a {
-    let machines = machines.into_iter().filter_map(|(_, instance)| world.machine(instance));
-    machines.filter(|machine| !machine.may_register())
+/// The machines of a set, the oldest first.
+fn of<'a>(world: &'a World, set: &'a BTreeSet<Since>) -> impl DoubleEndedIterator<Item = (Timestamp, &'a Machine)> {
+    set.iter().filter_map(|(at, instance)| Some((*at, world.machine(instance)?)))
 }
 
 /// Gives the right to register: to as many as jobs need now, and to as many as the idle target and the limit allow. Ends
@@ -39,54 +37,101 @@ pub(super) fn settle_ready(
 
 fn settle_class(plan: &mut Plan, world: &World, want: &Wants, room: &mut u32, now: Timestamp) -> u32 {
     let Some(state) = world.class(&want.class.id) else { return 0 };
-    let hot = state.hot();
+    let wanted = want.need() + want.target;
+    let beyond = want.supply.saturating_sub(wanted);
+    let silent = end_silent(plan, world, state, beyond, now);
+    let between: Vec<&Machine> = of(world, &state.between).map(|(_, machine)| machine).skip(silent.len()).collect();
+    let lost = silent.iter().filter(|machine| machine.may_register()).count();
+    let mut hot = state.hot().saturating_sub(count(lost));
+
     let for_jobs = want.need().saturating_sub(hot);
-    let hot_wanted = (want.need() + want.target).saturating_sub(hot.max(want.need()));
+    let hot_wanted = wanted.saturating_sub(hot.max(want.need()));
     let for_target = hot_wanted.min(*room);
-    let beyond = want.supply.saturating_sub(want.need() + want.target);
-    let ended = end_between(plan, world, state, beyond, now);
-    // One that waits ready has claimed already.
-    let mut waits = held(world, &state.ready).chain(held(world, state.between.iter().skip(ended as usize)));
-    for machine in waits.by_ref().take(for_jobs as usize) {
-        let instance = machine.instance.clone();
+    // One that waits ready has claimed already, so it registers first and ends last; of equals the oldest ends.
+    let held = |machine: &&Machine| !machine.may_register();
+    let ready = of(world, &state.ready).map(|(_, machine)| machine);
+    let mut waits: VecDeque<&Machine> = between.iter().copied().chain(ready).filter(held).rev().collect();
+    for machine in waits.drain(..waits.len().min(for_jobs as usize)) {
+        hot += 1;
         let reason = Reason::Demand { queued: want.queued, taken: want.taken, supply: want.supply };
-        plan.act(Action::Register { instance }, reason);
+        plan.act(Action::Register { instance: machine.instance.clone() }, reason);
     }
-    for machine in waits.by_ref().take(for_target as usize) {
+    for machine in waits.drain(..waits.len().min(for_target as usize)) {
+        hot += 1;
         *room -= 1;
-        let instance = machine.instance.clone();
-        plan.act(Action::Register { instance }, Reason::IdleTarget { target: want.target, spare: want.spare() });
+        let reason = Reason::IdleTarget { target: want.target, spare: want.spare() };
+        plan.act(Action::Register { instance: machine.instance.clone() }, reason);
     }
-    if let Some(more) = world.hot_room().filter(|_| hot_wanted > for_target) {
+
+    let mut ended = count(silent.len());
+    while ended < beyond
+        && let Some(machine) = waits.pop_back()
+    {
+        ended += 1;
+        plan.act(Action::Terminate { instance: machine.instance.clone() }, unneeded(machine));
+    }
+    if let Some(more) = world.hot_room().filter(|_| hot_wanted > for_target && !waits.is_empty()) {
         plan.wake(more.more_at);
     }
-    let ready = waits.take_while(|machine| machine.told.done.is_none());
-    let mut unneeded = 0;
-    for machine in ready.take(beyond.saturating_sub(ended) as usize) {
-        unneeded += 1;
-        plan.act(Action::Terminate { instance: machine.instance.clone() }, Reason::Unneeded);
-    }
-    ended + unneeded
+    let too_hot = beyond.saturating_sub(ended).min(hot.saturating_sub(wanted));
+    ended + end_granted(plan, world, state, &between, too_hot, now)
 }
 
-/// Ends machines whose listener ended without a job: those that nobody needs, and those that do not claim again. Returns how
-/// many; they are the oldest.
-fn end_between(plan: &mut Plan, world: &World, state: &ClassWorld, beyond: u32, now: Timestamp) -> u32 {
+fn unneeded(machine: &Machine) -> Reason {
+    if machine.told.done.is_some() { Reason::EndedIdle } else { Reason::Unneeded }
+}
+
+/// Ends machines that have the right to register and that nobody needs any more, at most `most`; returns how many. One that
+/// has claimed gets its registration within moments as a rule, and is then drained like any other. If GitHub gives none for
+/// as long as a listener may take to appear, it ends here: its end, once committed, is seen by the registrar before it hands
+/// out a configuration.
+fn end_granted(
+    plan: &mut Plan,
+    world: &World,
+    state: &ClassWorld,
+    between: &[&Machine],
+    most: u32,
+    now: Timestamp,
+) -> u32 {
+    let over = between.iter().copied().filter(|machine| machine.may_register()).map(|machine| (None, machine));
+    let ready = of(world, &state.ready).filter(|(_, machine)| machine.may_register());
+    let ready = ready.map(|(at, machine)| (Some(world.watched_from().max(at)), machine));
     let mut ended = 0;
-    for (since, instance) in &state.between {
-        let since = world.watched_from().max(*since);
-        if ended >= beyond && now.since(since) <= CLAIM_AGAIN_MAX {
+    for (since, machine) in over.chain(ready).take(most as usize) {
+        if let Some(since) = since.filter(|since| now.since(*since) <= REGISTER_MAX) {
+            plan.wake_after(since, REGISTER_MAX);
+            break; // They come by age: the rest is younger.
+        }
+        ended += 1;
+        plan.act(Action::Terminate { instance: machine.instance.clone() }, unneeded(machine));
+    }
+    ended
+}
+
+/// Ends machines whose listener ended without a job and that do not claim again; they are the oldest. `beyond` of them are
+/// no loss.
+fn end_silent<'a>(
+    plan: &mut Plan,
+    world: &'a World,
+    state: &'a ClassWorld,
+    beyond: u32,
+    now: Timestamp,
+) -> Vec<&'a Machine> {
+    let mut silent = Vec::new();
+    for (since, machine) in of(world, &state.between) {
+        let since = world.watched_from().max(since);
+        if now.since(since) <= CLAIM_AGAIN_MAX {
             plan.wake_after(since, CLAIM_AGAIN_MAX);
             break; // They come by age: the rest is younger.
         }
-        let wanted = ended >= beyond;
-        if wanted {
+        let was_wanted = count(silent.len()) >= beyond;
+        if was_wanted {
             // It was supply: what it leaves short is seen by the next plan.
             plan.wake(now + AGAIN);
         }
-        ended += 1;
-        let reason = if wanted { Reason::NoAnswer } else { Reason::EndedIdle };
-        plan.act(Action::Terminate { instance: instance.clone() }, reason);
+        silent.push(machine);
+        let reason = if was_wanted { Reason::NoAnswer } else { Reason::EndedIdle };
+        plan.act(Action::Terminate { instance: machine.instance.clone() }, reason);
     }
-    ended
+    silent
 }
