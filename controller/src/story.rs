@@ -9,7 +9,6 @@ use muster_core::config::{FleetConfig, Resolution};
 use muster_core::fact::{Fact, FactBody};
 use muster_core::ids::{JobId, Zone};
 use muster_core::job::{JobEvidence, JobPhase, JobRecord, STALL_ROUNDS_MAX};
-use muster_core::launch::EVERY_ZONE;
 use muster_core::plan::{Plan, Policy, plan};
 use muster_core::ports::{NewFact, Snapshot, Store, StoreError};
 use muster_core::time::Timestamp;
@@ -130,8 +129,8 @@ pub async fn of_job(store: &impl Upkeep, job: JobId, now: Timestamp) -> Result<V
 
 /// What the next tick will see, and plan.
 fn outlook(snapshot: Snapshot, pending: &[NewFact], config: &FleetConfig, now: Timestamp) -> (World, Plan) {
-    let held_zones = snapshot.holds.iter().map(|hold| hold.offering.zone.clone());
-    let held_zones: Vec<Zone> = held_zones.filter(|zone| zone.as_str() != EVERY_ZONE).collect();
+    let held = snapshot.holds.iter().map(|hold| &hold.offering).filter(|offering| offering.is_in_a_zone());
+    let held_zones: Vec<Zone> = held.map(|offering| offering.zone.clone()).collect();
     let mut world = World::from_snapshot(snapshot, config);
     let mut merged = Merged::default();
     for fact in pending.iter().filter_map(|pending| pending.fact.as_ref().ok()) {

@@ -153,11 +153,9 @@ impl<'a> Judge<'a> {
         let shape = class.shapes.iter().find(|shape| shape.id == purpose.shape).ok_or("not a shape of that class")?;
         must(shape.market == purpose.market, "not the market of that shape")?;
         must(self.world.price(shape, &purpose.zone) == purpose.price, "not the price of that shape")?;
-        let offering = Offering { shape: purpose.shape.clone(), zone: purpose.zone.clone(), market: purpose.market };
-        let cold = purpose.origin == crate::machine::Origin::Cold;
         let whole = self.world.shape_hold(&purpose.shape, purpose.market);
         must(whole.is_none_or(|hold| hold.until <= self.now && launch.count == 1), "the shape's image is too old")?;
-        must(!cold || self.world.hold(&offering, self.now).is_none(), "the offering is on hold")?;
+        must(self.world.hold(&Offering::of(purpose), self.now).is_none(), "the offering is on hold")?;
 
         self.machines += launch.count;
         self.price = self.price + purpose.price.times(launch.count);

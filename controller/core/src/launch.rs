@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{InstanceId, LaunchId, ShapeId, Zone};
-use crate::machine::{Market, Purpose};
+use crate::machine::{Market, Origin, Purpose};
 use crate::time::Timestamp;
 
 /// The most machines one request may ask for (`LaunchInstances`, `RequestedCapacity`).
@@ -102,11 +102,32 @@ pub struct Offering {
 
 /// Stands for every zone. No zone of the cloud is called so.
 pub const EVERY_ZONE: &str = "*";
+/// Stands for the standby stock, wherever its machines are. No zone of the cloud is called so.
+pub const STANDBY: &str = "standby";
 
 impl Offering {
     /// A shape wherever it is.
     pub fn everywhere(shape: ShapeId, market: Market) -> Offering {
         Offering { shape, zone: Zone::new(EVERY_ZONE), market }
+    }
+
+    /// A shape's standby stock.
+    pub fn standby(shape: ShapeId, market: Market) -> Offering {
+        Offering { shape, zone: Zone::new(STANDBY), market }
+    }
+
+    /// What a launch draws from.
+    pub fn of(purpose: &Purpose) -> Offering {
+        let (shape, market) = (purpose.shape.clone(), purpose.market);
+        match purpose.origin {
+            Origin::Cold => Offering { shape, zone: purpose.zone.clone(), market },
+            Origin::Standby => Offering::standby(shape, market),
+        }
+    }
+
+    /// Whether it is in one zone of the cloud.
+    pub fn is_in_a_zone(&self) -> bool {
+        ![EVERY_ZONE, STANDBY].contains(&self.zone.as_str())
     }
 }
 

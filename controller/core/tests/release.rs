@@ -9,14 +9,14 @@ use std::time::Duration;
 use fixture::{at, config, hear, machine, purpose, s};
 use muster_core::config::{FleetConfig, Market};
 use muster_core::fact::{Fact, FactBody, ReleaseEvent};
-use muster_core::launch::LaunchErrorKind;
+use muster_core::launch::{LaunchError, LaunchErrorKind, LaunchReply};
 use muster_core::machine::{Machine, MachineEvent, Origin, Purpose, Report};
 use muster_core::plan::{Action, Policy, plan};
 use muster_core::ports::{Batch, Snapshot};
 use muster_core::protocol::RUNNER_OUTDATED;
 use muster_core::release::{JUDGED_FOR, Release, Releases, Retirement, WARN_AFTER};
 use muster_core::time::Timestamp;
-use muster_core::world::{Merged, PROBE_EVERY, World};
+use muster_core::world::{HOLD_THROTTLED, Merged, PROBE_EVERY, World};
 
 const DAY: i64 = 24 * 3_600;
 
@@ -154,6 +154,25 @@ fn a_retired_image_is_launched_once_in_half_an_hour_until_a_newer_one_shows() {
     world.merge(&told(&config, false, probed_at + s(299)), &config, &mut merged);
     let shape = spot(&config).shape;
     assert_eq!(world.shape_hold(&shape, Market::Spot), None, "what was found last counts");
+}
+
+#[test]
+fn a_probe_that_the_cloud_refuses_is_no_probe() {
+    let config = pools();
+    let (mut world, mut merged, mut batch) = (waiting(&config), Merged::default(), Batch::default());
+    world.merge(&told(&config, false, at(10)), &config, &mut merged);
+    let probed_at = at(10) + PROBE_EVERY;
+    assert_eq!(launches(&mut world, &config, probed_at), 1);
+    let probe = world.launches().next().unwrap().id.clone();
+    let refused = LaunchError { kind: LaunchErrorKind::Throttled, message: "RequestLimitExceeded".into() };
+    let reply = LaunchReply { instances: Vec::new(), error: Some(refused) };
+    world.launch_answered(&probe, &reply, probed_at + s(1), &mut batch);
+    let again = probed_at + s(1) + HOLD_THROTTLED;
+    assert_eq!(launches(&mut world, &config, again), 1, "{:?}", batch.holds);
+    let probe = world.launches().next().unwrap().id.clone();
+    let reply = LaunchReply { instances: vec![fixture::instance(9)], error: None };
+    world.launch_answered(&probe, &reply, again + s(1), &mut batch);
+    assert_eq!(launches(&mut world, &config, again + PROBE_EVERY - s(1)), 0, "this one tells");
 }
 
 #[test]

@@ -9,15 +9,16 @@ use std::sync::Arc;
 use super::demand::Wants;
 use super::fairness;
 use super::reason::{Reason, Wait};
+use super::sources::{InZone, OnHold, Source};
 use super::{Action, Plan};
 use crate::config::{Class, FleetConfig, Market, Shape};
-use crate::ids::{ClassId, LaunchId, PoolName, ShapeId, Zone};
-use crate::launch::{LAUNCH_MAX, Launch, LaunchErrorKind, Offering};
+use crate::ids::{ClassId, LaunchId, PoolName, ShapeId};
+use crate::launch::{LAUNCH_MAX, Launch};
 use crate::machine::{Origin, Purpose};
 use crate::money::HourlyPrice;
 use crate::ports::Switch;
 use crate::time::Timestamp;
-use crate::world::{PROBE_EVERY, World};
+use crate::world::World;
 
 /// A class that is short of more machines than this gets them from several zones.
 const SPREAD_ABOVE: u32 = LAUNCH_MAX / 4;
@@ -28,38 +29,6 @@ struct PoolRoom {
     left: u32,
     max: u32,
 }
-
-/// Where machines of one shape come from.
-struct Source {
-    shape: Arc<Shape>,
-    standby: u32,
-    /// How many may be launched at all, and until when no more if that is limited: its image is too old.
-    room: (u32, OnHold),
-    /// In order of preference.
-    zones: Vec<InZone>,
-}
-
-/// A shape in a zone.
-struct InZone {
-    zone: Zone,
-    /// What a machine costs there.
-    price: HourlyPrice,
-    /// EC2 tells prices of the shape, and none for here: none of its types is offered here.
-    lacks: bool,
-    /// How many are there.
-    load: u32,
-    hold: OnHold,
-}
-
-impl Source {
-    /// The dearest of its zones.
-    fn dearest(&self) -> HourlyPrice {
-        self.zones.iter().map(|there| there.price).max().unwrap_or_default()
-    }
-}
-
-/// Until when, and why; `None` if it is not.
-type OnHold = Option<(Timestamp, LaunchErrorKind)>;
 
 /// What a class draws from: its pool, and its sources in order of preference. Places in the launcher's tables.
 #[derive(Clone)]
@@ -225,33 +194,7 @@ impl<'a> Launcher<'a> {
         if let Some(source) = self.source_by_shape.get(&shape.id) {
             return *source;
         }
-        let world = self.world;
-        let told = world.has_spot_prices(shape);
-        let zones = world.zones().iter().map(|zone| {
-            let offering = Offering { shape: shape.id.clone(), zone: zone.clone(), market: shape.market };
-            let hold = world.hold(&offering, self.now).map(|hold| (hold.until, hold.kind));
-            InZone {
-                zone: zone.clone(),
-                price: world.price(shape, zone),
-                lacks: told && world.spot_price(shape, zone).is_none(),
-                load: world.zone_load(&shape.id, zone),
-                hold,
-            }
-        });
-        // Starts that are not answered yet are still in the stock that was told.
-        let promised = world
-            .launches()
-            .filter(|launch| launch.purpose.origin == Origin::Standby && launch.purpose.shape == shape.id);
-        let standby = match world.stock(&shape.id) {
-            0 => 0,
-            stock => stock.saturating_sub(promised.map(|launch| launch.count).sum()),
-        };
-        let room = match world.shape_hold(&shape.id, shape.market) {
-            None => (u32::MAX, None),
-            Some(hold) if hold.until > self.now => (0, Some((hold.until, hold.kind))),
-            Some(hold) => (1, Some((self.now + PROBE_EVERY, hold.kind))),
-        };
-        self.sources.push(Source { shape: shape.clone(), standby, room, zones: zones.collect() });
+        self.sources.push(Source::of(shape, self.world, self.now));
         self.source_by_shape.insert(shape.id.clone(), self.sources.len() - 1);
         self.sources.len() - 1
     }
@@ -303,12 +246,12 @@ impl<'a> Launcher<'a> {
                 }
                 return Some((count, Wait::Budget));
             }
-            let stocked = match place.origin {
-                Origin::Cold => u32::MAX,
-                Origin::Standby => source.standby,
+            let there = match place.origin {
+                Origin::Cold => source.zones[place.zone].gate.room,
+                Origin::Standby => source.standby.min(source.standby_gate.room),
             };
-            let stocked = stocked.min(source.room.0);
-            let now = part.min(count).min(left).min(self.fleet_room).min(affordable).min(stocked);
+            let there = there.min(source.room.0);
+            let now = part.min(count).min(left).min(self.fleet_room).min(affordable).min(there);
             self.draft(index, &want.class, site.pool, place, now, reason);
             count -= now;
         }
@@ -316,24 +259,26 @@ impl<'a> Launcher<'a> {
     }
 
     /// The best place for one more machine: shapes by preference; of each first its standby stock, then the zone that has
-    /// the fewest of them and no hold, the cheaper one of equals, as long as there is the money for it. Where the cloud asked for fewer requests it is not asked elsewhere instead: that is
-    /// no want of capacity, and lasts for seconds.
+    /// the fewest of them and no hold, the cheaper one of equals, as long as there is the money for it. Where the cloud asked
+    /// for fewer requests it is not asked elsewhere instead: that is no want of capacity, and lasts for seconds.
     fn place(&self, site: &Site) -> Result<Place, Wait> {
         let mut held: OnHold = None;
         for source in site.sources.iter().copied() {
-            let Source { shape, standby, room, zones } = &self.sources[source];
+            let Source { shape, standby, standby_gate, room, zones } = &self.sources[source];
             if room.0 == 0 {
                 held = held.into_iter().chain(room.1).min();
                 continue;
             }
             if shape.market == Market::OnDemand && *standby > 0 && !zones.is_empty() {
-                return Ok(Place { source, zone: 0, origin: Origin::Standby });
+                return match standby_gate.throttled(self.now) {
+                    Some((until, kind)) => Err(Wait::Held { until, kind }),
+                    None => Ok(Place { source, zone: 0, origin: Origin::Standby }),
+                };
             }
-            let throttled = zones.iter().filter_map(|there| there.hold);
-            if let Some((until, kind)) = throttled.filter(|(_, kind)| *kind == LaunchErrorKind::Throttled).max() {
+            if let Some((until, kind)) = zones.iter().filter_map(|there| there.gate.throttled(self.now)).max() {
                 return Err(Wait::Held { until, kind });
             }
-            let free = zones.iter().enumerate().filter(|(_, there)| there.hold.is_none());
+            let free = zones.iter().enumerate().filter(|(_, there)| there.gate.hold.is_none());
             let rank = |there: &InZone| match self.budget.is_none_or(|left| left >= there.price) {
                 true => (false, there.lacks, there.load, there.price),
                 // Money that is put aside is put aside for the cheapest.
@@ -342,7 +287,7 @@ impl<'a> Launcher<'a> {
             if let Some((zone, _)) = free.min_by_key(|(_, there)| rank(there)) {
                 return Ok(Place { source, zone, origin: Origin::Cold });
             }
-            let first = zones.iter().filter_map(|there| there.hold).min();
+            let first = zones.iter().filter_map(|there| there.gate.hold).min();
             held = held.into_iter().chain(first).min();
         }
         Err(held.map_or(Wait::NoZones, |(until, kind)| Wait::Held { until, kind }))
@@ -356,8 +301,15 @@ impl<'a> Launcher<'a> {
         self.pools[pool].left -= count;
         self.budget = self.budget.map(|budget| budget - price.times(count));
         match place.origin {
-            Origin::Standby => source.standby -= count,
-            Origin::Cold => source.zones[place.zone].load += count,
+            Origin::Standby => {
+                source.standby -= count;
+                source.standby_gate.pass(count);
+            }
+            Origin::Cold => {
+                let there = &mut source.zones[place.zone];
+                there.load += count;
+                there.gate.pass(count);
+            }
         }
         match self.open.get(&(index, place)) {
             Some(draft) if self.drafts[*draft].reason == *reason => self.drafts[*draft].count += count,
@@ -390,7 +342,7 @@ impl<'a> Launcher<'a> {
                     origin: draft.place.origin,
                     price: there.price,
                 };
-                // What is launched for a job registers as soon as it can; what is launched to wait does so while it may be hot.
+                // What is launched for a job registers as soon as it can; what is launched to wait, while it may be hot.
                 let may_register = !matches!(draft.reason, Reason::IdleTarget { .. }) || hot_room >= count;
                 if may_register && matches!(draft.reason, Reason::IdleTarget { .. }) {
                     hot_room -= count;

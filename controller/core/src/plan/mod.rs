@@ -11,6 +11,7 @@ mod endings;
 mod fairness;
 mod launches;
 mod reason;
+mod sources;
 mod stalls;
 mod surplus;
 mod tiers;

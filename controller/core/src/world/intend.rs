@@ -9,7 +9,7 @@ use crate::claim::Order;
 use crate::ids::{InstanceId, LaunchId, RunnerId, ShapeId};
 use crate::job::Stall;
 use crate::launch::{Hold, Launch, LaunchErrorKind, LaunchReply, Offering};
-use crate::machine::{Drain, Machine, Removal};
+use crate::machine::{Drain, Machine, Origin, Removal};
 use crate::plan::Action;
 use crate::ports::Batch;
 use crate::time::Timestamp;
@@ -22,6 +22,8 @@ pub const HOLD_MAX: Duration = Duration::from_secs(1800);
 pub const HOLD_CONFIGURATION_MAX: Duration = Duration::from_secs(300);
 /// After a throttled request.
 pub const HOLD_THROTTLED: Duration = Duration::from_secs(5);
+/// So long after such a hold the next request is a small one: EC2 gives out more than the largest launch in this time.
+pub(super) const THROTTLE_REMEMBERED: Duration = Duration::from_secs(60);
 
 /// What is to be done outside, once the intent is committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,19 +128,28 @@ impl World {
             self.put_machine(machine);
         }
         let purpose = &launch.purpose;
-        if purpose.origin == crate::machine::Origin::Standby
+        let throttled = reply.error.as_ref().is_some_and(|error| error.kind == LaunchErrorKind::Throttled);
+        if purpose.origin == Origin::Standby
             && let Some(stock) = self.stock.get_mut(&purpose.shape)
         {
-            // What the stock did not give is not there, whatever was last told of it.
-            let taken = if reply.error.is_some() { *stock } else { launch.count };
+            // What the stock did not give is not there, whatever was last told of it; unless nobody looked.
+            let came = u32::try_from(reply.instances.len()).unwrap_or(u32::MAX);
+            let taken = match &reply.error {
+                Some(_) if throttled => came,
+                Some(_) => *stock,
+                None => launch.count,
+            };
             *stock = stock.saturating_sub(taken);
         }
-        let offering = Offering { shape: purpose.shape.clone(), zone: purpose.zone.clone(), market: purpose.market };
+        if reply.instances.is_empty() {
+            self.not_probed(&purpose.shape, purpose.market, now, batch);
+        }
+        let offering = Offering::of(purpose);
         match &reply.error {
-            Some(error) if purpose.origin == crate::machine::Origin::Cold => {
+            // A stock that has too few is filled by its bounds; the cold launch that follows meets what is wrong, if anything.
+            Some(error) if purpose.origin == Origin::Cold || throttled => {
                 // A throttled request says nothing about capacity.
-                let one_more = u32::from(error.kind != LaunchErrorKind::Throttled);
-                let strikes = self.last_hold(&offering).map_or(0, |hold| hold.strikes) + one_more;
+                let strikes = self.last_hold(&offering).map_or(0, |hold| hold.strikes) + u32::from(!throttled);
                 let hold = Hold { until: now + hold_for(error.kind, strikes), offering, kind: error.kind, strikes };
                 batch.holds.push(hold.clone());
                 self.put_hold(hold);

@@ -18,6 +18,7 @@ use std::sync::Arc;
 pub(crate) use class::count;
 pub use class::{ClassWorld, Since};
 pub use index::UNMATCHED_MAX;
+use intend::THROTTLE_REMEMBERED;
 pub use intend::{Effect, HOLD_CONFIGURATION_MAX, HOLD_FIRST, HOLD_MAX, HOLD_THROTTLED};
 pub use merge::{Merged, News};
 pub use release::PROBE_EVERY;
@@ -26,7 +27,7 @@ use crate::config::{Class, FleetConfig, Market, Resolution, Shape};
 use crate::hot::HotRoom;
 use crate::ids::{ClassId, Generation, InstanceId, JobKey, LaunchId, PoolName, RunnerName, ShapeId, Zone};
 use crate::job::JobRecord;
-use crate::launch::{Hold, Launch, Offering};
+use crate::launch::{Hold, Launch, LaunchErrorKind, Offering};
 use crate::machine::Machine;
 use crate::money::HourlyPrice;
 use crate::ports::{Snapshot, SpotPrice, Stock, Switch};
@@ -268,6 +269,12 @@ impl World {
     /// The last hold on an offering, standing or over.
     pub fn last_hold(&self, offering: &Offering) -> Option<&Hold> {
         self.holds.get(offering)
+    }
+
+    /// Whether the cloud has asked for fewer requests there, and its budget may not be full again.
+    pub fn was_throttled(&self, offering: &Offering, now: Timestamp) -> bool {
+        let last = self.last_hold(offering).filter(|hold| hold.kind == LaunchErrorKind::Throttled);
+        last.is_some_and(|hold| now.since(hold.until) <= THROTTLE_REMEMBERED)
     }
 
     /// Takes in a hold.

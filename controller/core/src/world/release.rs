@@ -54,4 +54,12 @@ impl World {
             self.put_hold(hold);
         }
     }
+    /// No machine came of it: the next one may be tried at once, as far as the image goes.
+    pub(super) fn not_probed(&mut self, shape: &ShapeId, market: Market, now: Timestamp, batch: &mut Batch) {
+        if let Some(hold) = self.shape_hold(shape, market).filter(|hold| hold.until > now) {
+            let hold = Hold { until: now, ..hold.clone() };
+            batch.holds.push(hold.clone());
+            self.put_hold(hold);
+        }
+    }
 }
