@@ -24,8 +24,8 @@ const REQUESTS: f64 = 2.0;
 const REQUESTS_PER_HOUR: f64 = 5_000.0;
 /// What may be saved up.
 const SAVED_MAX: Duration = Duration::from_secs(60);
-/// As many removals are no accident.
-const REMOVALS_MIN: f64 = 3.0;
+/// More than this is no accident: three within an hour and a half, since what was seen is forgotten little by little.
+const REMOVALS_MIN: f64 = 2.5;
 /// Half of what was seen is forgotten in this time.
 const HALF_LIFE: Duration = Duration::from_secs(6 * 3_600);
 
@@ -73,6 +73,11 @@ impl HotBudget {
         self.removals
     }
 
+    /// Whether idle runners are made hot within the budget.
+    pub fn is_limited(&self, now: Timestamp) -> bool {
+        self.removals.at(now) >= REMOVALS_MIN
+    }
+
     /// So many idle registrations were found removed.
     pub fn removed(&mut self, count: u32, now: Timestamp) {
         self.removals = Removals { seen: self.removals.at(now) + f64::from(count), at: now };
@@ -80,7 +85,7 @@ impl HotBudget {
 
     /// How many runners may be made hot now. `None`: there is no limit, for GitHub lets idle ones be.
     pub fn room(&mut self, now: Timestamp) -> Option<HotRoom> {
-        (self.removals.at(now) >= REMOVALS_MIN).then(|| {
+        self.is_limited(now).then(|| {
             let (runners, more_at) = self.bucket.whole(now);
             HotRoom { runners, more_at }
         })
@@ -115,7 +120,18 @@ mod tests {
         budget.removed(10, start);
         assert!(budget.room(start).is_some());
         assert!(budget.room(start + HALF_LIFE).is_some(), "six are remembered");
-        assert_eq!(budget.room(start + HALF_LIFE * 2 + MINUTE), None);
+        assert_eq!(budget.room(start + HALF_LIFE * 5 / 2), None);
+    }
+
+    #[test]
+    fn three_removals_count_as_three_though_some_time_lies_between() {
+        let start = Timestamp::EPOCH + MINUTE;
+        let mut budget = HotBudget::new(Removals::default(), 1, start);
+        let limited = [0, 20, 40].map(|minutes| {
+            budget.removed(1, start + MINUTE * minutes);
+            budget.is_limited(start + MINUTE * minutes)
+        });
+        assert_eq!(limited, [false, false, true]);
     }
 
     #[test]

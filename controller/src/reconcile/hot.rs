@@ -1,6 +1,8 @@
 //! The budget for making idle runners hot, across ticks and processes.
 //!
-//! Invariant: what was seen of removals outlives the process; what may be spent does not, and is small.
+//! What was seen is noted when it first limits anything, and every few minutes while there is news.
+//!
+//! Invariant: that idle runners are limited outlives the process; what may be spent does not, and is small.
 
 use std::time::Duration;
 
@@ -17,12 +19,31 @@ const NOTE: &str = "removals";
 /// It is written this often at most.
 const NOTED_EVERY: Duration = Duration::from_secs(300);
 
-/// The budget, and when what it rests on was last written down.
+/// The budget, and how much of what it rests on is written down.
 #[derive(Debug)]
 pub(super) struct Hot {
     budget: HotBudget,
     apps: usize,
     noted_at: Option<Timestamp>,
+    /// Removals were seen that the note does not tell.
+    news: bool,
+}
+
+impl Hot {
+    fn removed(&mut self, count: u32, now: Timestamp) {
+        let was_limited = self.budget.is_limited(now);
+        self.budget.removed(count, now);
+        self.news = true;
+        if !was_limited && self.budget.is_limited(now) {
+            self.noted_at = None;
+        }
+    }
+
+    /// What is to be written down now.
+    fn due(&self, now: Timestamp) -> Option<Removals> {
+        let due = self.news && self.noted_at.is_none_or(|at| now.since(at) >= NOTED_EVERY);
+        due.then(|| self.budget.removals())
+    }
 }
 
 impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
@@ -33,16 +54,19 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         let mut hot = match self.hot.take() {
             Some(hot) if hot.apps == apps => hot,
             Some(hot) => Hot { budget: HotBudget::new(hot.budget.removals(), apps, now), apps, ..hot },
-            None => Hot { budget: HotBudget::new(self.known_removals(report).await, apps, now), apps, noted_at: None },
+            None => {
+                let budget = HotBudget::new(self.known_removals(report).await, apps, now);
+                Hot { budget, apps, noted_at: None, news: false }
+            }
         };
         if let Ok(count @ 1..) = u32::try_from(report.removed.len()) {
-            hot.budget.removed(count, now);
-            if hot.noted_at.is_none_or(|at| now.since(at) >= NOTED_EVERY) {
-                hot.noted_at = Some(now);
-                let text = serde_json::to_string(&hot.budget.removals()).unwrap_or_default();
-                if let Err(error) = self.store.put_note(NOTE, &text).await {
-                    report.troubles.push(format!("noting removals of idle registrations: {error}"));
-                }
+            hot.removed(count, now);
+        }
+        if let Some(removals) = hot.due(now) {
+            let text = serde_json::to_string(&removals).unwrap_or_default();
+            match self.store.put_note(NOTE, &text).await {
+                Ok(()) => (hot.noted_at, hot.news) = (Some(now), false),
+                Err(error) => report.troubles.push(format!("noting removals of idle registrations: {error}")),
             }
         }
         let room = hot.budget.room(now);
@@ -66,5 +90,33 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
         if let Some(hot) = &mut self.hot {
             hot.budget.take(plan, now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_written_down_at_once_and_news_before_long() {
+        let start = Timestamp::EPOCH + NOTED_EVERY;
+        let budget = HotBudget::new(Removals::default(), 1, start);
+        let mut hot = Hot { budget, apps: 1, noted_at: None, news: false };
+        let mut due = |removed: u32, at: Timestamp| {
+            if removed > 0 {
+                hot.removed(removed, at);
+            }
+            let due = hot.due(at).is_some();
+            if due {
+                (hot.noted_at, hot.news) = (Some(at), false);
+            }
+            due
+        };
+        let s = Duration::from_secs;
+        assert_eq!([due(0, start), due(1, start), due(0, start)], [false, true, false]);
+        assert!(!due(1, start + s(1)), "two limit nothing");
+        assert!(due(1, start + s(2)), "three do");
+        assert_eq!([due(5, start + s(3)), due(0, start + s(301)), due(0, start + s(302))], [false, false, true]);
+        assert!(!due(0, start + s(900)), "nothing new");
     }
 }
