@@ -78,7 +78,6 @@ class Ticks(Surroundings):
 
         def refused():
             self.ring()
-            time.sleep(1)
             return list(self.stack.values("scaler", "ConfigRefused"))
 
         self.until("a refusal", refused, 90)
