@@ -25,7 +25,7 @@ from moto.moto_server.werkzeug_app import (  # noqa: E402
 )
 from werkzeug.serving import ThreadedWSGIServer, make_server  # noqa: E402
 
-from emulated import engine  # noqa: E402
+from emulated import engine, quotas  # noqa: E402
 from emulated.app import Application  # noqa: E402
 from emulated.models import SERVICES, service_model  # noqa: E402
 from emulated.world import World  # noqa: E402
@@ -78,6 +78,7 @@ def main() -> None:
     args = parser.parse_args()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     world = wired()
+    quotas.install()
     app = Application(world, DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", args.port, app, threaded=True, request_handler=Handler)
     assert isinstance(server, ThreadedWSGIServer)

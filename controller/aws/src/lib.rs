@@ -19,7 +19,7 @@ mod secrets;
 pub use aws_config::SdkConfig;
 pub use bell::{HOLD_BACK_MAX, SLOT, SqsBell, SqsWake, WAKE_DELAY_MAX, hold_back};
 pub use checkup::{Caller, caller, queue_is_fifo};
-pub use cloud::{AccountCheckup, AwsCloud, Config, FLEET_TAG, Now, SHAPE_TAG, Stack, There};
+pub use cloud::{AccountCheckup, AwsCloud, Config, FLEET_TAG, Now, SHAPE_TAG, Stack, There, VcpuQuota, WayOut};
 pub use config_object::{ConfigObject, ConfigObjectError, ConfigVersion, ObjectAddress};
 pub use connect::{aws_config, dynamo, sqs};
 pub use identity::{AUDIENCE_HEADER, EXPIRES_S, RoleError, StsIdentity, StsSettings, StsSettingsError, TrustedRole};

@@ -1,25 +1,19 @@
 //! AWS, as `muster serve --cloud aws` would use it, judged: whose credentials these are, the ledger's table, the stack's
 //! queues, and what each account has for machines.
 //!
-//! What lives here: judgement by facts alone, and the way to the facts. What may not: quotas that only a launch meets. EC2's
-//! vCPU quotas are in a service of their own (Service Quotas), whose SDK is not worth its minutes of compilation: a refusal
-//! names them.
+//! What lives here: judgement by facts alone, and the way to the facts; an account's are judged in `account.rs`. What may
+//! not: what only a launch meets.
 //!
 //! Invariant: credentials that are refused are told once; nothing is asked with them.
 
 use std::sync::Arc;
 
-use muster_aws::{AccountCheckup, AwsCloud, Caller, Stack, There, caller, queue_is_fifo, table_faults};
+use muster_aws::{AccountCheckup, AwsCloud, Caller, Stack, caller, queue_is_fifo, table_faults};
 use muster_core::config::FleetConfig;
 
-use super::{Check, Finding};
+use super::{Check, Finding, account};
 use crate::aws::{Around, now};
 use crate::drivers::lambda::surroundings;
-
-/// When fewer Auto Scaling groups than one part in so many may still be made, it is told. A shape has one group or two.
-const GROUPS_PARTS: i32 = 10;
-
-const NO_LAUNCH: &str = "no machine can be launched there";
 
 /// The queues that the stack's functions use, and whether each is a FIFO queue.
 const QUEUES: [(&str, bool); 3] = [
@@ -108,7 +102,7 @@ fn judge(facts: &Facts) -> Vec<Finding> {
             ("no queue is named", "one process needs none; give the functions' variables to have them checked");
         found.push(Finding::not_checked(Check::AwsQueue, "", what, remedy));
     }
-    found.extend(facts.accounts.iter().flat_map(account));
+    found.extend(facts.accounts.iter().flat_map(account::judge));
     found
 }
 
@@ -149,105 +143,11 @@ fn queue(variable: &str, fifo: bool, is_fifo: &Result<bool, String>) -> Finding 
     Finding::not_ok(Check::AwsQueue, variable, what, why, "set it to the URL of the stack's queue")
 }
 
-/// What an account has for machines.
-fn account(account: &AccountCheckup) -> Vec<Finding> {
-    let about = account.name.as_ref().map_or_else(|| "home account".to_owned(), |name| format!("account {name}"));
-    let mut found = Vec::new();
-    if account.name.is_some() {
-        // The home account's are the stack's.
-        for lacking in &account.lacking {
-            let (what, remedy) = lacking.split_once(": ").unwrap_or((lacking, "see muster.example.toml"));
-            found.push(Finding::not_ok(Check::AwsStack, &*about, what, NO_LAUNCH, remedy));
-        }
-    }
-    let there = match (&account.there, &account.role) {
-        (Ok(there), role) => {
-            if let Some(role) = role {
-                found.push(Finding::ok(Check::AwsRole, &*about, format!("{role} can be taken on")));
-            }
-            there
-        }
-        (Err(why), _) => {
-            found.push(Finding::not_ok(
-                Check::AwsRole,
-                &*about,
-                why,
-                NO_LAUNCH,
-                "let the role's trust policy name the controller's role and the external_id of [[aws.account]], as \
-                 infra/account.yaml does; and let the controller's role take it on (AccountRoleArns of the stack)",
-            ));
-            return found;
-        }
-    };
-    found.extend(subnets(there, &about));
-    for (name, image) in &there.images {
-        let about = format!("{about}, {name}");
-        found.push(match image {
-            Ok(id) => Finding::ok(Check::AwsImage, about, format!("{id} is there")),
-            Err(why) => Finding::not_ok(
-                Check::AwsImage,
-                about,
-                why,
-                "no machine of that system can be launched",
-                "name an image that this account can see, or a parameter that holds one, for the account's region",
-            ),
-        });
-    }
-    found.push(groups(there, &about));
-    found
-}
-
-fn subnets(there: &There, about: &str) -> Option<Finding> {
-    let not_ok = |what: String, why: &str| {
-        Finding::not_ok(
-            Check::AwsSubnets,
-            about,
-            what,
-            why,
-            "name subnets that are there, in the region, one for each zone",
-        )
-    };
-    match &there.subnets {
-        // That none is named is told already.
-        Ok((gone, 0)) if gone.is_empty() => None,
-        Ok((gone, zones)) if gone.is_empty() => {
-            Some(Finding::ok(Check::AwsSubnets, about, format!("all are there, in {zones} zones")))
-        }
-        Ok((gone, 0)) => Some(not_ok(format!("{} is not there", gone.join(", ")), NO_LAUNCH)),
-        Ok((gone, zones)) => {
-            let why = "its zone gets no machine: capacity of the others has to do";
-            Some(not_ok(format!("{} is not there; the others are in {zones} zones", gone.join(", ")), why))
-        }
-        Err(why) => Some(not_ok(why.clone(), NO_LAUNCH)),
-    }
-}
-
-fn groups(there: &There, about: &str) -> Finding {
-    match there.groups {
-        Ok((has, most)) if most.saturating_sub(has) > most / GROUPS_PARTS => {
-            let what = format!("{has} of {most} Auto Scaling groups; EC2's vCPU quotas are not looked at");
-            Finding::ok(Check::AwsQuota, about, what)
-        }
-        Ok((has, most)) => Finding::not_ok(
-            Check::AwsQuota,
-            about,
-            format!("{has} of {most} Auto Scaling groups are used"),
-            "a shape that has not been launched yet needs a group of its own: its launches will be refused",
-            "delete groups that nobody needs, or ask for more (Service Quotas, Auto Scaling groups per region)",
-        ),
-        Err(ref why) => Finding::not_ok(
-            Check::AwsQuota,
-            about,
-            why,
-            "the same role launches machines",
-            "give the role the permissions of the stack's scaler, and see infra/IAM.md",
-        ),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+
+    use muster_aws::{There, VcpuQuota, WayOut};
 
     use super::super::State;
     use super::*;
@@ -256,7 +156,12 @@ mod tests {
         let there = There {
             subnets: Ok((Vec::new(), 2)),
             images: BTreeMap::from([("linux x64 (ami-1)".to_owned(), Ok("ami-1".to_owned()))]),
+            ways_out: Ok(vec![
+                ("subnet-1".to_owned(), WayOut::Gateway { id: "igw-1".to_owned(), public: true }),
+                ("subnet-2".to_owned(), WayOut::Through("nat-1".to_owned())),
+            ]),
             groups: Ok((12, 500)),
+            vcpus: vec![VcpuQuota { name: "spot standard", code: "L-1", largest: 16, idle: 32, vcpus: Ok(640) }],
         };
         let account = |name: Option<&str>, role: Option<&str>| AccountCheckup {
             name: name.map(Arc::from),
@@ -279,13 +184,29 @@ mod tests {
     fn a_healthy_set_up_is_ok_in_every_line() {
         let found = judge(&healthy());
         assert!(found.iter().all(|finding| finding.state == State::Ok), "{found:#?}");
-        assert_eq!(found.len(), 13);
+        assert_eq!(found.len(), 17);
+    }
+
+    #[test]
+    fn what_only_other_credentials_may_read_is_told_as_not_checked() {
+        let mut facts = healthy();
+        let there = facts.accounts[0].there.as_mut().unwrap();
+        there.ways_out = Err("DescribeRouteTables in the home account: UnauthorizedOperation".to_owned());
+        there.vcpus[0].vcpus = Err("GetServiceQuota in the home account: AccessDeniedException".to_owned());
+        let found = judge(&facts);
+        let open: Vec<_> = found.iter().filter(|finding| finding.state != State::Ok).collect();
+        let seen: Vec<_> = open.iter().map(|finding| (finding.check, finding.state)).collect();
+        assert_eq!(seen, [(Check::AwsEgress, State::NotChecked), (Check::AwsQuota, State::NotChecked)]);
+        assert!(open[1].remedy.as_deref().is_some_and(|remedy| remedy.contains("servicequotas:GetServiceQuota")));
     }
 
     #[test]
     fn each_trouble_is_named_alone_and_with_its_remedy() {
         fn away(facts: &mut Facts) -> &mut There {
             facts.accounts[1].there.as_mut().unwrap()
+        }
+        fn way(facts: &mut Facts, way: WayOut) {
+            away(facts).ways_out.as_mut().unwrap()[1].1 = way;
         }
         type Plant = fn(&mut Facts);
         let plants: &[(Plant, Check, &str, &str)] = &[
@@ -342,6 +263,16 @@ mod tests {
                 "name an image",
             ),
             (|facts| away(facts).groups = Ok((490, 500)), Check::AwsQuota, "490 of 500", "Service Quotas"),
+            (|facts| away(facts).vcpus[0].vcpus = Ok(5), Check::AwsQuota, "the largest machine has 16", "L-1"),
+            (|facts| away(facts).vcpus[0].vcpus = Ok(31), Check::AwsQuota, "kept idle now take 32", "Service Quotas"),
+            (|facts| way(facts, WayOut::Nowhere), Check::AwsEgress, "subnet-2 has no route to 0.0.0.0/0", "NAT"),
+            (|facts| way(facts, WayOut::Gone("nat-9".to_owned())), Check::AwsEgress, "nat-9, which is gone", "NAT"),
+            (
+                |facts| way(facts, WayOut::Gateway { id: "igw-1".to_owned(), public: false }),
+                Check::AwsEgress,
+                "machines there get no public address",
+                "public addresses",
+            ),
         ];
         for (plant, check, what, remedy) in plants {
             let mut facts = healthy();

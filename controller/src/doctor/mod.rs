@@ -8,6 +8,8 @@
 //! Invariant: a finding that is not ok says why it matters and what to do; no finding has a secret in it.
 
 #[cfg(feature = "aws")]
+mod account;
+#[cfg(feature = "aws")]
 mod aws;
 #[cfg(feature = "aws")]
 mod github;
@@ -84,9 +86,11 @@ pub enum Check {
     AwsRole,
     /// The subnets of an account.
     AwsSubnets,
+    /// The way from an account's subnets to the internet.
+    AwsEgress,
     /// The image of a shape.
     AwsImage,
-    /// How many Auto Scaling groups an account may have.
+    /// How many Auto Scaling groups and vCPUs an account may have.
     AwsQuota,
 }
 

@@ -68,6 +68,7 @@ pub(super) struct Clients {
     /// For effects that a repeat would do twice: no attempt but the first.
     pub(super) scaling_once: aws_sdk_autoscaling::Client,
     pub(super) ssm: aws_sdk_ssm::Client,
+    pub(super) quotas: aws_sdk_servicequotas::Client,
 }
 
 /// An account.
@@ -299,13 +300,19 @@ impl Account {
             .interceptor(self.repetitions());
         let mut ssm = aws_sdk_ssm::config::Builder::from(&self.sdk)
             .timeout_config(timeouts())
+            .retry_config(retries.clone())
+            .interceptor(Counter)
+            .interceptor(self.repetitions());
+        let mut quotas = aws_sdk_servicequotas::config::Builder::from(&self.sdk)
+            .timeout_config(timeouts())
             .retry_config(retries)
             .interceptor(Counter)
             .interceptor(self.repetitions());
         if let Some(credentials) = credentials {
             ec2 = ec2.credentials_provider(credentials.clone());
             scaling = scaling.credentials_provider(credentials.clone());
-            ssm = ssm.credentials_provider(credentials);
+            ssm = ssm.credentials_provider(credentials.clone());
+            quotas = quotas.credentials_provider(credentials);
         }
         let scaling_once = scaling.clone().retry_config(RetryConfig::disabled()).timeout_config(once);
         Clients {
@@ -313,6 +320,7 @@ impl Account {
             scaling: aws_sdk_autoscaling::Client::from_conf(scaling.build()),
             scaling_once: aws_sdk_autoscaling::Client::from_conf(scaling_once.build()),
             ssm: aws_sdk_ssm::Client::from_conf(ssm.build()),
+            quotas: aws_sdk_servicequotas::Client::from_conf(quotas.build()),
         }
     }
 }

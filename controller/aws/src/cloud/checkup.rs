@@ -13,7 +13,9 @@ use muster_core::config::{FleetConfig, Shape};
 
 use super::AwsCloud;
 use super::account::Account;
+use super::egress::WayOut;
 use super::errors::Failure;
+use super::quotas::VcpuQuota;
 use super::stack::lacking;
 
 /// What an account has for machines. Texts of errors say what to do.
@@ -36,8 +38,12 @@ pub struct There {
     pub subnets: Result<(Vec<String>, usize), String>,
     /// The image of each system and architecture that a pool has here, by what names it.
     pub images: BTreeMap<String, Result<String, String>>,
+    /// Where the default route of each subnet leads; or why that is not known.
+    pub ways_out: Result<Vec<(String, WayOut)>, String>,
     /// How many Auto Scaling groups it has, and may have.
     pub groups: Result<(i32, i32), String>,
+    /// EC2's quotas of vCPUs.
+    pub vcpus: Vec<VcpuQuota>,
 }
 
 impl AwsCloud {
@@ -78,7 +84,13 @@ impl Account {
                 place.insert(self.image(shape).await.map(|image| image.id).map_err(told));
             }
         }
-        There { subnets, images, groups: self.group_count().await.map_err(told) }
+        There {
+            subnets,
+            images,
+            ways_out: self.ways_out().await.map_err(told),
+            groups: self.group_count().await.map_err(told),
+            vcpus: self.vcpu_quotas(config).await,
+        }
     }
 
     /// What a shape's image is called by whoever names it.

@@ -14,6 +14,7 @@ mod activities;
 mod blueprint;
 mod budget;
 mod checkup;
+mod egress;
 mod errors;
 mod group;
 mod image;
@@ -23,6 +24,7 @@ mod look;
 mod names;
 mod phantom;
 mod prices;
+mod quotas;
 mod retire;
 mod silence;
 mod stack;
@@ -46,7 +48,9 @@ use muster_core::ports::{Cloud, CloudError, Ended, Sighting, SpotPrice, Stock};
 
 pub use self::budget::Now;
 pub use self::checkup::{AccountCheckup, There};
+pub use self::egress::WayOut;
 pub use self::names::{FLEET_TAG, SHAPE_TAG};
+pub use self::quotas::VcpuQuota;
 pub use self::stack::Stack;
 
 use self::account::{Account, Role, lock};

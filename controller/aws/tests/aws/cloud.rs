@@ -2,6 +2,7 @@
 
 mod accounts;
 mod contract;
+mod egress;
 mod endings;
 mod groups;
 mod launches;

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::instance_type;
 use super::market::{Arch, Market, Os};
 use super::pool::{Pool, Size};
 use crate::ids::ShapeId;
@@ -40,6 +41,11 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// Most vCPUs a machine of this shape may have, by what the admin said or the types' names. `None`: neither tells.
+    pub fn vcpus_max(&self) -> Option<u32> {
+        self.vcpus.or_else(|| self.instance_types.iter().filter_map(|name| instance_type::vcpus(name)).max())
+    }
+
     /// The shape of a pool's machines of `size` in `market`, with its id and prices.
     pub(super) fn of(pool: &Pool, size: &Size, market: Market) -> Shape {
         let (usd_per_hour, standby_usd_per_hour) = match market {
