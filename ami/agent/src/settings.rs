@@ -15,9 +15,10 @@ use crate::life::Limits;
 pub const PATH: &str = "/etc/muster/agent.toml";
 /// Another path of them.
 pub const PATH_VARIABLE: &str = "MUSTER_AGENT_SETTINGS";
-/// For tests with real processes: every limit of [`Limits`] is divided by this number. Not for production: the door's own
-/// limits stay as they are.
+/// For tests with real processes: see [`Limits::faster`]. Not for production: the door's own limits stay as they are.
 pub const FASTER_VARIABLE: &str = "MUSTER_AGENT_TEST_FASTER";
+/// The same: see [`Limits::shorter`].
+pub const SHORTER_VARIABLE: &str = "MUSTER_AGENT_TEST_SHORTER";
 
 /// The settings.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -150,12 +151,13 @@ impl Settings {
     pub fn limits(&self, spread: f64) -> Limits {
         let hours = |hours: f64| Duration::from_secs_f64(hours * 3_600.0);
         let limits = Limits::new(hours(self.max_job_hours), hours(self.idle_hours), spread);
-        let faster = std::env::var(FASTER_VARIABLE).ok().and_then(|text| text.parse::<f64>().ok());
-        match faster.filter(|times| *times >= 1.0 && times.is_finite()) {
-            Some(times) => limits.faster(times),
-            None => limits,
-        }
+        limits.faster(times(FASTER_VARIABLE)).shorter(times(SHORTER_VARIABLE))
     }
+}
+
+fn times(variable: &str) -> f64 {
+    let given = std::env::var(variable).ok().and_then(|text| text.parse::<f64>().ok());
+    given.filter(|times| *times >= 1.0 && times.is_finite()).unwrap_or(1.0)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio, exit};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const CONFIG: &str = "ACTIONS_RUNNER_INPUT_JITCONFIG";
 
@@ -30,6 +30,15 @@ fn say(line: &str) {
 
 fn folder() -> PathBuf {
     std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."))
+}
+
+/// So many milliseconds, or until there is a file `go`.
+fn wait(ms: Option<&str>) {
+    let end = Instant::now() + Duration::from_millis(ms.and_then(|text| text.parse().ok()).unwrap_or(0));
+    let go = folder().join("go");
+    while Instant::now() < end && !go.exists() {
+        sleep(end.saturating_duration_since(Instant::now()).min(Duration::from_millis(10)));
+    }
 }
 
 fn log(kind: &str, text: &str) {
@@ -109,8 +118,7 @@ impl Listener {
             match told[0].as_str() {
                 "job" => {
                     self.ask("got");
-                    let gaps: Vec<u64> = told[1..].iter().filter_map(|text| text.parse().ok()).collect();
-                    if self.job(&gaps) {
+                    if self.job(&told[1..]) {
                         exit(0);
                     }
                 }
@@ -126,20 +134,19 @@ impl Listener {
     }
 
     /// Whether it ran.
-    fn job(&mut self, gaps: &[u64]) -> bool {
-        let gap = |index: usize| sleep(Duration::from_millis(gaps.get(index).copied().unwrap_or(0)));
-        gap(0);
+    fn job(&mut self, gaps: &[String]) -> bool {
+        let gap = |index: usize| gaps.get(index).map(String::as_str);
+        wait(gap(0));
         let job = self.ask("acquire");
         if job[0] != "ok" {
             log("Runner", "Skipping message Job. Job not found");
             return false;
         }
-        gap(1);
+        wait(gap(1));
         log("Runner", "One time used runner received job message.");
         say("2026-11-22 10:00:01Z: Running job: build");
-        let exec = gaps.get(2).copied().unwrap_or(0).to_string();
         let mut child = Command::new("/proc/self/exe");
-        child.arg0(folder().join("bin/Runner.Listener")).arg("forked").arg(exec).args(&job[1..]);
+        child.arg0(folder().join("bin/Runner.Listener")).arg("forked").arg(gap(2).unwrap_or("0")).args(&job[1..]);
         let worked = child.env_remove(CONFIG).stdin(Stdio::null()).status().is_ok_and(|status| status.success());
         let result = if worked { "Succeeded" } else { "Failed" };
         self.ask(&format!("done {result}"));
@@ -152,7 +159,7 @@ impl Listener {
 fn forked(arguments: &[String]) {
     // The kernel names a process for the file that it was started from.
     let _ = std::fs::write("/proc/self/comm", "Runner.Listener");
-    sleep(Duration::from_millis(arguments[0].parse().unwrap_or(0)));
+    wait(arguments.first().map(String::as_str));
     let error = Command::new(folder().join("bin/Runner.Worker")).args(&arguments[1..]).exec();
     say(&format!("no worker: {error}"));
     exit(1);
@@ -166,7 +173,7 @@ fn worker(arguments: &[String]) {
         Some(Command::new("/bin/sh").arg("-e").arg(path).stdin(Stdio::null()).status())
     };
     hook("ACTIONS_RUNNER_HOOK_JOB_STARTED");
-    sleep(Duration::from_millis(arguments.first().and_then(|text| text.parse().ok()).unwrap_or(0)));
+    wait(arguments.first().map(String::as_str));
     let mut good = true;
     if let Some(script) = arguments.get(1) {
         good = Command::new("/bin/sh").arg(script).stdin(Stdio::null()).status().is_ok_and(|status| status.success());

@@ -13,6 +13,11 @@ const DONE: Report = Report::Done { ran_job: true };
 const IDLE: Report = Report::Done { ran_job: false };
 const HOUR: Duration = Duration::from_secs(3_600);
 
+/// What a job waits for that ends when the story says so.
+const UNTIL_GO: u64 = 600_000;
+/// How much less patience a machine has with a silent door in stories in which it runs out: 9 s.
+const IMPATIENT: f64 = 200.0;
+
 fn job(takes: u64) -> Job {
     Job { takes, ..Job::default() }
 }
@@ -42,10 +47,11 @@ fn a_normal_job() {
         let mut agent = world.machine().await;
         let registration = world.listens(&mut agent).await;
         assert!(world.github.listening(registration));
-        world.github.queue(Job { gaps: [50, 50, 50], takes: 500, script: None });
+        world.github.queue(Job { gaps: [50, 50, 50], takes: UNTIL_GO, script: None });
         world.hears(&mut agent, &Report::Busy).await;
         let names = agent.processes();
         assert!(names.contains(&"Runner.Listener".to_owned()), "{names:?}");
+        agent.go();
         world.hears(&mut agent, &DONE).await;
         agent.ends().await;
         assert_eq!(world.github.books(), books(1));
@@ -93,9 +99,11 @@ fn drained_idle() {
         world.github.plan(&[Trick::Refresh, Trick::Ghost]);
         let mut agent = world.machine().await;
         let registration = world.listens(&mut agent).await;
-        let order = world.scaler.drain(&agent.instance);
-        world.hears(&mut agent, &Report::Frozen { order }).await;
-        world.hears(&mut agent, &Report::Drained).await;
+        let log = agent.path("runner/_diag/Runner_20261122-100000-utc.log");
+        agent.until("a message", || fs::read_to_string(&log).unwrap_or_default().contains("ForceTokenRefresh")).await;
+        let orders = world.drains(&mut agent).await;
+        let order = orders[orders.len() - 1];
+        assert!(world.reports(&agent).contains(&Report::Frozen { order }));
         assert!(!world.github.listening(registration));
         agent.ends().await;
         assert_eq!(world.github.books(), Books::default());
@@ -106,17 +114,14 @@ fn drained_idle() {
 fn a_frozen_runner_stands_still_and_is_thawed_without_an_order() {
     privileged(|| async {
         let world = World::new().await;
-        // Slower, to be able to look.
-        let mut agent = world.machine_like(Like { faster: 10.0, ..Like::default() }).await;
+        // Slow enough to be able to look.
+        let mut agent = world.machine_like(Like { shorter: 5.0, ..Like::default() }).await;
         world.listens(&mut agent).await;
         world.scaler.hold(true);
-        let order = world.scaler.drain(&agent.instance);
-        world.hears(&mut agent, &Report::Frozen { order }).await;
+        let order = world.freezes(&mut agent).await;
         assert!(agent.is_frozen());
-        let log = agent.path("log");
-        agent.until("a thaw", || fs::read_to_string(&log).unwrap().contains("}) -> Listening")).await;
-        assert!(!agent.is_frozen());
         world.hears(&mut agent, &Report::Thawed { order }).await;
+        assert!(!agent.is_frozen());
         world.github.queue(job(100));
         world.hears(&mut agent, &DONE).await;
         agent.ends().await;
@@ -131,7 +136,7 @@ async fn drained_in(gap: usize) {
     let mut agent = world.machine().await;
     let registration = world.listens(&mut agent).await;
     let mut gaps = [0; 3];
-    gaps[gap] = 1_500;
+    gaps[gap] = UNTIL_GO;
     world.github.queue(Job { gaps, takes: 300, script: None });
     let github = world.github.clone();
     match gap {
@@ -144,6 +149,7 @@ async fn drained_in(gap: usize) {
     }
     let order = world.scaler.drain(&agent.instance);
     world.hears(&mut agent, &Report::Thawed { order }).await;
+    agent.go();
     world.hears(&mut agent, &DONE).await;
     agent.ends().await;
     assert_eq!(world.github.books(), books(1));
@@ -172,13 +178,13 @@ fn drained_busy() {
         world.github.be_blind();
         let mut agent = world.machine().await;
         world.listens(&mut agent).await;
-        world.github.queue(job(1_500));
-        let before = agent.instance.clone();
+        world.github.queue(job(UNTIL_GO));
         world.hears(&mut agent, &Report::Busy).await;
         for _ in 0..3 {
-            let order = world.scaler.drain(&before);
+            let order = world.scaler.drain(&agent.instance);
             world.hears(&mut agent, &Report::Thawed { order }).await;
         }
+        agent.go();
         world.hears(&mut agent, &DONE).await;
         agent.ends().await;
         assert_eq!(world.github.books(), books(1));
@@ -193,8 +199,7 @@ fn a_spot_notice_while_idle() {
         world.listens(&mut agent).await;
         agent.imds.said().spot = true;
         world.hears(&mut agent, &Report::Interrupted).await;
-        world.scaler.drain(&agent.instance);
-        world.hears(&mut agent, &Report::Drained).await;
+        world.drains(&mut agent).await;
         agent.ends().await;
     });
 }
@@ -206,11 +211,12 @@ fn a_spot_notice_while_busy_and_the_metadata_service_switched_off() {
         let mut agent = world.machine().await;
         world.listens(&mut agent).await;
         agent.imds.said().off = true;
-        world.github.queue(job(2_500));
+        world.github.queue(job(UNTIL_GO));
         world.hears(&mut agent, &Report::Busy).await;
         // From then on it comes as an order.
         world.scaler.order(&agent.instance, muster_core::claim::Order::Interruption);
         world.hears(&mut agent, &Report::Interrupted).await;
+        agent.go();
         world.hears(&mut agent, &DONE).await;
         agent.ends().await;
         assert_eq!(world.github.books(), books(1));
@@ -328,14 +334,15 @@ fn a_runner_updates_itself_and_goes_on() {
 fn the_door_is_down_while_the_job_runs() {
     privileged(|| async {
         let world = World::new().await;
-        // Its job takes as long as an idle machine waits for a silent door, and half as long again.
-        let mut agent = world.machine_like(Like { faster: 600.0, ..Like::default() }).await;
+        let mut agent = world.machine_like(Like { shorter: IMPATIENT, ..Like::default() }).await;
         world.listens(&mut agent).await;
-        world.github.queue(job(4_500));
+        world.github.queue(job(UNTIL_GO));
         world.hears(&mut agent, &Report::Busy).await;
         world.down(true);
-        tokio::time::sleep(Duration::from_millis(4_000)).await;
-        assert_eq!(world.github.books().done, 0);
+        // As long as an idle machine waits for a silent door, and half as long again.
+        tokio::time::sleep(Duration::from_secs(1_800).div_f64(IMPATIENT).mul_f64(1.5)).await;
+        assert!(agent.processes().contains(&"Runner.Worker".to_owned()));
+        agent.go();
         world.down(false);
         world.hears(&mut agent, &DONE).await;
         agent.ends().await;
@@ -347,7 +354,7 @@ fn the_door_is_down_while_the_job_runs() {
 fn the_door_is_down_and_the_machine_idle() {
     privileged(|| async {
         let world = World::new().await;
-        let mut agent = world.machine_like(Like { faster: 600.0, ..Like::default() }).await;
+        let mut agent = world.machine_like(Like { shorter: IMPATIENT, ..Like::default() }).await;
         let registration = world.listens(&mut agent).await;
         world.down(true);
         agent.ends().await;
@@ -372,7 +379,6 @@ fn the_door_is_down_for_a_while_before_the_claim() {
 #[test]
 fn a_full_disk_hides_no_job() {
     privileged(|| async {
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
         let world = World::new().await;
         world.github.be_blind();
         let mut agent = world.machine_like(Like { registers: false, ..Like::default() }).await;
@@ -380,15 +386,15 @@ fn a_full_disk_hides_no_job() {
         // The agent has begun: it sees what is mounted, as it shares this thread's view.
         let mount =
             |arguments: &[&str]| std::process::Command::new("mount").args(arguments).status().unwrap().success();
-        assert!(mount(&["--make-rprivate", "/"]));
         assert!(mount(&["-t", "tmpfs", "-o", "size=4k,mode=0777", "tmpfs", full.to_str().unwrap()]));
         assert!(fs::write(full.join("filler"), [0; 8_192]).is_err());
         world.scaler.register(&agent.instance);
         world.listens(&mut agent).await;
-        world.github.queue(Job { gaps: [0, 0, 1_000], takes: 300, script: None });
+        world.github.queue(Job { gaps: [0, 0, UNTIL_GO], takes: 300, script: None });
         world.hears(&mut agent, &Report::Busy).await;
         let order = world.scaler.drain(&agent.instance);
         world.hears(&mut agent, &Report::Thawed { order }).await;
+        agent.go();
         world.hears(&mut agent, &DONE).await;
         agent.ends().await;
         assert_eq!(world.github.books(), books(1));
@@ -437,7 +443,7 @@ fn lost_replies_to_claim_and_reports() {
 fn a_machine_that_nobody_knows_gives_up() {
     privileged(|| async {
         let world = World::new().await;
-        let mut agent = world.machine_like(Like { known: false, faster: 100.0, ..Like::default() }).await;
+        let mut agent = world.machine_like(Like { known: false, shorter: IMPATIENT, ..Like::default() }).await;
         agent.ends().await;
         assert!(agent.console().contains("does not know this machine"), "{}", agent.console());
     });
@@ -449,10 +455,14 @@ fn the_agent_dies_and_its_worker_is_left_to_end() {
         let world = World::new().await;
         let mut agent = world.machine().await;
         world.listens(&mut agent).await;
-        world.github.queue(job(2_000));
+        world.github.queue(job(UNTIL_GO));
         world.hears(&mut agent, &Report::Busy).await;
         agent.crash();
         agent.boot();
+        let console = agent.path("console");
+        agent.until("a look", || fs::read_to_string(&console).unwrap().contains("its runner is left to end")).await;
+        assert!(agent.processes().contains(&"Runner.Listener".to_owned()));
+        agent.go();
         world.hears(&mut agent, &DONE).await;
         agent.ends().await;
         assert_eq!(world.github.books(), books(1));
@@ -478,10 +488,10 @@ fn the_agent_dies_before_it_has_a_runner() {
 fn a_job_ends_at_its_limit() {
     privileged(|| async {
         let world = World::new().await;
-        let like = Like { settings: "max_job_hours = 0.01".to_owned(), ..Like::default() };
+        let like = Like { settings: "max_job_hours = 0.0005".to_owned(), ..Like::default() };
         let mut agent = world.machine_like(like).await;
         world.listens(&mut agent).await;
-        world.github.queue(job(60_000));
+        world.github.queue(job(UNTIL_GO));
         agent.ends().await;
         assert!(failed(&world, &agent).expect("it has failed").contains("max_job_hours"));
         assert_eq!(world.github.books().killed, 1);

@@ -1,13 +1,13 @@
 //! Everything around an agent, on this machine: metadata service, door, scaler, GitHub and a runner; and the agent itself,
 //! the real binary as a process of its own, as root, with a runner of another user in a control group.
 //!
-//! Each test has a network namespace of its own, so that the metadata service has its real address and the firewall is only
-//! the test's. That, the user, the control group and nftables need root: see [`privileged`].
+//! Each test has namespaces of its own: see [`privileged`].
 
 pub(crate) mod door;
 pub(crate) mod github;
 pub(crate) mod identity;
 pub(crate) mod imds;
+mod privilege;
 pub(crate) mod scaler;
 pub(crate) mod time;
 
@@ -20,60 +20,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use muster_agent::settings::{FASTER_VARIABLE, SHORTER_VARIABLE};
 use muster_core::machine::Report;
 use tempfile::TempDir;
 
 use self::door::Served;
 use self::github::Github;
 use self::imds::{Imds, Said};
+use self::privilege::USER;
+pub(crate) use self::privilege::privileged;
 use self::scaler::Scaler;
 use self::time::Skewed;
 
-/// How much faster the agent's limits are here. Its thaw comes after a third of a second, its kill after 83 ms.
+/// How much faster the agent waits here: it ends a frozen runner after 83 ms. How long others may take stays as it is.
 pub(crate) const FASTER: f64 = 60.0;
 /// A test that waits longer for one thing has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The runner's user: it exists on every Linux, and is nobody.
-pub(crate) const USER: &str = "nobody";
-/// Tests that need root, a network namespace, control groups and nftables run where this is set, and fail without these.
-/// Otherwise they say loudly that they did nothing: their limits are short, and a machine that builds beside them misses some.
-const REQUIRED: &str = "MUSTER_TEST_PRIVILEGED";
 const AGENT: &str = env!("CARGO_BIN_EXE_muster-agent");
 const RUNNER: &str = env!("CARGO_BIN_EXE_runner-stand-in");
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
-
-/// Runs a test in a network namespace of its own, as root, on one thread, if that is asked for.
-pub(crate) fn privileged<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
-    if std::env::var_os(REQUIRED).is_none() {
-        eprintln!("!!! SKIPPED: this test needs root, and to be asked for by {REQUIRED}=1; nothing was tested");
-        return;
-    }
-    if let Err(lacks) = enter() {
-        panic!("{REQUIRED} is set, and this machine lacks {lacks}");
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(test());
-}
-
-fn enter() -> Result<(), String> {
-    if !nix::unistd::Uid::effective().is_root() {
-        return Err("root".to_owned());
-    }
-    muster_agent::host::cgroup2().map_err(|e| e.to_string())?;
-    muster_agent::host::account(USER).map_err(|e| e.to_string())?;
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).map_err(|e| format!("a network namespace: {e}"))?;
-    for arguments in [vec!["link", "set", "lo", "up"], vec!["addr", "add", "169.254.169.254/32", "dev", "lo"]] {
-        let ip = Command::new("ip").args(&arguments).status();
-        if !ip.is_ok_and(|status| status.success()) {
-            return Err(format!("`ip {}` (iproute2)", arguments.join(" ")));
-        }
-    }
-    match Command::new("nft").arg("list").arg("ruleset").env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin").output() {
-        Ok(out) if out.status.success() => Ok(()),
-        _ => Err("nftables".to_owned()),
-    }
-}
 
 /// Everything but agents.
 pub(crate) struct World {
@@ -92,6 +58,8 @@ pub(crate) struct Like {
     /// Whether the metadata service has its real address; else a port of loopback, and no firewall.
     pub(crate) real_address: bool,
     pub(crate) faster: f64,
+    /// How much less patience it has with the door.
+    pub(crate) shorter: f64,
     /// More settings.
     pub(crate) settings: String,
     /// Whether the ledger knows it.
@@ -105,6 +73,7 @@ impl Default for Like {
             target: Some("InService"),
             real_address: true,
             faster: FASTER,
+            shorter: 1.0,
             settings: String::new(),
             known: true,
         }
@@ -173,7 +142,8 @@ impl World {
         );
         fs::write(folder.path().join("agent.toml"), settings).expect("settings");
         fs::write(folder.path().join("console"), "").expect("a console");
-        let mut agent = Agent { instance, imds, folder, cgroup, faster: like.faster, child: None };
+        let mut agent =
+            Agent { instance, imds, folder, cgroup, faster: like.faster, shorter: like.shorter, child: None };
         agent.boot();
         agent
     }
@@ -192,6 +162,34 @@ impl World {
     pub(crate) async fn listens(&self, agent: &mut Agent) -> u64 {
         self.hears(agent, &Report::Listening).await;
         self.scaler.registration(&agent.instance).expect("it is registered")
+    }
+
+    /// Orders drains until one succeeds: a listener that reads something at that moment refuses. The orders.
+    pub(crate) async fn drains(&self, agent: &mut Agent) -> Vec<u32> {
+        let mut orders = Vec::new();
+        while !self.reports(agent).contains(&Report::Drained) {
+            let order = self.scaler.drain(&agent.instance);
+            orders.push(order);
+            let instance = agent.instance.clone();
+            let ends = [Report::Thawed { order }, Report::Drained];
+            agent
+                .until("the drain's end", || self.scaler.reports(&instance).iter().any(|one| ends.contains(one)))
+                .await;
+        }
+        orders
+    }
+
+    /// Orders drains until the runner is frozen; the order.
+    pub(crate) async fn freezes(&self, agent: &mut Agent) -> u32 {
+        loop {
+            let order = self.scaler.drain(&agent.instance);
+            let ends = [Report::Thawed { order }, Report::Frozen { order }];
+            let instance = agent.instance.clone();
+            agent.until("a freeze", || self.scaler.reports(&instance).iter().any(|one| ends.contains(one))).await;
+            if self.reports(agent).contains(&Report::Frozen { order }) {
+                return order;
+            }
+        }
     }
 
     pub(crate) fn down(&self, down: bool) {
@@ -222,6 +220,7 @@ pub(crate) struct Agent {
     pub(crate) folder: TempDir,
     pub(crate) cgroup: String,
     faster: f64,
+    shorter: f64,
     child: Option<Child>,
 }
 
@@ -232,7 +231,7 @@ impl Agent {
         let mut command = Command::new(AGENT);
         command.arg("run").env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.env("MUSTER_AGENT_SETTINGS", self.folder.path().join("agent.toml"));
-        command.env("MUSTER_AGENT_TEST_FASTER", self.faster.to_string());
+        command.env(FASTER_VARIABLE, self.faster.to_string()).env(SHORTER_VARIABLE, self.shorter.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.child = Some(command.spawn().expect("the agent"));
     }
@@ -259,6 +258,11 @@ impl Agent {
     /// Whether the machine's end was ordered.
     pub(crate) fn is_off(&self) -> bool {
         self.path("off").exists()
+    }
+
+    /// Ends all gaps of the runner's job, and the job.
+    pub(crate) fn go(&self) {
+        fs::write(self.path("runner/go"), "").expect("a file");
     }
 
     /// Names of the runner's processes.
