@@ -2,7 +2,7 @@
 
 use muster_core::claim::Order;
 use muster_core::ids::Generation;
-use muster_core::job::JobPhase;
+use muster_core::job::{Conclusion, JobPhase};
 use muster_core::machine::Market;
 use muster_core::ports::{Batch, StoreError, Switch};
 use muster_core::protocol::Numbered;
@@ -107,7 +107,8 @@ pub async fn every_commit_raises_the_generation<S: Upkeep>(store: &S, _: Keeps) 
 /// A job that is over is not loaded; asked for, it is known as over, with its times.
 pub async fn a_finished_job_is_not_loaded_and_still_known<S: Upkeep>(store: &S, keeps: Keeps) {
     good(store.commit(&Batch { jobs: vec![waiting_job(1)], ..Batch::default() }, Generation(0)).await);
-    let finished = finished_job(1, 10_000);
+    let mut finished = finished_job(1, 10_000);
+    finished.completed.iter_mut().for_each(|completed| completed.conclusion = Conclusion::Success);
     good(store.commit(&Batch { jobs: vec![finished.clone()], ..Batch::default() }, Generation(1)).await);
     assert_eq!(good(store.load().await).jobs, []);
     let known = good(store.jobs(&[job(1)]).await);
@@ -123,6 +124,20 @@ pub async fn a_finished_job_is_not_loaded_and_still_known<S: Upkeep>(store: &S, 
         assert_eq!(*known, finished);
     }
     assert_eq!(good(store.ledger().await), std::slice::from_ref(known));
+}
+
+/// A job that ended badly on a runner is kept whole, whatever was kept of it before: its run may have to be run again.
+pub async fn a_failed_job_is_kept_whole<S: Upkeep>(store: &S, _: Keeps) {
+    let failed = finished_job(1, 10_000);
+    let mut well = failed.clone();
+    well.completed.iter_mut().for_each(|completed| completed.conclusion = Conclusion::Success);
+    for (generation, record) in (0..).zip([&failed, &well, &failed]) {
+        let batch = Batch { jobs: vec![record.clone()], ..Batch::default() };
+        good(store.commit(&batch, Generation(generation)).await);
+        assert_eq!(good(store.jobs(&[job(1)]).await)[0].phase(), JobPhase::Completed);
+        assert_eq!((good(store.ledger().await).len(), good(store.counts().await).jobs_over), (1, 1));
+    }
+    assert_eq!(good(store.jobs(&[job(1)]).await), [failed]);
 }
 
 /// A launch is there until its outcome is known.

@@ -16,7 +16,7 @@ use muster_core::ports::StoreError;
 pub enum Keeps {
     /// Merged facts and whole records.
     Everything,
-    /// Only that, when and how a job ended.
+    /// Only that, when and how a job ended; of one that ended badly on a runner the whole record.
     Tombstones,
 }
 
@@ -50,6 +50,7 @@ macro_rules! contract_suite {
             commits::a_stale_commit_changes_nothing,
             commits::every_commit_raises_the_generation,
             commits::a_finished_job_is_not_loaded_and_still_known,
+            commits::a_failed_job_is_kept_whole,
             commits::a_settled_launch_is_not_loaded,
             commits::orders_are_numbered,
             commits::a_forgotten_machine_leaves_nothing,

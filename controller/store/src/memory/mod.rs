@@ -3,7 +3,7 @@
 //! What may not live here: anything that outlives the process.
 //!
 //! Invariant: what it keeps of the past is bounded per finished job by a tombstone of 40 bytes, unless history is asked
-//! for.
+//! for, or the job ended badly on a runner.
 
 mod facts;
 mod machines;
@@ -33,7 +33,8 @@ pub struct MemoryOptions {
     pub ledger: String,
     /// Whether merged facts and whole records of finished jobs are kept, as a file would. Without it merged facts are
     /// dropped (the same fact put again is new again, which changes nothing once merged) and a finished job is a
-    /// tombstone: it knows that, when and how the job ended, and no labels or runner.
+    /// tombstone: it knows that, when and how the job ended, and no labels or runner. A job that ended badly on a runner is
+    /// kept whole.
     pub keep_history: bool,
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use muster_core::ids::{Generation, JobKey, LaunchId};
-use muster_core::job::JobRecord;
+use muster_core::job::{Completed, Conclusion, JobRecord};
 use muster_core::launch::{Hold, Launch, Offering};
 use muster_core::ports::{Batch, Snapshot, StoreError, Switch};
 use muster_core::time::Timestamp;
@@ -26,9 +26,9 @@ pub(super) struct State {
     pub(super) facts: Facts,
     /// Jobs that are not over.
     open: BTreeMap<JobKey, JobRecord>,
-    /// Whole records of jobs that are over, if history is kept.
+    /// Whole records of jobs that are over: of all if history is kept, else of those that [`may_run_again`].
     over: BTreeMap<JobKey, JobRecord>,
-    /// The same, small, if it is not.
+    /// The others, small.
     tombstones: Tombstones,
     pub(super) machines: Machines,
     launches: BTreeMap<LaunchId, Launch>,
@@ -38,6 +38,12 @@ pub(super) struct State {
 
 fn count(rows: usize) -> u64 {
     u64::try_from(rows).unwrap_or(u64::MAX)
+}
+
+/// Whether a job ended badly on a runner. If that was its machine's end its run is asked for, which a tombstone does not have.
+fn may_run_again(record: &JobRecord) -> bool {
+    let badly = |completed: &Completed| matches!(completed.conclusion, Conclusion::Failure | Conclusion::Cancelled);
+    record.runner().is_some() && record.completed.as_ref().is_some_and(badly)
 }
 
 impl State {
@@ -87,9 +93,11 @@ impl State {
             return;
         }
         self.open.remove(&key);
-        if self.keep_history {
+        if self.keep_history || may_run_again(record) {
+            self.tombstones.remove(key);
             self.over.insert(key, record.clone());
         } else {
+            self.over.remove(&key);
             self.tombstones.put(record);
         }
     }
