@@ -26,6 +26,7 @@ pub mod plan;
 pub mod ports;
 pub mod protocol;
 pub mod release;
+pub mod rerun;
 pub mod stages;
 pub mod time;
 pub mod world;

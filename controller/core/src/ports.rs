@@ -13,12 +13,13 @@ use thiserror::Error;
 use crate::claim::{ClaimRow, Order};
 use crate::fact::Fact;
 use crate::ids::{Generation, InstanceId, JobId, JobKey, LaunchId, RunId, RunnerId, RunnerName, ShapeId, Zone};
-use crate::job::{JobAbout, JobEvent, JobRecord};
+use crate::job::{Conclusion, JobAbout, JobEvent, JobRecord};
 use crate::launch::{Hold, Launch, LaunchReply};
 use crate::machine::{Machine, Removal};
 use crate::money::HourlyPrice;
 use crate::protocol::Numbered;
 use crate::release::{Release, Retirement};
+use crate::rerun::RunNow;
 use crate::time::Timestamp;
 
 /// Something that can be told to look. Bells carry nothing, and a lost one costs only time.
@@ -374,6 +375,22 @@ pub struct Listed {
     pub busy: bool,
     /// The release of its listener, once one has connected.
     pub release: Option<Release>,
+}
+
+/// Workflow runs, and running them again. Optional work, as all of [`Records`].
+pub trait Reruns: Send + Sync {
+    /// A run as it is now. `None`: there is no such run, or not for us.
+    fn run(&self, repository: &str, run: RunId) -> impl Future<Output = Result<Option<RunNow>, GithubError>> + Send;
+    /// How the jobs of one attempt of a run ended; of one that goes on nothing is said.
+    fn ended_jobs(
+        &self,
+        repository: &str,
+        run: RunId,
+        attempt: u32,
+    ) -> impl Future<Output = Result<Vec<(JobId, Conclusion)>, GithubError>> + Send;
+    /// Runs all jobs of a run that failed or were cancelled again, and those that need them, as the next attempt. After
+    /// [`GithubError::Unknown`] the run's attempt tells what came of it.
+    fn rerun_failed(&self, repository: &str, run: RunId) -> impl Future<Output = Result<(), GithubError>> + Send;
 }
 
 /// What GitHub itself remembers: the log of its webhook deliveries, and the jobs. A webhook that never came is found here.

@@ -100,6 +100,7 @@ const ERRORS: &[Case] = &[
     ("fleet.budget_usd_per_hour", &[("max_runners = 10", "budget_usd_per_hour = nan #!")]),
     ("fleet.budget_usd_per_hour", &[("max_runners = 10", "budget_usd_per_hour = inf #!")]),
     ("pool[0].max_job_hours", &[("arch = \"x64\"", "arch = \"x64\"\nmax_job_hours = 0 #!")]),
+    ("pool[0].rerun_interrupted", &[("arch = \"x64\"", "arch = \"x64\"\nrerun_interrupted = 11 #!")]),
     ("pool[0].sizes.cpu-8.vcpus", &[("vcpus = 8", "vcpus = 0 #!")]),
     ("pool[0].idle.min", &[("arch = \"x64\"", "arch = \"x64\"\nidle = { min = -1 } #!")]),
     ("pool[0].idle.max", &[("arch = \"x64\"", "arch = \"x64\"\nidle = { min = 5, max = 4 } #!")]),

@@ -142,6 +142,7 @@ fn pool_of(labels: &[&str], names: &mut BTreeSet<String>) -> Pool {
         standby: Standby::NONE,
         max_runners: None,
         max_job_hours: JOB_HOURS_MAX,
+        rerun_interrupted: 0,
         serves_group_jobs: labels.is_empty(),
         schedules: Vec::new(),
     }

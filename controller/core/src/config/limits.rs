@@ -4,6 +4,9 @@
 //!
 //! Invariant: a configuration within these limits keeps planning and resolution within their time.
 
+/// The most that `rerun_interrupted` may be: a fifth of GitHub's 50 re-runs of one run (GitHub changelog, 2026-04-10), which
+/// people need too.
+pub const RERUNS_MAX: u32 = 10;
 /// Bytes of one configuration file. Far above any real one; keeps reading it short.
 pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
 /// Pools of one fleet.

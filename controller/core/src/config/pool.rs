@@ -55,6 +55,8 @@ pub struct Pool {
     pub max_runners: Option<u32>,
     /// After so many hours a job's machine is ended.
     pub max_job_hours: u32,
+    /// How often a run is run again at most after the cloud took machines from under its jobs; 0: never.
+    pub rerun_interrupted: u32,
     /// Whether it serves jobs that name only a runner group, and so no labels.
     pub serves_group_jobs: bool,
     /// Its schedules, in the order of the file; where two apply the later one wins.

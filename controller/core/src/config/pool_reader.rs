@@ -11,7 +11,7 @@ use super::bounds_reader::{read_bounds, read_schedules, read_standby};
 use super::diagnostic::Findings;
 use super::fleet::{NAME_REMEDY, is_name};
 use super::github::{Owner, is_login};
-use super::limits::{JOB_HOURS_DEFAULT, LABEL_CHARS_MAX, LABELS_ADDED, LABELS_MAX, RUNNERS_MAX};
+use super::limits::{JOB_HOURS_DEFAULT, LABEL_CHARS_MAX, LABELS_ADDED, LABELS_MAX, RERUNS_MAX, RUNNERS_MAX};
 use super::market::{Arch, MarketPolicy, Os};
 use super::pattern::{RepositoryPattern, TypePattern};
 use super::pool::{Pool, Size};
@@ -39,6 +39,7 @@ pub(super) fn read(mut section: Section<'_>, owner: Option<&Owner>, findings: &m
     let priority = section.whole("priority", i64::from(i32::MIN), i64::from(i32::MAX), findings).unwrap_or(0);
     let max_runners = section.count("max_runners", 0, RUNNERS_MAX, findings);
     let max_job_hours = section.count("max_job_hours", 1, 10_000, findings).unwrap_or(JOB_HOURS_DEFAULT);
+    let rerun_interrupted = section.count("rerun_interrupted", 0, RERUNS_MAX, findings).unwrap_or(0);
     let serves_group_jobs = section.flag("serves_group_jobs", findings).unwrap_or(false);
     let idle = read_bounds(&mut section, "idle", findings);
     let mut pool = Pool {
@@ -61,6 +62,7 @@ pub(super) fn read(mut section: Section<'_>, owner: Option<&Owner>, findings: &m
         standby: Standby::NONE,
         max_runners,
         max_job_hours,
+        rerun_interrupted,
         serves_group_jobs,
         schedules: Vec::new(),
     };

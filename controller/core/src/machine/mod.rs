@@ -349,6 +349,13 @@ impl Machine {
         if self.job.is_some() { None } else { self.told.busy_at.or(ran) }
     }
 
+    /// Whether the cloud took it from under its runner: it is gone, by nothing of ours, and its agent has told of no end.
+    /// That a job has shut it down looks the same.
+    pub fn was_taken(&self) -> bool {
+        let told_an_end = self.told.done.is_some() || self.told.drained_at.is_some() || self.failed.is_some();
+        self.gone_at.is_some() && self.terminate_at.is_none() && !told_an_end
+    }
+
     /// Whether it counts as launched and not terminated.
     pub fn is_live(&self) -> bool {
         self.gone_at.is_none()

@@ -30,6 +30,8 @@ const _: () =
     assert!(REMOVE_WITHIN.as_secs() * 2 <= THAWS_AFTER.as_secs() && THAWS_AFTER.as_secs() < DRAIN_ANSWER_MAX.as_secs());
 /// A plan that takes machines from what jobs count on, or gives some back, is followed by another one this soon.
 pub(super) const AGAIN: Duration = Duration::from_secs(1);
+/// How long a machine that the cloud took is remembered while its job goes on at GitHub, which fails it within minutes.
+const KEPT_FOR_ITS_JOB: Duration = Duration::from_secs(24 * 3_600);
 /// How often the end of an instance that is still there is asked for again.
 pub const END_REPEAT: Duration = Duration::from_secs(60);
 
@@ -48,6 +50,11 @@ pub(super) fn finish(plan: &mut Plan, world: &World, now: Timestamp) {
         }
     }
     for machine in world.gone() {
+        // What became of its job is told by GitHub, minutes after the cloud has taken the machine.
+        let waits = |gone_at| machine.was_taken() && now.since(gone_at) <= KEPT_FOR_ITS_JOB;
+        if machine.job.is_some_and(|job| world.job(job).is_some()) && machine.gone_at.is_some_and(waits) {
+            continue;
+        }
         match machine.unmatched_since() {
             Some(at) if now.since(at) <= UNMATCHED_MAX => plan.wake_after(at, UNMATCHED_MAX),
             Some(_) | None => plan.act(Action::Forget { instance: machine.instance.clone() }, Reason::Over),

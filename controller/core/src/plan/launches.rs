@@ -18,7 +18,7 @@ use crate::machine::{Origin, Purpose};
 use crate::money::HourlyPrice;
 use crate::ports::Switch;
 use crate::time::Timestamp;
-use crate::world::World;
+use crate::world::{World, count};
 
 /// A class that is short of more machines than this gets them from several zones.
 const SPREAD_ABOVE: u32 = LAUNCH_MAX / 4;
@@ -35,6 +35,8 @@ struct PoolRoom {
 struct Site {
     pool: usize,
     sources: Arc<[usize]>,
+    /// The same, on-demand first.
+    steady: Arc<[usize]>,
 }
 
 /// Where one machine would come from.
@@ -66,6 +68,8 @@ struct Launcher<'a> {
     source_by_shape: BTreeMap<ShapeId, usize>,
     /// By the place of the class in the wants.
     sites: BTreeMap<usize, Site>,
+    /// Likewise: how many machines are still to be on-demand where that can be had, for jobs that are run again.
+    steady: BTreeMap<usize, u32>,
     drafts: Vec<Draft>,
     open: BTreeMap<(usize, Place), usize>,
     waits: BTreeMap<usize, (u32, Wait)>,
@@ -147,6 +151,7 @@ impl<'a> Launcher<'a> {
             sources: Vec::new(),
             source_by_shape: BTreeMap::new(),
             sites: BTreeMap::new(),
+            steady: BTreeMap::new(),
             drafts: Vec::new(),
             open: BTreeMap::new(),
             waits: BTreeMap::new(),
@@ -173,10 +178,20 @@ impl<'a> Launcher<'a> {
             return site.clone();
         }
         let pool = self.pool(&want.class.pool);
-        let sources = want.class.shapes.iter().map(|shape| self.source(shape)).collect();
-        let site = Site { pool, sources };
+        let sources: Arc<[usize]> = want.class.shapes.iter().map(|shape| self.source(shape)).collect();
+        let mut steady = sources.to_vec();
+        steady.sort_by_key(|source| self.sources[*source].shape.market != Market::OnDemand);
+        self.steady.insert(index, self.run_again(want));
+        let site = Site { pool, sources, steady: steady.into() };
         self.sites.insert(index, site.clone());
         site
+    }
+
+    /// Queued jobs of a class that are run again, where the pool has asked for that.
+    fn run_again(&self, want: &Wants) -> u32 {
+        let asked = self.config.pool(&want.class.pool).is_some_and(|pool| pool.rerun_interrupted > 0);
+        let queued = self.world.class(&want.class.id).filter(|_| asked).map(|state| state.queued.keys());
+        count(queued.into_iter().flatten().filter(|(_, job)| job.attempt > 1).count())
     }
 
     fn pool(&mut self, name: &PoolName) -> usize {
@@ -230,13 +245,19 @@ impl<'a> Launcher<'a> {
             if self.fleet_room == 0 {
                 return Some((count, Wait::FleetCap { max: self.config.fleet.max_runners.unwrap_or(u32::MAX) }));
             }
-            let place = match self.place(&site) {
+            let steady = self.steady.get(&index).copied().unwrap_or(0);
+            let place = match self.place(if steady > 0 { &site.steady } else { &site.sources }) {
                 Ok(place) => place,
                 Err(wait) => return Some((count, wait)),
             };
             let source = &self.sources[place.source];
             let price = source.zones[place.zone].price;
             let affordable = self.budget.map_or(u32::MAX, |budget| budget.fits(price));
+            if affordable == 0 && steady > 0 {
+                // It is a bias and no more: what can be paid for is taken.
+                self.steady.insert(index, 0);
+                continue;
+            }
             if affordable == 0 {
                 // What is left is put aside for it, or those behind would spend every cent that comes free. But not for a
                 // machine that no budget of this size can ever pay.
@@ -250,9 +271,10 @@ impl<'a> Launcher<'a> {
                 Origin::Cold => source.zones[place.zone].gate.room,
                 Origin::Standby => source.standby.min(source.standby_gate.room),
             };
-            let there = there.min(source.room.0);
+            let there = there.min(source.room.0).min(if steady > 0 { steady } else { u32::MAX });
             let now = part.min(count).min(left).min(self.fleet_room).min(affordable).min(there);
             self.draft(index, &want.class, site.pool, place, now, reason);
+            self.steady.insert(index, steady.saturating_sub(now));
             count -= now;
         }
         None
@@ -261,9 +283,9 @@ impl<'a> Launcher<'a> {
     /// The best place for one more machine: shapes by preference; of each first its standby stock, then the zone that has
     /// the fewest of them and no hold, the cheaper one of equals, as long as there is the money for it. Where the cloud asked
     /// for fewer requests it is not asked elsewhere instead: that is no want of capacity, and lasts for seconds.
-    fn place(&self, site: &Site) -> Result<Place, Wait> {
+    fn place(&self, sources: &[usize]) -> Result<Place, Wait> {
         let mut held: OnHold = None;
-        for source in site.sources.iter().copied() {
+        for source in sources.iter().copied() {
             let Source { shape, standby, standby_gate, room, zones } = &self.sources[source];
             if room.0 == 0 {
                 held = held.into_iter().chain(room.1).min();

@@ -100,6 +100,7 @@ fn ours() -> Vec<(&'static str, Vec<Line>)> {
             vec![
                 slow(line(metric::LAUNCH_FAILURES, by_reason, "Sum")),
                 slow(line(metric::SPOT_INTERRUPTIONS, POOL, "Sum")),
+                slow(line(metric::JOBS_RERUN, Some(&[dimension::OUTCOME]), "Sum")),
             ],
         ),
         ("US dollars an hour", vec![line(metric::ESTIMATED_COST, POOL, "Maximum")]),

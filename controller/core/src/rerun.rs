@@ -1,0 +1,151 @@
+//! Re-runs: jobs that ended because the cloud took their machine, and whether their run may be run again.
+//!
+//! What lives here: the record of such a job, and the judgement of its run as GitHub has it. What may not: asking GitHub.
+//!
+//! Invariant: a run is run again only if everything that failed in it failed by the loss of a machine: GitHub's
+//! `rerun-failed-jobs` runs all of it (decision record 0020).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::FleetConfig;
+use crate::ids::{JobId, JobKey, PoolName, RunId};
+use crate::job::{Conclusion, JobRecord};
+use crate::machine::Machine;
+use crate::time::Timestamp;
+
+/// Where the scaler puts down interrupted jobs, among the ledger's notes: a JSON list of [`InterruptedJob`], the oldest
+/// first. The scaler alone writes it.
+pub const NOTE: &str = "interrupted-jobs";
+/// An interrupted job is remembered for so long.
+pub const REMEMBERED_FOR: Duration = Duration::from_secs(24 * 3_600);
+/// Interrupted jobs that are remembered.
+pub const REMEMBERED_MAX: usize = 500;
+/// Our clock and GitHub's may differ by this: a job that ended so long before the cloud's notice ended by itself.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(5);
+
+/// A job that failed when the cloud took its machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterruptedJob {
+    /// Which.
+    pub key: JobKey,
+    /// Its run.
+    pub run: RunId,
+    /// Where.
+    pub repository: std::sync::Arc<str>,
+    /// The pool whose machine it had.
+    pub pool: PoolName,
+    /// When it was found.
+    pub at: Timestamp,
+}
+
+impl InterruptedJob {
+    /// The job of a machine, if the cloud's taking it is why it failed and the machine's pool wants such jobs run again.
+    pub fn of(machine: &Machine, job: &JobRecord, config: &FleetConfig, now: Timestamp) -> Option<InterruptedJob> {
+        let completed = job.completed.as_ref()?;
+        let failed = matches!(completed.conclusion, Conclusion::Failure | Conclusion::Cancelled);
+        let before = |notice: Timestamp| completed.completed_at + CLOCKS_DIFFER < notice;
+        if !machine.was_taken() || machine.job != Some(job.key) || !failed || machine.interrupted_at.is_some_and(before)
+        {
+            return None;
+        }
+        // The machine's: a store may keep little of a job that is over.
+        let pool = machine.purpose.pool.clone();
+        let (run, repository) = (job.about.run, job.about.repository.clone());
+        let wanted = config.pool(&pool).is_some_and(|pool| pool.rerun_interrupted > 0);
+        wanted.then_some(InterruptedJob { key: job.key, run, repository, pool, at: now })
+    }
+}
+
+/// Adds jobs to those that are remembered, each once, and forgets the oldest.
+pub fn remember(known: &mut Vec<InterruptedJob>, found: Vec<InterruptedJob>, now: Timestamp) {
+    for job in found {
+        if known.iter().all(|other| other.key != job.key) {
+            known.push(job);
+        }
+    }
+    known.retain(|job| now.since(job.at) < REMEMBERED_FOR);
+    let surplus = known.len().saturating_sub(REMEMBERED_MAX);
+    known.drain(..surplus);
+}
+
+/// A run as GitHub has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunNow {
+    /// Its latest attempt.
+    pub attempt: u32,
+    /// How it ended; `None` if it has not.
+    pub conclusion: Option<Conclusion>,
+}
+
+/// What came of an interrupted run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It runs again, as was asked.
+    Rerun,
+    /// It runs or ran again: somebody else has asked for that, or the answer to us got lost.
+    Already,
+    /// It was run again as often as its pool allows.
+    Limit,
+    /// Somebody has cancelled it.
+    Cancelled,
+    /// Something else in it failed by itself.
+    FailedItself,
+    /// GitHub does not do it, or does not show the run.
+    Refused,
+}
+
+impl Outcome {
+    /// The metric dimension value.
+    pub fn as_word(self) -> &'static str {
+        match self {
+            Outcome::Rerun => "rerun",
+            Outcome::Already => "already",
+            Outcome::Limit => "limit",
+            Outcome::Cancelled => "cancelled",
+            Outcome::FailedItself => "failed_itself",
+            Outcome::Refused => "refused",
+        }
+    }
+}
+
+/// What a run's state means for a re-run of jobs of `attempt`. `Ok(())`: its jobs decide ([`judge_jobs`]). `Err(None)`: it is
+/// not over.
+///
+/// # Errors
+/// Why it is not run again, or not yet.
+pub fn judge(run: &RunNow, attempt: u32, reruns_max: u32) -> Result<(), Option<Outcome>> {
+    if run.attempt != attempt {
+        return Err(Some(Outcome::Already));
+    }
+    match run.conclusion {
+        None => Err(None),
+        // Whoever asked for the earlier ones: GitHub counts them together.
+        Some(_) if attempt > reruns_max => Err(Some(Outcome::Limit)),
+        Some(_) => Ok(()),
+    }
+}
+
+/// What the ends of a run's jobs mean for its re-run: all that failed must have failed by the loss of a machine. A runner that
+/// is told to stop before the machine goes ends its job as cancelled, and the run with it, so that a run counts as cancelled by
+/// somebody only if a job is cancelled whose machine nobody took. In a run that failed such jobs are so in consequence.
+///
+/// # Errors
+/// Why it is not run again.
+pub fn judge_jobs(run: &RunNow, ended: &[(JobId, Conclusion)], interrupted: &BTreeSet<JobId>) -> Result<(), Outcome> {
+    let was_cancelled = run.conclusion == Some(Conclusion::Cancelled);
+    for (_, conclusion) in ended.iter().filter(|(job, _)| !interrupted.contains(job)) {
+        match conclusion {
+            Conclusion::Success | Conclusion::Skipped | Conclusion::Neutral => {}
+            Conclusion::Cancelled if was_cancelled => return Err(Outcome::Cancelled),
+            Conclusion::Cancelled => {}
+            Conclusion::Failure | Conclusion::TimedOut | Conclusion::ActionRequired | Conclusion::Other(_) => {
+                return Err(Outcome::FailedItself);
+            }
+        }
+    }
+    Ok(())
+}

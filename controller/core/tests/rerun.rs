@@ -1,0 +1,137 @@
+//! Which jobs count as interrupted, and when their run may be run again.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod fixture;
+
+use std::collections::BTreeSet;
+
+use fixture::{about, at, config, hear, key, machine, purpose, queued, s};
+use muster_core::config::FleetConfig;
+use muster_core::ids::JobId;
+use muster_core::job::{Completed, Conclusion, JobEvent, JobEvidence, JobRecord};
+use muster_core::machine::{Machine, Origin, Report};
+use muster_core::plan::{Action, Policy, plan};
+use muster_core::ports::Snapshot;
+use muster_core::rerun::{
+    InterruptedJob, Outcome, REMEMBERED_FOR, REMEMBERED_MAX, RunNow, judge, judge_jobs, remember,
+};
+use muster_core::time::Timestamp;
+use muster_core::world::World;
+
+fn pools(reruns: u32) -> FleetConfig {
+    let pools = include_str!("scenarios/linux.toml").replace("max_job_hours = 6", "max_job_hours = 6\nRERUNS");
+    config(&format!("[fleet]\n{}", pools.replace("RERUNS", &format!("rerun_interrupted = {reruns}"))))
+}
+
+/// A machine that the cloud took at 100 from under the first job.
+fn taken() -> Machine {
+    let mut machine = machine(1, &purpose(&pools(1), "linux/cpu-2/spot", None, "a", Origin::Cold), "busy", at(-600));
+    (machine.job, machine.gone_at) = (Some(key(1)), Some(at(100)));
+    machine
+}
+
+/// The first job, ended then.
+fn ended(at: Timestamp, conclusion: Conclusion) -> JobRecord {
+    let completed = Completed { completed_at: at, conclusion, started_at: None, runner: None };
+    let mut job = queued(1, about("acme/api", "linux"), at - s(700));
+    let event = JobEvent { key: key(1), about: job.about.clone(), evidence: JobEvidence::Completed(completed) };
+    job.merge(&JobRecord::from_event(&event, at));
+    job
+}
+
+fn found(machine: &Machine, job: &JobRecord) -> bool {
+    InterruptedJob::of(machine, job, &pools(1), at(200)).is_some()
+}
+
+#[test]
+fn a_job_is_interrupted_if_its_machine_was_taken_and_nothing_else_ended_it() {
+    let job = ended(at(110), Conclusion::Failure);
+    assert!(found(&taken(), &job) && found(&taken(), &ended(at(90), Conclusion::Cancelled)));
+    assert!(InterruptedJob::of(&taken(), &job, &pools(0), at(200)).is_none(), "its pool does not want it");
+    for conclusion in [Conclusion::Success, Conclusion::Skipped, Conclusion::TimedOut] {
+        assert!(!found(&taken(), &ended(at(110), conclusion)));
+    }
+    let reports = [Report::Done { ran_job: true }, Report::Drained, Report::Failed { why: "the disk is full".into() }];
+    for report in reports {
+        let mut told = taken();
+        hear(&mut told, at(95), report.clone());
+        assert!(!found(&told, &job), "{report:?}");
+    }
+    assert!(!found(&Machine { terminate_at: Some(at(90)), ..taken() }, &job), "we have ended it");
+    assert!(!found(&Machine { gone_at: None, ..taken() }, &job));
+    assert!(!found(&Machine { job: Some(key(2)), ..taken() }, &job));
+    let warned = Machine { interrupted_at: Some(at(100)), ..taken() };
+    assert!(found(&warned, &job) && found(&warned, &ended(at(95), Conclusion::Failure)));
+    assert!(!found(&warned, &ended(at(94), Conclusion::Failure)), "it failed before the cloud said anything");
+}
+
+#[test]
+fn a_machine_that_was_taken_is_remembered_until_its_job_is_over() {
+    let config = pools(1);
+    let forgets = |machine: Machine, job: JobRecord, now| {
+        let snapshot = Snapshot { machines: vec![machine], jobs: vec![job], ..Snapshot::default() };
+        let planned = plan(&World::from_snapshot(snapshot, &config), &config, Policy::Cold, now);
+        planned.steps.iter().any(|step| matches!(step.action, Action::Forget { .. }))
+    };
+    let job = queued(1, about("acme/api", "linux"), at(-600));
+    let later = at(100) + s(24 * 3_600);
+    assert!(!forgets(taken(), job.clone(), at(101)) && !forgets(taken(), job.clone(), later));
+    assert!(forgets(taken(), job.clone(), later + s(1)), "not for ever");
+    assert!(forgets(taken(), queued(2, about("acme/api", "linux"), at(0)), at(101)), "it is over");
+    assert!(forgets(Machine { terminate_at: Some(at(90)), ..taken() }, job, at(101)), "we have ended it");
+}
+
+#[test]
+fn a_run_is_run_again_once_it_has_failed_and_within_its_limit() {
+    let run = |attempt, conclusion| RunNow { attempt, conclusion };
+    let failed = || Some(Conclusion::Failure);
+    assert_eq!(judge(&run(1, None), 1, 1), Err(None));
+    assert_eq!(judge(&run(1, failed()), 1, 1), Ok(()));
+    assert_eq!(judge(&run(2, failed()), 1, 1), Err(Some(Outcome::Already)));
+    assert_eq!(judge(&run(2, None), 1, 1), Err(Some(Outcome::Already)));
+    assert_eq!(judge(&run(2, failed()), 2, 1), Err(Some(Outcome::Limit)));
+    assert_eq!(judge(&run(2, failed()), 2, 2), Ok(()));
+    assert_eq!(judge(&run(1, Some(Conclusion::Cancelled)), 1, 1), Ok(()), "its jobs tell who has cancelled it");
+}
+
+#[test]
+fn one_job_that_failed_by_itself_keeps_its_run_from_being_run_again() {
+    let interrupted: BTreeSet<JobId> = [JobId(1), JobId(2)].into();
+    let mut ended = vec![
+        (JobId(1), Conclusion::Failure),
+        (JobId(2), Conclusion::Cancelled),
+        (JobId(3), Conclusion::Success),
+        (JobId(4), Conclusion::Skipped),
+        (JobId(5), Conclusion::Cancelled),
+    ];
+    let failed = RunNow { attempt: 1, conclusion: Some(Conclusion::Failure) };
+    assert_eq!(judge_jobs(&failed, &ended, &interrupted), Ok(()));
+    for conclusion in [Conclusion::Failure, Conclusion::TimedOut, Conclusion::from_word("new")] {
+        ended.push((JobId(6), conclusion));
+        assert_eq!(judge_jobs(&failed, &ended, &interrupted), Err(Outcome::FailedItself));
+        ended.pop();
+    }
+    let cancelled = RunNow { attempt: 1, conclusion: Some(Conclusion::Cancelled) };
+    assert_eq!(
+        judge_jobs(&cancelled, &ended, &interrupted),
+        Err(Outcome::Cancelled),
+        "job 5 was cancelled by somebody"
+    );
+    ended.pop();
+    assert_eq!(judge_jobs(&cancelled, &ended, &interrupted), Ok(()), "its runner was told to stop");
+}
+
+#[test]
+fn interrupted_jobs_are_remembered_once_and_not_for_ever() {
+    let one = InterruptedJob::of(&taken(), &ended(at(110), Conclusion::Failure), &pools(1), at(200)).unwrap();
+    let mut known = Vec::new();
+    remember(&mut known, vec![one.clone(), one.clone()], at(200));
+    remember(&mut known, vec![one.clone()], at(201));
+    assert_eq!(known, std::slice::from_ref(&one));
+    let many = (2..).take(REMEMBERED_MAX).map(|n| InterruptedJob { key: key(n), ..one.clone() });
+    remember(&mut known, many.collect(), at(202));
+    assert_eq!((known.len(), known[0].key), (REMEMBERED_MAX, key(2)), "the oldest goes");
+    remember(&mut known, vec![], at(200) + REMEMBERED_FOR);
+    assert_eq!(known, []);
+}
