@@ -5,14 +5,15 @@ use std::future::{Future, ready};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use muster_core::ids::{InstanceId, JobId, RunId, RunnerId, ShapeId, Zone};
-use muster_core::job::{JobAbout, JobEvent};
+use muster_core::job::{Conclusion, JobAbout, JobEvent};
 use muster_core::launch::{Launch, LaunchReply};
 use muster_core::machine::Removal;
 use muster_core::ports::{
-    Cloud, CloudError, Ended, FailedDelivery, Github, GithubError, Listed, MintRequest, Minted, Records, Sighting,
-    SpotPrice, Stock,
+    Cloud, CloudError, Ended, FailedDelivery, Github, GithubError, Listed, MintRequest, Minted, Records, Reruns,
+    Sighting, SpotPrice, Stock,
 };
 use muster_core::release::{Release, Retirement};
+use muster_core::rerun::RunNow;
 use muster_core::time::Timestamp;
 
 use crate::universe::Universe;
@@ -158,6 +159,25 @@ impl Records for SimGithub {
     /// As of github.com: it does not tell.
     fn retirement(&self, _of: Release) -> impl Future<Output = Result<Option<Retirement>, GithubError>> + Send {
         ready(Ok(None))
+    }
+}
+
+impl Reruns for SimGithub {
+    fn run(&self, _repository: &str, run: RunId) -> impl Future<Output = Result<Option<RunNow>, GithubError>> + Send {
+        ready(Ok(self.0.lock().run_now(run)))
+    }
+
+    fn ended_jobs(
+        &self,
+        _repository: &str,
+        run: RunId,
+        attempt: u32,
+    ) -> impl Future<Output = Result<Vec<(JobId, Conclusion)>, GithubError>> + Send {
+        ready(Ok(self.0.lock().ended_jobs(run, attempt)))
+    }
+
+    fn rerun_failed(&self, _repository: &str, run: RunId) -> impl Future<Output = Result<(), GithubError>> + Send {
+        ready(self.0.lock().rerun_failed(run))
     }
 }
 

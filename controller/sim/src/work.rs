@@ -3,7 +3,8 @@
 //! What lives here: the needs graph and what state each job is in. What may not: runners, machines, money.
 //!
 //! Invariant: a job goes forward only: waiting, queued, assigned, running, over; the one way back is from assigned to
-//! queued. A run is forgotten once all of its jobs are over and all of its deliveries are made.
+//! queued. A job that is run again is another one, in the same place. A run is forgotten once all of its jobs are over and all
+//! of its deliveries are made; one with an interrupted job is kept, since it may be run again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -73,6 +74,7 @@ pub(crate) enum State {
 }
 
 pub(crate) struct Job {
+    pub(crate) key: JobKey,
     pub(crate) name: Arc<str>,
     pub(crate) labels: Arc<[Arc<str>]>,
     pub(crate) labels_no: LabelsNo,
@@ -105,7 +107,8 @@ pub(crate) struct ActiveRun {
     pub(crate) repository: Arc<str>,
     pub(crate) public: bool,
     pub(crate) workflow: Arc<str>,
-    pub(crate) first_job: i64,
+    /// Its latest attempt, from 1.
+    pub(crate) attempt: u32,
     pub(crate) jobs: Vec<Job>,
     groups: Vec<Group>,
     open: usize,
@@ -114,17 +117,17 @@ pub(crate) struct ActiveRun {
 
 impl ActiveRun {
     pub(crate) fn job_id(&self, job: u16) -> JobId {
-        JobId(self.first_job + i64::from(job))
+        self.key(job).job
     }
 
     pub(crate) fn key(&self, job: u16) -> JobKey {
-        JobKey { job: self.job_id(job), attempt: 1 }
+        self.jobs[usize::from(job)].key
     }
 
     /// The place of a job of this run.
     pub(crate) fn place_of(&self, job: JobId) -> Option<u16> {
-        let place = u16::try_from(job.0.checked_sub(self.first_job)?).ok()?;
-        (usize::from(place) < self.jobs.len()).then_some(place)
+        let place = self.jobs.iter().position(|known| known.key.job == job)?;
+        u16::try_from(place).ok()
     }
 
     pub(crate) fn about(&self, job: &Job) -> JobAbout {
@@ -169,15 +172,16 @@ impl Work {
         let no = RunNo(self.arrived);
         self.arrived += 1;
         let mut groups: Vec<Group> = (0..run.groups).map(|_| Group { open: 0, failed: false }).collect();
-        let jobs: Vec<Job> = run
-            .jobs
-            .into_iter()
-            .map(|spec| {
+        let first_job = FIRST_JOB_ID + self.jobs_arrived;
+        let jobs: Vec<Job> = (first_job..)
+            .zip(run.jobs)
+            .map(|(id, spec)| {
                 if let Some(group) = groups.get_mut(usize::from(spec.group)) {
                     group.open += 1;
                 }
                 let (labels_no, class) = place(&spec.labels);
                 Job {
+                    key: JobKey { job: JobId(id), attempt: 1 },
                     name: spec.name,
                     labels: spec.labels,
                     labels_no,
@@ -198,7 +202,6 @@ impl Work {
                 }
             })
             .collect();
-        let first_job = FIRST_JOB_ID + self.jobs_arrived;
         let open = jobs.len();
         self.jobs_arrived += i64::try_from(open).unwrap_or(0);
         self.open += open as u64;
@@ -208,7 +211,7 @@ impl Work {
                 repository: run.repository,
                 public: run.public,
                 workflow: run.workflow,
-                first_job,
+                attempt: 1,
                 jobs,
                 groups,
                 open,
@@ -292,9 +295,54 @@ impl Work {
 
     /// Forgets a run that is over and told of.
     pub(crate) fn forget_if_over(&mut self, no: RunNo) {
-        if self.runs.get(&no).is_some_and(|run| run.open == 0 && run.deliveries == 0) {
+        let kept = |run: &ActiveRun| run.jobs.iter().any(|job| job.state == State::Over(Outcome::Interrupted));
+        if self.runs.get(&no).is_some_and(|run| run.open == 0 && run.deliveries == 0 && !kept(run)) {
             self.runs.remove(&no);
         }
+    }
+
+    /// The place of a run that is not forgotten.
+    pub(crate) fn no_of(&self, run: RunId) -> Option<RunNo> {
+        self.runs.iter().find(|(_, known)| known.id == run).map(|(no, _)| *no)
+    }
+
+    /// Runs what failed in a run again, and what was skipped or cancelled with it, as its next attempt: other jobs in the same
+    /// places. Those of them that need nothing more. `None`: the run is not over, or nothing in it failed.
+    pub(crate) fn run_again(&mut self, no: RunNo) -> Option<Vec<u16>> {
+        let run = self.runs.get_mut(&no).filter(|run| run.open == 0 && run.deliveries == 0)?;
+        let again: Vec<u16> = (0_u16..)
+            .zip(&run.jobs)
+            .filter(|(_, job)| !matches!(job.state, State::Over(Outcome::Completed)))
+            .map(|(place, _)| place)
+            .collect();
+        if again.is_empty() {
+            return None;
+        }
+        run.attempt += 1;
+        for group in &mut run.groups {
+            group.failed = false;
+        }
+        for place in &again {
+            let job = &mut run.jobs[usize::from(*place)];
+            job.key = JobKey { job: JobId(FIRST_JOB_ID + self.jobs_arrived), attempt: run.attempt };
+            self.jobs_arrived += 1;
+            (job.state, job.tries, job.doomed) = (State::Waiting, 0, false);
+            (job.queued_at, job.started_at, job.over_at) = (None, None, None);
+            (job.runner, job.instance) = (None, None);
+            if let Some(group) = run.groups.get_mut(usize::from(job.group)) {
+                group.open += 1;
+            }
+        }
+        let ActiveRun { jobs, groups, .. } = run;
+        for place in &again {
+            let job = &mut jobs[usize::from(*place)];
+            let open = |need: &&u16| groups.get(usize::from(**need)).is_some_and(|group| group.open > 0);
+            job.needs_open = job.needs.iter().filter(open).count();
+        }
+        run.open += again.len();
+        self.open += again.len() as u64;
+        let ready = |place: &u16| run.jobs[usize::from(*place)].needs_open == 0;
+        Some(again.into_iter().filter(ready).collect())
     }
 
     /// The class of each job that was queued and is not over.

@@ -1,19 +1,20 @@
 //! What GitHub remembers: failed deliveries, and what jobs are now.
 //!
-//! Invariant: looking changes nothing but the count of requests.
+//! Invariant: looking changes nothing but the count of requests. Running a run again is the one thing here that does.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use muster_core::ids::{JobId, RunId};
-use muster_core::job::{Completed, JobEvent, JobEvidence, Started};
-use muster_core::ports::{FailedDelivery, Listed};
+use muster_core::job::{Completed, Conclusion, JobEvent, JobEvidence, Started};
+use muster_core::ports::{FailedDelivery, GithubError, Listed};
 use muster_core::release::Release;
+use muster_core::rerun::RunNow;
 use muster_core::time::Timestamp;
 
 use super::Universe;
 use crate::webhook::{Installation, Webhook};
-use crate::work::{ActiveRun, State};
+use crate::work::{ActiveRun, JobRef, State};
 
 /// Entries in one page of the log (GitHub REST API).
 const PAGE: usize = 100;
@@ -61,6 +62,45 @@ impl Universe {
         let jobs = runs.into_iter().flat_map(|run| (0_u16..).zip(&run.jobs).map(move |(place, job)| (run, place, job)));
         let waiting = jobs.filter(|(_, _, job)| matches!(job.state, State::Queued));
         waiting.filter_map(|(run, place, _)| event(run, place)).collect()
+    }
+
+    /// A run as it is now.
+    pub fn run_now(&mut self, run: RunId) -> Option<RunNow> {
+        self.hub.requests += 1;
+        let run = self.work.run(self.work.no_of(run)?)?;
+        let outcomes = || run.jobs.iter().map(|job| job.state);
+        let over = outcomes().all(|state| matches!(state, State::Over(_)));
+        let any = |wanted: Conclusion| outcomes().any(|s| matches!(s, State::Over(o) if o.conclusion() == wanted));
+        let conclusion = [Conclusion::Failure, Conclusion::Cancelled].into_iter().find(|wanted| any(wanted.clone()));
+        Some(RunNow { attempt: run.attempt, conclusion: over.then(|| conclusion.unwrap_or(Conclusion::Success)) })
+    }
+
+    /// How the jobs of an attempt of a run ended. Of an earlier attempt than the latest the universe remembers nothing.
+    pub fn ended_jobs(&mut self, run: RunId, attempt: u32) -> Vec<(JobId, Conclusion)> {
+        self.hub.requests += 1;
+        let Some(run) = self.work.no_of(run).and_then(|no| self.work.run(no)) else { return Vec::new() };
+        let of_attempt = run.jobs.iter().filter(|job| job.key.attempt == attempt);
+        let over = of_attempt.filter_map(|job| match job.state {
+            State::Over(outcome) => Some((job.key.job, outcome.conclusion())),
+            State::Waiting | State::Queued | State::Assigned | State::Running => None,
+        });
+        over.collect()
+    }
+
+    /// Runs what failed in a run again.
+    ///
+    /// # Errors
+    /// [`GithubError::Limited`] over the secondary limit; [`GithubError::Rejected`] if the run is not over.
+    pub fn rerun_failed(&mut self, run: RunId) -> Result<(), GithubError> {
+        self.spend()?;
+        let no = self.work.no_of(run);
+        let Some((no, ready)) = no.and_then(|no| Some((no, self.work.run_again(no)?))) else {
+            return Err(GithubError::Rejected(format!("403: run {run} is running")));
+        };
+        for job in ready {
+            self.queue(JobRef { run: no, job });
+        }
+        Ok(())
     }
 
     /// The runner releases that are offered: the one that every simulated image has, which has no number.

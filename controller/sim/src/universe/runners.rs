@@ -98,7 +98,7 @@ impl Universe {
         }
     }
 
-    fn spend(&mut self) -> Result<(), GithubError> {
+    pub(super) fn spend(&mut self) -> Result<(), GithubError> {
         let profile = &self.settings.profile;
         let (points, requests) = (profile.github_points_per_minute, profile.github_requests_per_hour);
         self.hub.spend(points, requests, self.now).map_err(|until| GithubError::Limited { until })
