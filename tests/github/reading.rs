@@ -175,11 +175,28 @@ pub(super) fn of_repository(world: &World, ask: &Ask<'_>) -> Reply {
             let page: Vec<Value> = ask.page(all).into_iter().map(|one| run(world, found, one)).collect();
             (200, Some(json!({ "total_count": total, "workflow_runs": page })))
         }
+        ("GET", "/runs/{run_id}") => match runs().find(|run| run.id.to_string() == ask.path("run_id")) {
+            Some(one) => (200, Some(run(world, found, one))),
+            None => error(404, "Not Found"),
+        },
+        ("GET", "/runs/{run_id}/attempts/{attempt_number}/jobs") => {
+            let Some(run) = runs().find(|run| run.id.to_string() == ask.path("run_id")) else {
+                return error(404, "Not Found");
+            };
+            let wanted = |job: &&FakeJob| job.run == run.id && job.attempt.to_string() == ask.path("attempt_number");
+            let all: Vec<&FakeJob> = world.records.jobs.iter().filter(wanted).collect();
+            let total = all.len();
+            let page: Vec<Value> = ask.page(all).into_iter().map(|one| job(one, run)).collect();
+            (200, Some(json!({ "total_count": total, "jobs": page })))
+        }
         ("GET", "/runs/{run_id}/jobs") => {
             let Some(run) = runs().find(|run| run.id.to_string() == ask.path("run_id")) else {
                 return error(404, "Not Found");
             };
-            let all: Vec<&FakeJob> = world.records.jobs.iter().filter(|job| job.run == run.id).collect();
+            let all: Vec<&FakeJob> = match ask.text("filter").as_deref() {
+                Some("all") => world.records.jobs.iter().filter(|job| job.run == run.id).collect(),
+                Some(_) | None => world.records.latest(run.id).collect(),
+            };
             let total = all.len();
             let page: Vec<Value> = ask.page(all).into_iter().map(|one| job(one, run)).collect();
             (200, Some(json!({ "total_count": total, "jobs": page })))
@@ -246,12 +263,23 @@ pub(super) fn repository(one: &Repository) -> Value {
     value
 }
 
+/// How a run ended, by its jobs.
+fn conclusion(world: &World, run: &Run) -> &'static str {
+    let any = |word: &str| world.records.latest(run.id).any(|job| job.conclusion.as_deref() == Some(word));
+    match run.cancelled {
+        true => "cancelled",
+        false if any("failure") || any("timed_out") => "failure",
+        false if any("cancelled") => "cancelled",
+        false => "success",
+    }
+}
+
 fn run(world: &World, of: &Repository, run: &Run) -> Value {
     let status = world.records.status(run.id);
     let mut value = json!({
         "id": run.id, "node_id": format!("WFR_{}", run.id), "name": run.workflow, "head_branch": "main", "run_number": 1,
-        "run_attempt": 1, "display_title": "a push", "event": "push", "status": status,
-        "conclusion": (status == "completed").then_some(if run.cancelled { "cancelled" } else { "success" }),
+        "run_attempt": run.attempt, "display_title": "a push", "event": "push", "status": status,
+        "conclusion": (status == "completed").then(|| conclusion(world, run)),
         "head_sha": "0".repeat(40),
         "path": ".github/workflows/ci.yml", "workflow_id": 1, "url": url("/w"), "html_url": url("/w"),
         "created_at": text(run.at), "updated_at": text(run.at), "head_commit": null, "pull_requests": [],

@@ -81,6 +81,7 @@ pub(super) struct Run {
     pub(super) workflow: String,
     pub(super) at: Duration,
     pub(super) cancelled: bool,
+    pub(super) attempt: u32,
 }
 
 pub(super) struct Records {
@@ -109,9 +110,15 @@ impl Default for Records {
 }
 
 impl Records {
+    /// The jobs of a run as they are now: of each the latest attempt.
+    pub(super) fn latest(&self, run: i64) -> impl Iterator<Item = &FakeJob> {
+        let of_run = move || self.jobs.iter().filter(move |job| job.run == run);
+        of_run().filter(move |job| of_run().all(|other| other.name != job.name || other.attempt <= job.attempt))
+    }
+
     /// Where a run stands, by its jobs.
     pub(super) fn status(&self, run: i64) -> &'static str {
-        let of_run = || self.jobs.iter().filter(|job| job.run == run);
+        let of_run = || self.latest(run);
         let any = |status: &str| of_run().any(|job| job.status == status);
         if of_run().next().is_some() && of_run().all(|job| job.status == "completed") {
             "completed"
@@ -217,7 +224,7 @@ impl World {
     pub fn add_run(&mut self, repository: &str, workflow: &str) -> i64 {
         let repository = self.repository(repository).name.clone();
         let (id, at) = (self.number(), self.now());
-        self.records.runs.push(Run { id, repository, workflow: workflow.to_owned(), at, cancelled: false });
+        self.records.runs.push(Run { id, repository, workflow: workflow.to_owned(), at, cancelled: false, attempt: 1 });
         id
     }
 
@@ -245,6 +252,39 @@ impl World {
             runner: None,
         });
         id
+    }
+
+    /// Runs what failed in a run again, as its next attempt. Why not, in GitHub's words.
+    pub(super) fn rerun_failed(&mut self, run: i64) -> Result<(), &'static str> {
+        if self.records.status(run) != "completed" {
+            return Err("This workflow run is already running");
+        }
+        let bad = |job: &&FakeJob| matches!(job.conclusion.as_deref(), Some("failure" | "cancelled" | "timed_out"));
+        let failed: Vec<FakeJob> = self.records.latest(run).filter(bad).cloned().collect();
+        if failed.is_empty() {
+            return Err("The workflow run has no failed jobs");
+        }
+        let Some(known) = self.records.runs.iter_mut().find(|known| known.id == run) else { return Err("Not Found") };
+        known.attempt += 1;
+        known.cancelled = false;
+        let (attempt, now) = (known.attempt, self.now());
+        for job in failed {
+            let (id, status) = (self.number(), "queued".to_owned());
+            let (conclusion, completed_at, runner) = (None, None, None);
+            let (created_at, started_at) = (now, now);
+            self.records.jobs.push(FakeJob {
+                id,
+                attempt,
+                status,
+                conclusion,
+                completed_at,
+                runner,
+                created_at,
+                started_at,
+                ..job
+            });
+        }
+        Ok(())
     }
 
     /// One job, to change.

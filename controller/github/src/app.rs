@@ -63,6 +63,8 @@ pub(crate) struct App {
     runners: Access,
     /// To read what GitHub remembers.
     reading: Access,
+    /// To run again what was interrupted.
+    rerunning: Access,
     /// When it last saw something of the owner's, asking for runners.
     seen_at: Mutex<Option<Timestamp>>,
     ahead_ms: Mutex<Option<i64>>,
@@ -82,6 +84,7 @@ impl App {
             configured: app.installation_id,
             runners: Access::new(owner::token_request(&owner), owner::permission(&owner)),
             reading: Access::new(owner::reading_request(&owner, hook), owner::reading_permission(&owner, hook)),
+            rerunning: Access::new(owner::rerun_request(&owner), owner::RERUN_PERMISSION),
             owner,
             transport,
             clock,
@@ -119,6 +122,7 @@ impl App {
         let (access, reads) = match purpose {
             Purpose::Work | Purpose::CleanUp | Purpose::Witness => (&self.runners, false),
             Purpose::Aside => (&self.runners, true),
+            Purpose::Rerun => (&self.rerunning, true),
             Purpose::Optional => (&self.reading, true),
         };
         // Never closed: `close` is not called.
@@ -161,6 +165,7 @@ impl App {
     pub(crate) async fn know(&self, installation: u64) {
         self.runners.know(installation).await;
         self.reading.know(installation).await;
+        self.rerunning.know(installation).await;
     }
 
     /// Whether GitHub has shown it something of the owner's of late.

@@ -54,11 +54,13 @@ pub(crate) enum Purpose {
     Witness,
     /// Something beside, with the token for runners: it comes last too, and that it is refused says nothing of the rest.
     Aside,
+    /// Running something again: it comes last too, and has a token of its own.
+    Rerun,
 }
 
 impl Purpose {
     fn is_optional(self) -> bool {
-        matches!(self, Purpose::Optional | Purpose::Witness | Purpose::Aside)
+        matches!(self, Purpose::Optional | Purpose::Witness | Purpose::Aside | Purpose::Rerun)
     }
 }
 
@@ -92,7 +94,9 @@ impl Rate {
     fn short_until(&self, now: Timestamp, purpose: Purpose) -> Option<Timestamp> {
         let least = match purpose {
             Purpose::Work | Purpose::CleanUp => 1,
-            Purpose::Optional | Purpose::Witness | Purpose::Aside => self.limit.div_ceil(OPTIONAL_STOPS).max(1),
+            Purpose::Optional | Purpose::Witness | Purpose::Aside | Purpose::Rerun => {
+                self.limit.div_ceil(OPTIONAL_STOPS).max(1)
+            }
         };
         (self.remaining < least && self.reset > now).then_some(self.reset)
     }
@@ -172,7 +176,7 @@ impl Budget {
         match purpose {
             Purpose::Work => self.room(points, POINTS_A_MINUTE - CLEAN_UP_POINTS, |_| true)?,
             Purpose::CleanUp => self.room(points, POINTS_A_MINUTE, |_| true)?,
-            Purpose::Optional | Purpose::Witness | Purpose::Aside => {
+            Purpose::Optional | Purpose::Witness | Purpose::Aside | Purpose::Rerun => {
                 self.room(points, OPTIONAL_POINTS, |spent| spent.purpose.is_optional())?;
                 self.room(points, POINTS_A_MINUTE - CLEAN_UP_POINTS, |_| true)?;
             }

@@ -14,10 +14,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use http::Method;
 use muster_core::config::{GitHub, Hook, Owner};
 use muster_core::ids::{JobId, RunId, RunnerId};
-use muster_core::job::{JobAbout, JobEvent};
+use muster_core::job::{Conclusion, JobAbout, JobEvent};
 use muster_core::machine::Removal;
-use muster_core::ports::{FailedDelivery, Github, GithubError, Listed, MintRequest, Minted, Records};
+use muster_core::ports::{FailedDelivery, Github, GithubError, Listed, MintRequest, Minted, Records, Reruns};
 use muster_core::release::{Release, Retirement};
+use muster_core::rerun::RunNow;
 use muster_core::time::Timestamp;
 use serde_json::Value;
 
@@ -194,6 +195,25 @@ impl Github for RestGithub {
 
     async fn remove(&self, runner: RunnerId) -> Result<Removal, GithubError> {
         self.remove_runner(runner).await
+    }
+}
+
+impl Reruns for RestGithub {
+    async fn run(&self, repository: &str, run: RunId) -> Result<Option<RunNow>, GithubError> {
+        self.read_run(repository, run).await
+    }
+
+    async fn ended_jobs(
+        &self,
+        repository: &str,
+        run: RunId,
+        attempt: u32,
+    ) -> Result<Vec<(JobId, Conclusion)>, GithubError> {
+        self.read_ended_jobs(repository, run, attempt).await
+    }
+
+    async fn rerun_failed(&self, repository: &str, run: RunId) -> Result<(), GithubError> {
+        self.run_again(repository, run).await
     }
 }
 

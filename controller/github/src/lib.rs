@@ -19,6 +19,7 @@ mod owner;
 mod past;
 mod registrations;
 mod releases;
+mod reruns;
 mod runners;
 mod token;
 mod transport;

@@ -52,8 +52,9 @@ pub struct Permission {
     pub why: &'static str,
 }
 
-/// All permissions that an App needs whose names are known. GitHub's description has none for enterprises.
-pub fn permissions(owner: &Owner, hook: Hook) -> Vec<Permission> {
+/// All permissions that an App needs whose names are known, and one more if interrupted jobs are to be run again. GitHub's
+/// description has none for enterprises.
+pub fn permissions(owner: &Owner, hook: Hook, reruns: bool) -> Vec<Permission> {
     const RUNNERS_WHY: &str = "no runner can be registered or removed, so no machine ever takes a job";
     const HOOKS_WHY: &str = "the log of the webhook's deliveries cannot be read, so lost ones are not found there";
     let label = permission(owner);
@@ -69,6 +70,13 @@ pub fn permissions(owner: &Owner, hook: Hook) -> Vec<Permission> {
         label: "repository permission \"Actions\": read-only",
         why: "GitHub offers the event workflow_job only to an App that has it, and jobs cannot be read",
     };
+    let rerun = Permission {
+        name: "actions",
+        level: "write",
+        label: RERUN_PERMISSION,
+        why: "rerun_interrupted is set, and no run can be run again without it",
+    };
+    let actions = if reruns { rerun } else { actions };
     let hooks = match (owner, hook) {
         (Owner::Organization(_), Hook::Owner) => {
             Some(("organization_hooks", "organization permission \"Webhooks\": read-only"))
@@ -118,6 +126,18 @@ pub(crate) fn reading_request(owner: &Owner, hook: Hook) -> Value {
     request
 }
 
+/// The permission that running something again needs, in the words of the App's settings.
+pub(crate) const RERUN_PERMISSION: &str = "repository permission \"Actions\": read and write";
+
+/// What a token for running something again is asked for: a third one, that only those fleets have whose pools want it.
+pub(crate) fn rerun_request(owner: &Owner) -> Value {
+    let mut request = json!({ "permissions": { "actions": "write", "metadata": "read" } });
+    if let Owner::Repository(name) = owner {
+        request["repositories"] = json!([name.split_once('/').map_or(name.as_str(), |(_, name)| name)]);
+    }
+    request
+}
+
 /// The permissions that reading needs, in the words of the App's settings.
 pub(crate) fn reading_permission(owner: &Owner, hook: Hook) -> &'static str {
     match (owner, hook) {
@@ -156,10 +176,24 @@ mod tests {
                 // Every App has that one.
                 let asked = asked.filter(|(name, _)| *name != "metadata");
                 let asked: Vec<_> = asked.map(|(name, level)| (name.as_str(), level.as_str().unwrap_or(""))).collect();
-                let told: Vec<_> = permissions(&owner, hook).iter().map(|one| (one.name, one.level)).collect();
+                let told: Vec<_> = permissions(&owner, hook, false).iter().map(|one| (one.name, one.level)).collect();
                 assert_eq!(asked, told, "{owner:?} {hook:?}");
             }
         }
+    }
+
+    #[test]
+    fn running_again_takes_one_more_permission_and_its_token_can_do_nothing_else() {
+        let name = || "acme/api".to_owned();
+        for owner in [Owner::Organization(name()), Owner::Repository(name()), Owner::Enterprise(name())] {
+            let told = |reruns| permissions(&owner, Hook::App, reruns);
+            let changed = told(true).into_iter().zip(told(false)).find(|(with, without)| with.level != without.level);
+            let (with, without) = changed.unwrap();
+            assert_eq!((with.name, with.level, without.name, without.level), ("actions", "write", "actions", "read"));
+            assert_eq!((with.label, told(true).len()), (RERUN_PERMISSION, told(false).len()), "{owner:?}");
+            assert_eq!(rerun_request(&owner)["permissions"], json!({ "actions": "write", "metadata": "read" }));
+        }
+        assert_eq!(rerun_request(&Owner::Repository(name()))["repositories"], json!(["api"]));
     }
 
     #[test]

@@ -268,7 +268,8 @@ impl Judge<'_> {
             };
             Finding::not_ok(Check::Permission, about, what, permission.why, remedy)
         };
-        permissions(&section.owner, section.hook).into_iter().map(one).collect()
+        let reruns = self.config.pools().iter().any(|pool| pool.rerun_interrupted > 0);
+        permissions(&section.owner, section.hook, reruns).into_iter().map(one).collect()
     }
 
     fn rate(&self) -> Finding {

@@ -71,7 +71,7 @@ impl Judge<'_> {
     /// Whether the installation may do with runners what Muster does; where that has a name.
     pub(super) fn may_see_runners(&self, facts: &InstallationFacts) -> bool {
         let section = &self.config.github;
-        let needed = permissions(&section.owner, section.hook).into_iter().find(|one| one.level == "write");
+        let needed = permissions(&section.owner, section.hook, false).into_iter().find(|one| one.level == "write");
         needed.is_none_or(|one| facts.permissions.get(one.name).is_some_and(|level| level == one.level))
     }
 

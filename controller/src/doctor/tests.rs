@@ -185,6 +185,10 @@ const PLANTS: &[(&str, Plant)] = &[
         ward.fake.world().unrequest(APP, "actions");
         (Check::Permission, &["\"Actions\": read-only"], &["Permissions & events"])
     }),
+    ("no permission to run jobs again", |ward| {
+        ward.edit("labels = [\"linux\"]", "labels = [\"linux\"]\nrerun_interrupted = 1");
+        (Check::Permission, &["\"Actions\": read and write"], &["Permissions & events", "Review request"])
+    }),
     ("workflow_job not subscribed", |ward| {
         ward.fake.world().set_events(APP, &["push"]);
         (Check::WebhookEvent, &["not subscribed to workflow_job"], &["Subscribe to events", "Workflow job"])

@@ -15,4 +15,5 @@ mod process;
 mod records;
 mod registrations;
 mod releases;
+mod reruns;
 mod runners;

@@ -1,0 +1,85 @@
+//! Workflow runs: read, and run again.
+
+use muster_core::ids::{JobId, RunId};
+use muster_core::job::Conclusion;
+use muster_core::ports::{Github, Reruns};
+use muster_core::rerun::RunNow;
+use muster_tests::github::Fault;
+
+use crate::bench::{Bench, limited, organization, rejected, request, unknown};
+
+const REPOSITORY: &str = "acme/api";
+
+/// A run with so many jobs, all of them over, the first of them badly.
+fn failed(jobs: usize) -> (Bench, RunId, Vec<JobId>) {
+    let bench = Bench::new(organization());
+    let mut world = bench.fake.world();
+    let run = world.add_run(REPOSITORY, "ci");
+    let jobs: Vec<i64> = (0..jobs).map(|_| world.add_job(run, &["linux"])).collect();
+    world.job(jobs[0]).unwrap().conclusion = Some("failure".to_owned());
+    for job in &jobs {
+        world.set_job_status(*job, "completed");
+    }
+    drop(world);
+    (bench, RunId(run), jobs.into_iter().map(JobId).collect())
+}
+
+impl Bench {
+    fn posts(&self) -> usize {
+        self.fake.world().seen().iter().filter(|seen| seen.path.ends_with("/rerun-failed-jobs")).count()
+    }
+}
+
+#[tokio::test]
+async fn a_run_is_read_run_again_and_read_at_its_next_attempt() {
+    let (bench, run, jobs) = failed(3);
+    let over = RunNow { attempt: 1, conclusion: Some(Conclusion::Failure) };
+    assert_eq!(bench.github.run(REPOSITORY, run).await.unwrap(), Some(over));
+    let ended = bench.github.ended_jobs(REPOSITORY, run, 1).await.unwrap();
+    assert_eq!(ended, [(jobs[0], Conclusion::Failure), (jobs[1], Conclusion::Success), (jobs[2], Conclusion::Success)]);
+    bench.github.rerun_failed(REPOSITORY, run).await.unwrap();
+    let goes_on = RunNow { attempt: 2, conclusion: None };
+    assert_eq!(bench.github.run(REPOSITORY, run).await.unwrap(), Some(goes_on));
+    assert_eq!(bench.github.ended_jobs(REPOSITORY, run, 2).await.unwrap(), [], "the one that is run again goes on");
+    assert!(rejected(bench.github.rerun_failed(REPOSITORY, run).await).contains("may not be over"));
+    let asked = bench.fake.world().asked_tokens().to_vec();
+    let writes = asked.iter().filter(|body| body["permissions"]["actions"] == "write");
+    assert!(
+        writes.clone().count() == 1 && writes.clone().all(|body| body["permissions"].as_object().unwrap().len() == 2)
+    );
+}
+
+#[tokio::test]
+async fn all_pages_of_jobs_are_read() {
+    let (bench, run, jobs) = failed(230);
+    assert_eq!(bench.github.ended_jobs(REPOSITORY, run, 1).await.unwrap().len(), jobs.len());
+}
+
+#[tokio::test]
+async fn without_the_permission_nothing_is_run_again_and_runners_are_registered_as_before() {
+    let (bench, run, _) = failed(1);
+    bench.fake.world().withhold(12345, "actions", true);
+    assert!(rejected(bench.github.rerun_failed(REPOSITORY, run).await).contains("\"Actions\": read and write"));
+    assert_eq!(bench.posts(), 0);
+    bench.github.mint(&request("linux-i-00000001-abcdef", "Linux builders")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_whose_answer_is_lost_is_not_repeated() {
+    let (bench, run, _) = failed(1);
+    bench.fake.fail(Fault::status("POST", "rerun-failed-jobs", 502, "Bad gateway"));
+    unknown(bench.github.rerun_failed(REPOSITORY, run).await);
+    assert_eq!(bench.posts(), 1);
+    bench.fake.fail(Fault::secondary("POST", "rerun-failed-jobs", Some(60)));
+    limited(bench.github.rerun_failed(REPOSITORY, run).await);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_not_known() {
+    let (bench, run, _) = failed(1);
+    assert_eq!(bench.github.run(REPOSITORY, RunId(1)).await.unwrap(), None);
+    bench.fake.fail(Fault::status("GET", "attempts/1/jobs", 404, "Not Found"));
+    rejected(bench.github.ended_jobs(REPOSITORY, run, 1).await);
+    bench.fake.fail(Fault::status("GET", "/actions/runs/", 502, "Bad gateway"));
+    unknown(bench.github.run(REPOSITORY, run).await);
+}
