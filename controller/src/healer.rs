@@ -11,6 +11,8 @@
 //! - **Silent jobs.** A job that waits or runs and of which nothing was heard for long is asked for by its number.
 //! - **Registrations.** One slow list of all of them, instead of a question for each runner (`registrations`). It tells the
 //!   release of each runner too (`releases`).
+//! - **Interrupted runs.** A run whose jobs failed by the loss of their machines is run again, where its pool asks for that
+//!   (`reruns`).
 //!
 //! What lives here: when to look, and what is taken in. What may not: the requests (the adapter's), and whether a job is
 //! demand (the merge's).
@@ -20,6 +22,7 @@
 
 pub mod registrations;
 pub mod releases;
+pub mod reruns;
 #[cfg(test)]
 mod tests;
 
@@ -30,7 +33,7 @@ use std::time::Duration;
 use muster_core::ids::{InstanceId, JobKey, RunId, RunnerName};
 use muster_core::job::{JobEvent, JobEvidence, JobPhase, JobRecord};
 use muster_core::machine::{Machine, instance_of};
-use muster_core::ports::{FailedDelivery, Github, GithubError, Records, Snapshot, Store, StoreError};
+use muster_core::ports::{FailedDelivery, Github, GithubError, Records, Reruns as Runs, Snapshot, Store, StoreError};
 use muster_core::time::Timestamp;
 use muster_webhook::clock::Clock;
 use muster_webhook::intake::Intake;
@@ -38,6 +41,7 @@ use muster_webhook::signature::Signed;
 
 use self::registrations::Registrations;
 use self::releases::{Ages, Old, Releases};
+use self::reruns::{Rerun, Reruns};
 use crate::reconcile::from_github;
 use crate::telemetry::Telemetry;
 
@@ -94,6 +98,8 @@ pub struct Healed {
     pub ages: Ages,
     /// Images whose runner release is to be renewed.
     pub old: Vec<Old>,
+    /// What came of runs whose jobs failed because the cloud took their machines.
+    pub reruns: Vec<Rerun>,
     /// What went wrong. All of it is tried again.
     pub troubles: Vec<String>,
 }
@@ -124,6 +130,11 @@ impl Healed {
                 "GitHub says that a runner has a job whose machine is gone: cancel the run and start it again, or wait until \
                  GitHub gives the job up"
             );
+        }
+        for Rerun { run, repository, jobs, outcome } in &self.reruns {
+            let (run, jobs, outcome) = (run.0, jobs.len(), outcome.as_word());
+            let what = "what came of a run whose jobs failed because the cloud took their machines";
+            tracing::info!(target: TARGET, run, %repository, jobs, outcome, "{what}");
         }
         for Old { shape, standing, retired } in &self.old {
             let (release, newest, age_days) = (standing.release, standing.newest, standing.age.as_secs() / 86_400);
@@ -166,11 +177,12 @@ pub struct Healer<S, R, K> {
     asked: BTreeMap<JobKey, (Timestamp, Duration)>,
     registrations: Registrations,
     releases: Releases,
+    reruns: Reruns,
     /// When a sweep last looked into runs that the ledger knows.
     looked: BTreeMap<RunId, Timestamp>,
 }
 
-impl<S: Store, R: Records + Github, K: Clock> Healer<S, R, K> {
+impl<S: Store, R: Records + Github + Runs, K: Clock> Healer<S, R, K> {
     /// A healer that has looked at nothing yet. `intake` leads into the same ledger.
     pub fn new(store: Arc<S>, records: Arc<R>, clock: K, intake: Intake<S>) -> Healer<S, R, K> {
         Healer {
@@ -187,6 +199,7 @@ impl<S: Store, R: Records + Github, K: Clock> Healer<S, R, K> {
             asked: BTreeMap::new(),
             registrations: Registrations::default(),
             releases: Releases::default(),
+            reruns: Reruns::default(),
             looked: BTreeMap::new(),
         }
     }
@@ -207,6 +220,9 @@ impl<S: Store, R: Records + Github, K: Clock> Healer<S, R, K> {
         }
         let around = (&*self.store, &*self.records, &self.clock);
         let config = self.intake.config();
+        if let Err(error) = self.reruns.step(around, &config, &mut healed).await {
+            healed.troubles.push(format!("re-runs: {error}"));
+        }
         match self.registrations.compare(around, &config, &mut healed).await {
             Ok(None) => {}
             Ok(Some((listed, snapshot))) => {

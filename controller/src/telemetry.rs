@@ -164,6 +164,10 @@ impl Telemetry {
         for (reason, count) in reasons.into_iter().filter(|(_, count)| *count > 0) {
             counter!(metric::WEBHOOKS_HEALED, dimension::REASON => reason).increment(count as u64);
         }
+        for rerun in &healed.reruns {
+            let outcome = rerun.outcome.as_word();
+            counter!(metric::JOBS_RERUN, dimension::OUTCOME => outcome).increment(rerun.jobs.len() as u64);
+        }
         for (pool, age) in &healed.ages {
             let pool = pool.to_string();
             histogram!(metric::RUNNER_VERSION_AGE, dimension::POOL => pool).record(age.as_secs_f64());

@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 
 use muster_core::config::GitHub;
 use muster_core::ids::{JobId, RunId, RunnerId};
-use muster_core::job::{JobAbout, JobEvent};
+use muster_core::job::{Conclusion, JobAbout, JobEvent};
 use muster_core::machine::Removal;
-use muster_core::ports::{FailedDelivery, Github, GithubError, Listed, MintRequest, Minted, Records};
+use muster_core::ports::{FailedDelivery, Github, GithubError, Listed, MintRequest, Minted, Records, Reruns};
 use muster_core::release::{Release, Retirement};
+use muster_core::rerun::RunNow;
 use muster_core::time::Timestamp;
 use muster_github::{Options, RestGithub};
 use muster_webhook::live::LiveConfig;
@@ -150,6 +151,25 @@ impl Github for LateGithub {
             },
             answer => answer,
         }
+    }
+}
+
+impl Reruns for LateGithub {
+    async fn run(&self, repository: &str, run: RunId) -> Result<Option<RunNow>, GithubError> {
+        self.made().await?.run(repository, run).await
+    }
+
+    async fn ended_jobs(
+        &self,
+        repository: &str,
+        run: RunId,
+        attempt: u32,
+    ) -> Result<Vec<(JobId, Conclusion)>, GithubError> {
+        self.made().await?.ended_jobs(repository, run, attempt).await
+    }
+
+    async fn rerun_failed(&self, repository: &str, run: RunId) -> Result<(), GithubError> {
+        self.made().await?.rerun_failed(repository, run).await
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use muster_core::identity::Identity;
 use muster_core::plan::Policy;
-use muster_core::ports::{Cloud, Github, Records, Store};
+use muster_core::ports::{Cloud, Github, Records, Reruns, Store};
 use muster_sim::{Settings, SharedUniverse, SimIdentity, Universe};
 use muster_store::{SqliteOptions, SqliteStore, Upkeep};
 use muster_webhook::bell::{Bell, NotifyBell};
@@ -211,7 +211,7 @@ async fn serve<S, C, G, K, I, B>(
 where
     S: Store + Upkeep + 'static,
     C: Cloud + 'static,
-    G: Github + Records + 'static,
+    G: Github + Records + Reruns + 'static,
     K: Clock + Clone + 'static,
     I: Identity + 'static,
     B: AsyncFnOnce(watch::Receiver<bool>) -> anyhow::Result<()>,
@@ -296,7 +296,10 @@ where
 }
 
 /// Heals until `stop`.
-async fn heal<S: Store, R: Records + Github, K: Clock>(mut healer: Healer<S, R, K>, stop: watch::Receiver<bool>) {
+async fn heal<S: Store, R: Records + Github + Reruns, K: Clock>(
+    mut healer: Healer<S, R, K>,
+    stop: watch::Receiver<bool>,
+) {
     while !*stop.borrow() {
         healer.step().await.tell();
         tokio::select! {

@@ -10,6 +10,7 @@ use muster_core::job::{Completed, Conclusion, JobAbout, Started};
 use muster_core::machine::Removal;
 use muster_core::ports::{Batch, Listed, MintRequest, Minted};
 use muster_core::release::{Release, Retirement};
+use muster_core::rerun::RunNow;
 use muster_store::{MemoryOptions, MemoryStore};
 use muster_webhook::bell::NotifyBell;
 use muster_webhook::live::LiveConfig;
@@ -50,6 +51,8 @@ pub(super) struct Memory {
     pushed: Vec<Arc<str>>,
     waiting: BTreeMap<Arc<str>, Vec<JobEvent>>,
     pub(super) listed: Vec<Listed>,
+    pub(super) runs: BTreeMap<RunId, RunNow>,
+    pub(super) ended: Vec<(JobId, Conclusion)>,
     pub(super) offered: Vec<Release>,
     pub(super) retirements: BTreeMap<Release, Retirement>,
     /// The runs that the last sweep of a repository was to let be.
@@ -118,6 +121,36 @@ impl Records for Remembers {
     }
 }
 
+impl Runs for Remembers {
+    async fn run(&self, _repository: &str, run: RunId) -> Result<Option<RunNow>, GithubError> {
+        Ok(self.ask(format!("run {run}"))?.runs.get(&run).cloned())
+    }
+
+    async fn ended_jobs(
+        &self,
+        _repository: &str,
+        run: RunId,
+        attempt: u32,
+    ) -> Result<Vec<(JobId, Conclusion)>, GithubError> {
+        Ok(self.ask(format!("jobs of {run} #{attempt}"))?.ended.clone())
+    }
+
+    async fn rerun_failed(&self, _repository: &str, run: RunId) -> Result<(), GithubError> {
+        let word = format!("rerun {run}");
+        // It takes effect, whatever becomes of the answer: but for a refusal.
+        let asked = self.ask(word);
+        let lost = matches!(asked, Err(GithubError::Unknown(_)));
+        if asked.is_ok() || lost {
+            drop(asked);
+            let mut memory = self.lock();
+            let now = memory.runs.get_mut(&run).unwrap();
+            (now.attempt, now.conclusion) = (now.attempt + 1, None);
+            return if lost { Err(GithubError::Unknown("a test".to_owned())) } else { Ok(()) };
+        }
+        asked.map(|_| ())
+    }
+}
+
 impl Github for Remembers {
     async fn mint(&self, _request: &MintRequest) -> Result<Minted, GithubError> {
         Err(GithubError::Rejected("the healer mints nothing".to_owned()))
@@ -135,19 +168,29 @@ pub(super) struct Fleet {
     pub(super) store: Arc<MemoryStore>,
     pub(super) records: Arc<Remembers>,
     healer: Healer<MemoryStore, Remembers, VirtualClock>,
+    text: String,
 }
 
 impl Fleet {
     pub(super) fn new() -> Fleet {
+        Fleet::of(CONFIG.to_owned())
+    }
+
+    /// Whose pool wants interrupted jobs run again, once.
+    pub(super) fn rerunning() -> Fleet {
+        Fleet::of(CONFIG.replace("labels = [\"linux\"]", "labels = [\"linux\"]\nrerun_interrupted = 1"))
+    }
+
+    fn of(text: String) -> Fleet {
         let store = Arc::new(MemoryStore::new(MemoryOptions::default()));
         let (clock, records) = (VirtualClock::at(START), Arc::new(Remembers::default()));
-        let healer = healer(&store, &records, &clock);
-        Fleet { clock, store, records, healer }
+        let healer = healer(&store, &records, &clock, &text);
+        Fleet { clock, store, records, healer, text }
     }
 
     /// Another process over the same ledger.
     pub(super) fn restart(&mut self) {
-        self.healer = healer(&self.store, &self.records, &self.clock);
+        self.healer = healer(&self.store, &self.records, &self.clock, &self.text);
     }
 
     pub(super) fn step_at(&mut self, seconds: u64) -> Healed {
@@ -186,7 +229,7 @@ impl Fleet {
     }
 
     /// A job that the ledger knows.
-    fn knows(&self, event: &JobEvent, seconds: u64) {
+    pub(super) fn knows(&self, event: &JobEvent, seconds: u64) {
         let record = JobRecord::from_event(event, at(seconds));
         let batch = Batch { jobs: vec![record], ..Batch::default() };
         let generation = self.store.generation().now_or_never().unwrap().unwrap();
@@ -198,8 +241,9 @@ fn healer(
     store: &Arc<MemoryStore>,
     records: &Arc<Remembers>,
     clock: &VirtualClock,
+    text: &str,
 ) -> Healer<MemoryStore, Remembers, VirtualClock> {
-    let parsed = FleetConfig::parse("test.toml", CONFIG);
+    let parsed = FleetConfig::parse("test.toml", text);
     let config = Arc::new(LiveConfig::new(parsed.config.unwrap_or_else(|| panic!("{:?}", parsed.errors))));
     let intake = Intake::new(store.clone(), config, Arc::new(NotifyBell::default()));
     Healer::new(store.clone(), records.clone(), clock.clone(), intake)
@@ -217,7 +261,7 @@ fn payload(job: i64, action: &str, organization: i64) -> Vec<u8> {
     body.to_string().into_bytes()
 }
 
-fn told(job: i64, labels: &str, repository: &str, evidence: JobEvidence) -> JobEvent {
+pub(super) fn told(job: i64, labels: &str, repository: &str, evidence: JobEvidence) -> JobEvent {
     let about = JobAbout {
         run: RunId(job * 10),
         repository: repository.into(),
@@ -229,7 +273,7 @@ fn told(job: i64, labels: &str, repository: &str, evidence: JobEvidence) -> JobE
     JobEvent { key: JobKey { job: JobId(job), attempt: 1 }, about, evidence }
 }
 
-fn queued() -> JobEvidence {
+pub(super) fn queued() -> JobEvidence {
     JobEvidence::Queued { created_at: Some(START), approved_at: None }
 }
 

@@ -24,6 +24,8 @@ mod planted_bug;
 #[cfg(test)]
 mod registrations;
 #[cfg(test)]
+mod reruns;
+#[cfg(test)]
 mod scenario;
 #[cfg(test)]
 mod trace;

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use muster_core::ports::{Github, Records, Store};
+use muster_core::ports::{Github, Records, Reruns, Store};
 use muster_webhook::clock::Clock;
 use tokio::sync::Mutex;
 use tracing::info;
@@ -21,7 +21,7 @@ pub struct HealerFunction<S, R, K, B> {
     lines: Lines,
 }
 
-impl<S: Store, R: Records + Github, K: Clock, B: RemoteBell> HealerFunction<S, R, K, B> {
+impl<S: Store, R: Records + Github + Reruns, K: Clock, B: RemoteBell> HealerFunction<S, R, K, B> {
     /// A healer whose intake rings `bell`, and which writes its metrics to `lines`.
     pub fn new(healer: Healer<S, R, K>, clock: K, bell: Arc<B>, lines: Option<Telemetry>) -> Self {
         HealerFunction { healer: Mutex::new(healer), clock, bell, lines: Lines::new(lines) }
