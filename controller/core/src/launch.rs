@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -125,11 +126,20 @@ impl Offering {
         }
     }
 
+    /// Whether it is a standby stock.
+    pub fn is_standby(&self) -> bool {
+        self.zone.as_str() == STANDBY
+    }
+
     /// Whether it is in one zone of the cloud.
     pub fn is_in_a_zone(&self) -> bool {
         ![EVERY_ZONE, STANDBY].contains(&self.zone.as_str())
     }
 }
+
+/// A hold is kept so long after its end: what follows it depends on what it was (its strikes, a throttled request, an image that
+/// is too old).
+pub const HOLD_KEPT: Duration = Duration::from_secs(24 * 3_600);
 
 /// "Not there, not now": set by a refusal, honoured by the planner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -44,8 +44,13 @@ pub(super) fn judge(account: &AccountCheckup) -> Vec<Finding> {
             return found;
         }
     };
+    // Rights that no launch takes, which the templates do not give.
+    let asks = match account.role {
+        None => "the controller's role lacks it on purpose: ask with credentials that have",
+        Some(_) => "infra/account.yaml does not give it to the account's role, for no launch takes it: add",
+    };
     found.extend(subnets(there, &about));
-    found.extend(egress(there, &about));
+    found.extend(egress(there, &about, asks));
     for (name, image) in &there.images {
         let about = format!("{about}, {name}");
         found.push(match image {
@@ -60,7 +65,7 @@ pub(super) fn judge(account: &AccountCheckup) -> Vec<Finding> {
         });
     }
     found.push(groups(there, &about));
-    found.extend(there.vcpus.iter().map(|quota| vcpus(quota, &about)));
+    found.extend(there.vcpus.iter().map(|quota| vcpus(quota, &about, asks)));
     found
 }
 
@@ -90,18 +95,18 @@ fn subnets(there: &There, about: &str) -> Option<Finding> {
 }
 
 /// `None`: there is no subnet to tell of.
-fn egress(there: &There, about: &str) -> Option<Finding> {
+fn egress(there: &There, about: &str, asks: &str) -> Option<Finding> {
     let ways = match &there.ways_out {
         Ok(ways) if ways.is_empty() => return None,
         Ok(ways) => ways,
         Err(why) => {
-            let remedy = "ask with credentials that may ec2:DescribeRouteTables: the controller's may not";
+            let remedy = format!("{asks} ec2:DescribeRouteTables");
             return Some(Finding::not_checked(Check::AwsEgress, about, why, remedy));
         }
     };
     let wrong = ways.iter().filter_map(|(subnet, way)| {
         Some(match way {
-            WayOut::Through(_) | WayOut::Gateway { public: true, .. } => return None,
+            WayOut::Through(_) | WayOut::InPart(_) | WayOut::Gateway { public: true, .. } => return None,
             WayOut::Gateway { id, public: false } => {
                 format!("{subnet} leads to {id}, and machines there get no public address")
             }
@@ -113,6 +118,7 @@ fn egress(there: &There, about: &str) -> Option<Finding> {
     if wrong.is_empty() {
         let ways = ways.iter().map(|(subnet, way)| match way {
             WayOut::Gateway { id, .. } => format!("{subnet} by {id} with public addresses"),
+            WayOut::InPart(id) => format!("{subnet} by {id} for some addresses, which are not looked at"),
             WayOut::Through(id) | WayOut::Gone(id) => format!("{subnet} by {id}"),
             WayOut::Nowhere => subnet.clone(),
         });
@@ -128,8 +134,8 @@ fn egress(there: &There, about: &str) -> Option<Finding> {
     ))
 }
 
-fn vcpus(quota: &VcpuQuota, about: &str) -> Finding {
-    let VcpuQuota { name, code, largest, idle, vcpus } = quota;
+fn vcpus(quota: &VcpuQuota, about: &str, asks: &str) -> Finding {
+    let VcpuQuota { name, code, needed, idle, vcpus } = quota;
     let about = format!("{about}, {name}");
     let not_ok = |what: String, why: &str| {
         let remedy = format!("ask for more in Service Quotas, Amazon EC2, {code}: it takes minutes to days");
@@ -137,11 +143,11 @@ fn vcpus(quota: &VcpuQuota, about: &str) -> Finding {
     };
     match vcpus {
         Err(why) => {
-            let remedy = "ask with credentials that may servicequotas:GetServiceQuota: the controller's may not";
+            let remedy = format!("{asks} servicequotas:GetServiceQuota");
             Finding::not_checked(Check::AwsQuota, about, why, remedy)
         }
-        Ok(vcpus) if vcpus < largest => not_ok(
-            format!("{vcpus} vCPUs, and the largest machine has {largest}"),
+        Ok(vcpus) if vcpus < needed => not_ok(
+            format!("{vcpus} vCPUs, and the largest machine has {needed}"),
             "it can never be launched, and its jobs wait",
         ),
         Ok(vcpus) if vcpus < idle => not_ok(
@@ -149,11 +155,11 @@ fn vcpus(quota: &VcpuQuota, about: &str) -> Finding {
             "launches beyond the quota are refused, and held off for half an hour each time",
         ),
         Ok(vcpus) => {
-            let machines = vcpus / (*largest).max(1);
+            let machines = vcpus / (*needed).max(1);
             Finding::ok(
                 Check::AwsQuota,
                 about,
-                format!("{vcpus} vCPUs: {machines} machines of the largest size, {largest} vCPUs"),
+                format!("{vcpus} vCPUs: {machines} machines with {needed}, the largest"),
             )
         }
     }

@@ -161,7 +161,7 @@ mod tests {
                 ("subnet-2".to_owned(), WayOut::Through("nat-1".to_owned())),
             ]),
             groups: Ok((12, 500)),
-            vcpus: vec![VcpuQuota { name: "spot standard", code: "L-1", largest: 16, idle: 32, vcpus: Ok(640) }],
+            vcpus: vec![VcpuQuota { name: "spot standard", code: "L-1", needed: 16, idle: 32, vcpus: Ok(640) }],
         };
         let account = |name: Option<&str>, role: Option<&str>| AccountCheckup {
             name: name.map(Arc::from),

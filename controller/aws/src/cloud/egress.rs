@@ -28,6 +28,8 @@ pub enum WayOut {
     },
     /// To something that gives it an address or passes it on: a NAT gateway, a transit gateway, an appliance.
     Through(String),
+    /// There is none for all of IPv4, but one to this for some addresses: halves of them, a list, IPv6.
+    InPart(String),
     /// To something that is gone.
     Gone(String),
     /// There is none.
@@ -81,7 +83,10 @@ fn way_out(subnet: &Subnet, own: &[RouteTable], main: &[RouteTable]) -> WayOut {
     let table = own.iter().find(is_of).or_else(|| main.iter().find(|table| table.vpc_id() == subnet.vpc_id()));
     let routes = table.map(RouteTable::routes).unwrap_or_default();
     let Some(route) = routes.iter().find(|route| route.destination_cidr_block() == Some(EVERYWHERE)) else {
-        return WayOut::Nowhere;
+        let others = routes.iter().filter(|route| route.state() != Some(&RouteState::Blackhole)).filter_map(target);
+        // Endpoints of services, and the VPC itself, lead to no internet.
+        let mut out = others.filter(|id| *id != "local" && !id.starts_with("vpce-"));
+        return out.next().map_or(WayOut::Nowhere, |id| WayOut::InPart(id.to_owned()));
     };
     let id = target(route).unwrap_or("a target without an id").to_owned();
     if route.state() == Some(&RouteState::Blackhole) {

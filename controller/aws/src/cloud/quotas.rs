@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use muster_core::config::{FleetConfig, Market, Shape};
+use muster_core::launch::LaunchErrorKind;
 
 use super::account::Account;
 use super::budget::Api;
@@ -54,9 +55,9 @@ pub struct VcpuQuota {
     pub name: &'static str,
     /// Its code in Service Quotas.
     pub code: &'static str,
-    /// The vCPUs of the largest machine that the configuration launches.
-    pub largest: u32,
-    /// The vCPUs of the machines that are kept idle now.
+    /// The vCPUs of the largest machine that has to fit: of a shape with several types the smallest will do.
+    pub needed: u32,
+    /// The vCPUs of the machines that are kept idle now, of each shape's first type.
     pub idle: u32,
     /// How many vCPUs it allows; or why that is not known.
     pub vcpus: Result<u32, String>,
@@ -66,9 +67,9 @@ impl Account {
     /// The quotas that the machines of this account count against.
     pub(super) async fn vcpu_quotas(&self, config: &FleetConfig) -> Vec<VcpuQuota> {
         let mut quotas = Vec::new();
-        for (quota, (largest, idle)) in self.asked_of_quotas(config) {
+        for (quota, (needed, idle)) in self.asked_of_quotas(config) {
             let vcpus = self.vcpus(quota.code).await.map_err(|failure| failure.to_string());
-            quotas.push(VcpuQuota { name: quota.name, code: quota.code, largest, idle, vcpus });
+            quotas.push(VcpuQuota { name: quota.name, code: quota.code, needed, idle, vcpus });
         }
         quotas
     }
@@ -76,10 +77,9 @@ impl Account {
     fn asked_of_quotas(&self, config: &FleetConfig) -> BTreeMap<Quota, (u32, u32)> {
         let mut asked: BTreeMap<Quota, (u32, u32)> = BTreeMap::new();
         for shape in config.shapes().filter(|shape| shape.account == self.name) {
-            let Some(vcpus) = shape.vcpus_max() else { continue };
-            for quota in quotas_of(shape) {
-                let (largest, _) = asked.entry(quota).or_default();
-                *largest = vcpus.max(*largest);
+            if let Some((quota, vcpus)) = draws_on(shape).min_by_key(|(_, vcpus)| *vcpus) {
+                let (needed, _) = asked.entry(quota).or_default();
+                *needed = vcpus.max(*needed);
             }
         }
         let now = (self.now)();
@@ -87,7 +87,7 @@ impl Account {
             // Idle machines are of the shape that comes first, as long as there are any.
             let Some(shape) = class.shapes.first().filter(|shape| shape.account == self.name) else { continue };
             let idle = config.idle_bounds(&class.id, now).min;
-            if let (Some(quota), Some(vcpus)) = (quotas_of(shape).next(), shape.vcpus_max()) {
+            if let Some((quota, vcpus)) = draws_on(shape).next() {
                 asked.entry(quota).or_default().1 += idle.saturating_mul(vcpus);
             }
         }
@@ -100,21 +100,20 @@ impl Account {
                 clients.quotas.get_service_quota().service_code(EC2).quota_code(code).send()
             })
             .await?;
-        let value = answer.quota().and_then(|quota| quota.value()).unwrap_or_default();
+        let told = answer.quota().and_then(|quota| quota.value());
+        let text = || format!("Service Quotas tells no value of {code}");
+        let value = told.ok_or_else(|| Failure::ours(LaunchErrorKind::Unknown, text()))?;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count, and saturating")]
         Ok(value as u32)
     }
 }
 
-/// The quotas that a shape's machines may count against, that of its first type first.
-fn quotas_of(shape: &Shape) -> impl Iterator<Item = Quota> {
-    let by_attributes = (shape.instance_types.is_empty() && shape.gpus.is_none()).then_some(OF_STANDARD);
-    let by_type = shape.instance_types.iter().filter_map(|name| family_of(name));
-    let of_market = match shape.market {
-        Market::OnDemand => |pair: (Quota, Quota)| pair.0,
-        Market::Spot => |pair: (Quota, Quota)| pair.1,
-    };
-    by_attributes.into_iter().chain(by_type).map(of_market)
+/// What a machine of a shape takes, and of which quota: for each of its types, best first.
+fn draws_on(shape: &Shape) -> impl Iterator<Item = (Quota, u32)> {
+    let by_attributes = shape.vcpus.filter(|_| shape.gpus.is_none()).map(|vcpus| (OF_STANDARD, vcpus));
+    let by_type = shape.vcpus_by_type().filter_map(|(name, vcpus)| Some((family_of(name)?, vcpus)));
+    let spot = shape.market == Market::Spot;
+    by_attributes.into_iter().chain(by_type).map(move |(pair, vcpus)| (if spot { pair.1 } else { pair.0 }, vcpus))
 }
 
 fn family_of(instance_type: &str) -> Option<(Quota, Quota)> {

@@ -19,7 +19,7 @@
 
 use std::time::Duration;
 
-use aws_sdk_autoscaling::types::{AutoScalingGroup, InstanceReusePolicy, LifecycleState, WarmPoolState};
+use aws_sdk_autoscaling::types::{AutoScalingGroup, Instance, InstanceReusePolicy, LifecycleState, WarmPoolState};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt as _};
@@ -273,8 +273,10 @@ impl Account {
             Some(_) | None => {}
         }
         let desired = group.desired_capacity().unwrap_or(0);
-        if usize::try_from(desired).ok() != Some(group.instances().len()) {
-            return Err(not_now(format!("it has {} members and wants {desired}", group.instances().len())));
+        // One that is being terminated is listed until it is gone, and counts no more: its end has lowered desired capacity.
+        let staying = staying(&group).count();
+        if usize::try_from(desired).ok() != Some(staying) {
+            return Err(not_now(format!("it has {staying} members that stay and wants {desired}")));
         }
         let strangers: Vec<String> = newcomers(&group, known, &[]).iter().map(InstanceId::to_string).collect();
         if strangers.len() > STRANGERS_MAX {
@@ -418,11 +420,14 @@ impl Account {
     }
 }
 
-/// Members in or on the way into service that neither the ledger nor the raise's tag knows.
+/// Members in or on the way into service.
+fn staying(group: &AutoScalingGroup) -> impl Iterator<Item = &Instance> {
+    group.instances().iter().filter(|member| !member.lifecycle_state().is_some_and(is_leaving))
+}
+
+/// Those that neither the ledger nor the raise's tag knows.
 fn newcomers(group: &AutoScalingGroup, known: &[InstanceId], strangers: &[String]) -> Vec<InstanceId> {
-    let members = group.instances().iter();
-    let staying = members.filter(|member| !member.lifecycle_state().is_some_and(is_leaving));
-    let ids = staying.filter_map(|member| member.instance_id());
+    let ids = staying(group).filter_map(Instance::instance_id);
     let new = ids.filter(|id| {
         !known.iter().any(|known| known.as_str() == *id) && !strangers.iter().any(|stranger| stranger == id)
     });

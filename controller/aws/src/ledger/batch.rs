@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use muster_core::claim::Order;
 use muster_core::ids::InstanceId;
 use muster_core::job::JobRecord;
-use muster_core::launch::Hold;
+use muster_core::launch::{HOLD_KEPT, Hold};
 use muster_core::ports::{Batch, StoreError};
 use muster_core::time::Timestamp;
 use muster_store::{JOB_RETENTION, over_since};
@@ -140,8 +140,11 @@ fn job(record: &JobRecord) -> Result<Change, StoreError> {
 }
 
 fn hold(hold: &Hold) -> Result<Change, StoreError> {
-    let attributes =
-        [(UNTIL, number(hold.until.unix_ms())), (EXPIRES, expiry(hold.until)), (RECORD, text(to_json(hold)?))];
+    let attributes = [
+        (UNTIL, number(hold.until.unix_ms())),
+        (EXPIRES, expiry(hold.until + HOLD_KEPT)),
+        (RECORD, text(to_json(hold)?)),
+    ];
     Ok(Change::Put(row(&keys::hold(&hold.offering), attributes)))
 }
 

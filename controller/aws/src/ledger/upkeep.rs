@@ -11,6 +11,7 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::try_join_all;
 use muster_core::ids::InstanceId;
+use muster_core::launch::HOLD_KEPT;
 use muster_core::ports::StoreError;
 use muster_core::time::Timestamp;
 use muster_store::{Counts, Pruned, cutoff};
@@ -88,7 +89,9 @@ impl Found {
             }
             Kind::Job => drop(self.jobs_kept.insert(key)),
             Kind::Of(ONCE) if is_before(UNTIL, now)? => self.once.push(Old::new(row, "#until < :limit", limit(now))?),
-            Kind::Of(HOLDS) if is_before(UNTIL, now)? => self.holds.push(Old::new(row, "#until < :limit", limit(now))?),
+            Kind::Of(HOLDS) if is_before(UNTIL, now - HOLD_KEPT)? => {
+                self.holds.push(Old::new(row, "#until < :limit", limit(now - HOLD_KEPT))?);
+            }
             Kind::Of(MACHINES) => drop(self.machines.insert(key.sort)),
             Kind::Of(CLAIMS) if is_before(CLAIMED_AT, long_ago)? => {
                 self.left.push(Old::new(row, "#claimed_at < :limit", limit(long_ago))?);

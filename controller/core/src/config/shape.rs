@@ -41,9 +41,9 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Most vCPUs a machine of this shape may have, by what the admin said or the types' names. `None`: neither tells.
-    pub fn vcpus_max(&self) -> Option<u32> {
-        self.vcpus.or_else(|| self.instance_types.iter().filter_map(|name| instance_type::vcpus(name)).max())
+    /// The instance types whose name tells their vCPUs, with these; best first.
+    pub fn vcpus_by_type(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.instance_types.iter().filter_map(|name| Some((&**name, instance_type::vcpus(name)?)))
     }
 
     /// The shape of a pool's machines of `size` in `market`, with its id and prices.

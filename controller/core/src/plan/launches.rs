@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::demand::Wants;
 use super::fairness;
 use super::reason::{Reason, Wait};
-use super::sources::{InZone, OnHold, Source};
+use super::sources::{InZone, OnHold, Source, Throttles};
 use super::{Action, Plan};
 use crate::config::{Class, FleetConfig, Market, Shape};
 use crate::ids::{ClassId, LaunchId, PoolName, ShapeId};
@@ -66,6 +66,7 @@ struct Launcher<'a> {
     pool_by_name: BTreeMap<PoolName, usize>,
     sources: Vec<Source>,
     source_by_shape: BTreeMap<ShapeId, usize>,
+    throttles: Throttles,
     /// By the place of the class in the wants.
     sites: BTreeMap<usize, Site>,
     /// Likewise: how many machines are still to be on-demand where that can be had, for jobs that are run again.
@@ -150,6 +151,7 @@ impl<'a> Launcher<'a> {
             pool_by_name: BTreeMap::new(),
             sources: Vec::new(),
             source_by_shape: BTreeMap::new(),
+            throttles: Throttles::of(world, config, now),
             sites: BTreeMap::new(),
             steady: BTreeMap::new(),
             drafts: Vec::new(),
@@ -268,10 +270,11 @@ impl<'a> Launcher<'a> {
                 return Some((count, Wait::Budget));
             }
             let there = match place.origin {
-                Origin::Cold => source.zones[place.zone].gate.room,
-                Origin::Standby => source.standby.min(source.standby_gate.room),
+                Origin::Cold => u32::MAX,
+                Origin::Standby => source.standby,
             };
             let there = there.min(source.room.0).min(if steady > 0 { steady } else { u32::MAX });
+            let there = there.min(self.throttles.room(&source.shape, place.origin));
             let now = part.min(count).min(left).min(self.fleet_room).min(affordable).min(there);
             self.draft(index, &want.class, site.pool, place, now, reason);
             self.steady.insert(index, steady.saturating_sub(now));
@@ -286,21 +289,22 @@ impl<'a> Launcher<'a> {
     fn place(&self, sources: &[usize]) -> Result<Place, Wait> {
         let mut held: OnHold = None;
         for source in sources.iter().copied() {
-            let Source { shape, standby, standby_gate, room, zones } = &self.sources[source];
+            let Source { shape, standby, standby_hold, room, zones } = &self.sources[source];
             if room.0 == 0 {
                 held = held.into_iter().chain(room.1).min();
                 continue;
             }
             if shape.market == Market::OnDemand && *standby > 0 && !zones.is_empty() {
-                return match standby_gate.throttled(self.now) {
+                return match standby_hold.or(self.throttles.used_up(shape, Origin::Standby, self.now)) {
                     Some((until, kind)) => Err(Wait::Held { until, kind }),
                     None => Ok(Place { source, zone: 0, origin: Origin::Standby }),
                 };
             }
-            if let Some((until, kind)) = zones.iter().filter_map(|there| there.gate.throttled(self.now)).max() {
+            let throttled = self.sources[source].throttled();
+            if let Some((until, kind)) = throttled.or(self.throttles.used_up(shape, Origin::Cold, self.now)) {
                 return Err(Wait::Held { until, kind });
             }
-            let free = zones.iter().enumerate().filter(|(_, there)| there.gate.hold.is_none());
+            let free = zones.iter().enumerate().filter(|(_, there)| there.hold.is_none());
             let rank = |there: &InZone| match self.budget.is_none_or(|left| left >= there.price) {
                 true => (false, there.lacks, there.load, there.price),
                 // Money that is put aside is put aside for the cheapest.
@@ -309,7 +313,7 @@ impl<'a> Launcher<'a> {
             if let Some((zone, _)) = free.min_by_key(|(_, there)| rank(there)) {
                 return Ok(Place { source, zone, origin: Origin::Cold });
             }
-            let first = zones.iter().filter_map(|there| there.gate.hold).min();
+            let first = zones.iter().filter_map(|there| there.hold).min();
             held = held.into_iter().chain(first).min();
         }
         Err(held.map_or(Wait::NoZones, |(until, kind)| Wait::Held { until, kind }))
@@ -323,16 +327,10 @@ impl<'a> Launcher<'a> {
         self.pools[pool].left -= count;
         self.budget = self.budget.map(|budget| budget - price.times(count));
         match place.origin {
-            Origin::Standby => {
-                source.standby -= count;
-                source.standby_gate.pass(count);
-            }
-            Origin::Cold => {
-                let there = &mut source.zones[place.zone];
-                there.load += count;
-                there.gate.pass(count);
-            }
+            Origin::Standby => source.standby -= count,
+            Origin::Cold => source.zones[place.zone].load += count,
         }
+        self.throttles.pass(&source.shape, place.origin, count);
         match self.open.get(&(index, place)) {
             Some(draft) if self.drafts[*draft].reason == *reason => self.drafts[*draft].count += count,
             Some(_) | None => {
@@ -350,8 +348,15 @@ impl<'a> Launcher<'a> {
             let there = &source.zones[draft.place.zone];
             let mut left = draft.count;
             while left > 0 {
-                let count = left.min(LAUNCH_MAX);
+                let for_a_job = !matches!(draft.reason, Reason::IdleTarget { .. });
+                // What is launched for a job registers as soon as it can; what is launched to wait, while it may be hot.
+                let may_register = for_a_job || hot_room > 0;
+                let most = if may_register && !for_a_job { hot_room.min(LAUNCH_MAX) } else { LAUNCH_MAX };
+                let count = left.min(most);
                 left -= count;
+                if !for_a_job {
+                    hot_room = hot_room.saturating_sub(count);
+                }
                 let id = LaunchId::new(format!("{}-{}-{number}", self.world.ledger(), self.world.generation()));
                 number += 1;
                 let purpose = Purpose {
@@ -364,11 +369,6 @@ impl<'a> Launcher<'a> {
                     origin: draft.place.origin,
                     price: there.price,
                 };
-                // What is launched for a job registers as soon as it can; what is launched to wait, while it may be hot.
-                let may_register = !matches!(draft.reason, Reason::IdleTarget { .. }) || hot_room >= count;
-                if may_register && matches!(draft.reason, Reason::IdleTarget { .. }) {
-                    hot_room -= count;
-                }
                 let reason: Arc<str> = draft.reason.to_string().into();
                 let launch = Launch { id, purpose, count, may_register, intended_at: self.now, reason };
                 plan.act(Action::Launch(launch), draft.reason.clone());

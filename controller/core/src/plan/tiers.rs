@@ -73,37 +73,39 @@ fn settle_class(plan: &mut Plan, world: &World, want: &Wants, room: &mut u32, no
     if let Some(more) = world.hot_room().filter(|_| hot_wanted > for_target && !waits.is_empty()) {
         plan.wake(more.more_at);
     }
-    let too_hot = beyond.saturating_sub(ended).min(hot.saturating_sub(wanted));
-    ended + end_granted(plan, world, state, &between, too_hot, now)
+    let beyond = beyond.saturating_sub(ended);
+    // Up to the upper bound they may linger, as idle ones do.
+    let lingering = want.need().saturating_add(want.idle_max.max(want.target));
+    let at_once = beyond.min(hot.saturating_sub(lingering));
+    let mut granted = 0;
+    for machine in between.iter().copied().filter(|machine| machine.may_register()).take(at_once as usize) {
+        granted += 1;
+        plan.act(Action::Terminate { instance: machine.instance.clone() }, Reason::EndedIdle);
+    }
+    ended
+        + granted
+        + end_unregistered(plan, world, state, beyond.min(hot.saturating_sub(wanted)).saturating_sub(granted), now)
 }
 
 fn unneeded(machine: &Machine) -> Reason {
     if machine.told.done.is_some() { Reason::EndedIdle } else { Reason::Unneeded }
 }
 
-/// Ends machines that have the right to register and that nobody needs any more, at most `most`; returns how many. One that
-/// has claimed gets its registration within moments as a rule, and is then drained like any other. If GitHub gives none for
-/// as long as a listener may take to appear, it ends here: its end, once committed, is seen by the registrar before it hands
-/// out a configuration.
-fn end_granted(
-    plan: &mut Plan,
-    world: &World,
-    state: &ClassWorld,
-    between: &[&Machine],
-    most: u32,
-    now: Timestamp,
-) -> u32 {
-    let over = between.iter().copied().filter(|machine| machine.may_register()).map(|machine| (None, machine));
-    let ready = of(world, &state.ready).filter(|(_, machine)| machine.may_register());
-    let ready = ready.map(|(at, machine)| (Some(world.watched_from().max(at)), machine));
+/// Ends machines that wait for a registration that they have the right to and that nobody needs any more, at most `most`;
+/// returns how many. One gets it within moments as a rule, and is then drained like any other. If GitHub gives none for as long
+/// as a listener may take to appear, it ends here: its end, once committed, is seen by the registrar before it hands out a
+/// configuration.
+fn end_unregistered(plan: &mut Plan, world: &World, state: &ClassWorld, most: u32, now: Timestamp) -> u32 {
+    let granted = of(world, &state.ready).filter(|(_, machine)| machine.may_register());
     let mut ended = 0;
-    for (since, machine) in over.chain(ready).take(most as usize) {
-        if let Some(since) = since.filter(|since| now.since(*since) <= REGISTER_MAX) {
+    for (since, machine) in granted.take(most as usize) {
+        let since = world.watched_from().max(since);
+        if now.since(since) <= REGISTER_MAX {
             plan.wake_after(since, REGISTER_MAX);
             break; // They come by age: the rest is younger.
         }
         ended += 1;
-        plan.act(Action::Terminate { instance: machine.instance.clone() }, unneeded(machine));
+        plan.act(Action::Terminate { instance: machine.instance.clone() }, Reason::Unneeded);
     }
     ended
 }

@@ -142,25 +142,42 @@ impl World {
             *stock = stock.saturating_sub(taken);
         }
         if reply.instances.is_empty() {
-            self.not_probed(&purpose.shape, purpose.market, now, batch);
+            self.not_probed(&launch, now, batch);
         }
         let offering = Offering::of(purpose);
         match &reply.error {
             // A stock that has too few is filled by its bounds; the cold launch that follows meets what is wrong, if anything.
             Some(error) if purpose.origin == Origin::Cold || throttled => {
-                // A throttled request says nothing about capacity.
-                let strikes = self.last_hold(&offering).map_or(0, |hold| hold.strikes) + u32::from(!throttled);
-                let hold = Hold { until: now + hold_for(error.kind, strikes), offering, kind: error.kind, strikes };
-                batch.holds.push(hold.clone());
-                self.put_hold(hold);
+                self.refused(offering, error.kind, now, batch);
             }
             Some(_) => {}
-            None => {
-                if let Some(hold) = self.last_hold(&offering) {
-                    batch.holds.push(Hold { until: now, strikes: 0, ..hold.clone() });
-                    self.drop_hold(&offering);
-                }
-            }
+            None => self.delivered(&offering, now, batch),
+        }
+    }
+
+    fn refused(&mut self, offering: Offering, kind: LaunchErrorKind, now: Timestamp, batch: &mut Batch) {
+        let last = self.last_hold(&offering);
+        let throttled = kind == LaunchErrorKind::Throttled;
+        if throttled && last.is_some_and(|last| last.until > now && last.kind != kind) {
+            return; // Another launch was told more, and it holds for longer.
+        }
+        let strikes = match last {
+            // It says nothing about capacity. A start from standby counts how often it was put off in a row.
+            Some(last) if throttled && offering.is_standby() && now.since(last.until) > THROTTLE_REMEMBERED => 1,
+            Some(last) => last.strikes + u32::from(!throttled || offering.is_standby()),
+            None => u32::from(!throttled || offering.is_standby()),
+        };
+        let hold = Hold { until: now + hold_for(kind, strikes), offering, kind, strikes };
+        batch.holds.push(hold.clone());
+        self.put_hold(hold);
+    }
+
+    /// What was held before and has just delivered is held no more. What another launch was told meanwhile stands.
+    fn delivered(&mut self, offering: &Offering, now: Timestamp, batch: &mut Batch) {
+        if let Some(hold) = self.last_hold(offering).filter(|hold| hold.until <= now) {
+            // Whoever loads it finds as little as we remember.
+            batch.holds.push(Hold { until: now - THROTTLE_REMEMBERED * 2, strikes: 0, ..hold.clone() });
+            self.drop_hold(offering);
         }
     }
 

@@ -271,10 +271,10 @@ impl World {
         self.holds.get(offering)
     }
 
-    /// Whether the cloud has asked for fewer requests there, and its budget may not be full again.
-    pub fn was_throttled(&self, offering: &Offering, now: Timestamp) -> bool {
-        let last = self.last_hold(offering).filter(|hold| hold.kind == LaunchErrorKind::Throttled);
-        last.is_some_and(|hold| now.since(hold.until) <= THROTTLE_REMEMBERED)
+    /// Where the cloud has asked for fewer requests, and its budget may not be full again.
+    pub fn throttled_lately(&self, now: Timestamp) -> impl Iterator<Item = &Offering> {
+        let throttled = self.holds.values().filter(|hold| hold.kind == LaunchErrorKind::Throttled);
+        throttled.filter(move |hold| now.since(hold.until) <= THROTTLE_REMEMBERED).map(|hold| &hold.offering)
     }
 
     /// Takes in a hold.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::World;
 use crate::ids::ShapeId;
-use crate::launch::{Hold, LaunchErrorKind, Offering};
+use crate::launch::{Hold, Launch, LaunchErrorKind, Offering};
 use crate::machine::Market;
 use crate::ports::Batch;
 use crate::time::Timestamp;
@@ -54,9 +54,11 @@ impl World {
             self.put_hold(hold);
         }
     }
-    /// No machine came of it: the next one may be tried at once, as far as the image goes.
-    pub(super) fn not_probed(&mut self, shape: &ShapeId, market: Market, now: Timestamp, batch: &mut Batch) {
-        if let Some(hold) = self.shape_hold(shape, market).filter(|hold| hold.until > now) {
+    /// No machine came of a probe: the next one may be tried at once, as far as the image goes.
+    pub(super) fn not_probed(&mut self, launch: &Launch, now: Timestamp, batch: &mut Batch) {
+        let (shape, market) = (&launch.purpose.shape, launch.purpose.market);
+        let until = launch.intended_at + PROBE_EVERY;
+        if let Some(hold) = self.shape_hold(shape, market).filter(|hold| hold.until == until) {
             let hold = Hold { until: now, ..hold.clone() };
             batch.holds.push(hold.clone());
             self.put_hold(hold);

@@ -3,6 +3,7 @@
 use muster_core::claim::Order;
 use muster_core::ids::Generation;
 use muster_core::job::JobPhase;
+use muster_core::launch::HOLD_KEPT;
 use muster_core::machine::Market;
 use muster_core::ports::{Batch, NewFact};
 use muster_core::time::Timestamp;
@@ -119,8 +120,10 @@ pub async fn what_has_ended_is_pruned<S: Upkeep>(store: &S, _: Keeps) {
         good(store.touch_lease(&instance(number), at(0)).await);
     }
     good(store.put_fact(&queued(job(1), 0)).await);
-    let pruned = good(store.prune(at(15_000)).await);
-    assert_eq!(pruned, Pruned { holds: 1, orphans: 1, ..Pruned::default() });
+    let pruned = good(store.prune(at(10_000) + HOLD_KEPT).await);
+    assert_eq!(pruned, Pruned { orphans: 1, ..Pruned::default() }, "what follows a hold depends on it");
+    let pruned = good(store.prune(at(15_000) + HOLD_KEPT).await);
+    assert_eq!(pruned, Pruned { holds: 1, ..Pruned::default() });
     assert_eq!(good(store.load().await).holds, [hold("b", Market::Spot, 20_000)]);
     let pruned = good(store.prune(at(15_000) + JOB_RETENTION).await);
     assert_eq!(pruned, Pruned { holds: 1, orphans: 2, ..Pruned::default() });

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use muster_core::ids::{Generation, JobKey, LaunchId};
 use muster_core::job::{Completed, Conclusion, JobRecord};
-use muster_core::launch::{Hold, Launch, Offering};
+use muster_core::launch::{HOLD_KEPT, Hold, Launch, Offering};
 use muster_core::ports::{Batch, Snapshot, StoreError, Switch};
 use muster_core::time::Timestamp;
 
@@ -147,7 +147,7 @@ impl State {
         let facts = facts.prune(cutoff, known);
         let (once, holds) = (self.once.len(), self.holds.len());
         self.once.retain(|_, until| *until >= now);
-        self.holds.retain(|_, hold| hold.until >= now);
+        self.holds.retain(|_, hold| hold.until >= now - HOLD_KEPT);
         Pruned {
             jobs: count(jobs),
             facts: count(facts),

@@ -1,5 +1,6 @@
 //! Forgetting, a bounded piece at a time, and counting.
 
+use muster_core::launch::HOLD_KEPT;
 use muster_core::time::Timestamp;
 use rusqlite::{Connection, Params, params};
 
@@ -55,7 +56,7 @@ pub(super) fn rest(conn: &Connection, now: Timestamp) -> Outcome<Pruned> {
         jobs: 0,
         facts: 0,
         once: delete(conn, "DELETE FROM once WHERE until < ?1", [now.unix_ms()])?,
-        holds: delete(conn, "DELETE FROM holds WHERE until < ?1", [now.unix_ms()])?,
+        holds: delete(conn, "DELETE FROM holds WHERE until < ?1", [(now - HOLD_KEPT).unix_ms()])?,
         orphans: claims + leases + orders,
     })
 }

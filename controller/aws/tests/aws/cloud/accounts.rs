@@ -203,7 +203,7 @@ fn a_checkup_tells_what_each_account_has_and_changes_nothing() {
             let images: Vec<_> = there.images.iter().map(|(name, id)| (name.as_str(), id.clone())).collect();
             assert_eq!(images, [(&*format!("linux x64 ({})", stage.image), Ok(stage.image.clone()))]);
             let quotas: Vec<_> =
-                there.vcpus.iter().map(|quota| (quota.code, quota.largest, quota.vcpus.clone())).collect();
+                there.vcpus.iter().map(|quota| (quota.code, quota.needed, quota.vcpus.clone())).collect();
             assert_eq!(quotas, [("L-1216C47A", 2, Ok(5)), ("L-34B43A08", 2, Ok(5))], "those of a new account");
             let (has, most) = *there.groups.as_ref().unwrap();
             assert!(has < most, "{has} of {most}");

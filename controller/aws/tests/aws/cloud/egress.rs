@@ -21,9 +21,13 @@ async fn network(ec2: &aws_sdk_ec2::Client) -> Network {
     let gateway = gateway.internet_gateway_id.unwrap();
     ec2.attach_internet_gateway().vpc_id(&vpc).internet_gateway_id(&gateway).send().await.unwrap();
     let mut subnets = BTreeMap::new();
-    for (name, block) in
-        [("public", "10.9.0.0/24"), ("unaddressed", "10.9.1.0/24"), ("private", "10.9.2.0/24"), ("main", "10.9.3.0/24")]
-    {
+    for (name, block) in [
+        ("public", "10.9.0.0/24"),
+        ("unaddressed", "10.9.1.0/24"),
+        ("private", "10.9.2.0/24"),
+        ("main", "10.9.3.0/24"),
+        ("half", "10.9.4.0/24"),
+    ] {
         let subnet = ec2.create_subnet().vpc_id(&vpc).cidr_block(block).send().await.unwrap().subnet.unwrap();
         subnets.insert(name, subnet.subnet_id.unwrap());
     }
@@ -32,10 +36,15 @@ async fn network(ec2: &aws_sdk_ec2::Client) -> Network {
     public.send().await.unwrap();
     let nat = ec2.create_nat_gateway().subnet_id(&subnets["public"]).send().await.unwrap();
     let nat = nat.nat_gateway.unwrap().nat_gateway_id.unwrap();
-    for (through_nat, names) in [(false, vec!["public", "unaddressed"]), (true, vec!["private"])] {
+    let everywhere = "0.0.0.0/0";
+    for (block, through_nat, names) in [
+        (everywhere, false, vec!["public", "unaddressed"]),
+        (everywhere, true, vec!["private"]),
+        ("128.0.0.0/1", true, vec!["half"]),
+    ] {
         let table = ec2.create_route_table().vpc_id(&vpc).send().await.unwrap().route_table.unwrap();
         let table = table.route_table_id.unwrap();
-        let route = ec2.create_route().route_table_id(&table).destination_cidr_block("0.0.0.0/0");
+        let route = ec2.create_route().route_table_id(&table).destination_cidr_block(block);
         let route = if through_nat { route.nat_gateway_id(&nat) } else { route.gateway_id(&gateway) };
         route.send().await.unwrap();
         for name in names {
@@ -71,6 +80,7 @@ fn each_subnet_has_the_way_out_of_its_own_table_or_of_its_vpc() {
             ("unaddressed", by_gateway(false)),
             ("private", WayOut::Through(nat.clone())),
             ("main", WayOut::Nowhere),
+            ("half", WayOut::InPart(nat.clone())),
         ];
         for (name, way) in expected {
             assert_eq!(ways[&subnets[name]], way, "{name}");
