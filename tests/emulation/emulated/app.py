@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import parse_qsl
 
-from . import moto_side, network, reply, request
+from . import authorization, moto_side, network, reply, request
 from .actions import Context, not_emulated
 from .calls import Call
 from .control import Control
@@ -99,6 +99,8 @@ class Application:
         account = network.account_of(access_key)
         role = network.role_of(account, access_key)
         with self.world.lock:
+            if judged := self.world.roles.by_key.get(access_key):
+                role = judged.arn
             self.world.clock.run_due()
             call = Call(self.world.clock.now(), service, action, account, region, access_key, role)
             call.params = {name: value for name, value in flat.items() if name not in request.ENVELOPE}
@@ -153,6 +155,7 @@ class Application:
             call.params = json.loads(json.dumps(params, default=str))
             handler = HANDLERS.get((call.service, call.action))
             context = Context(self.world, call.account, call.region, self._caller(call))
+            self._authorize(context, call, params)
             if handler is None or moto_side.owns(context, call.service, call.action, params):
                 if call.service == "autoscaling" or call.action in moto_side.REFUSED:
                     raise not_emulated(call.service, call.action)
@@ -177,10 +180,25 @@ class Application:
             call.code = "EmulationBug"
             return 500, reply.error(call.service, "EmulationBug", traceback.format_exc(limit=-3))[0]
 
+    def _authorize(self, context: Context, call: Call, params: dict[str, Any]) -> None:
+        """Raises what AWS answers if the caller's role lacks a permission. Without a role all is allowed."""
+        with self.world.lock:
+            role = self.world.roles.by_key.get(call.access_key)
+            if role is None:
+                return
+            needs = authorization.needs(context, call.service, call.action, params, role)
+            missing = self.world.roles.missing(role, needs, call.region)
+        if missing:
+            text = f"User: {context.caller} is not authorized to perform: {missing.action} on resource: {missing.resource}"
+            if call.service == "ec2":
+                raise AwsError("UnauthorizedOperation", f"You are not authorized to perform this operation. {text}", 403)
+            raise AwsError("AccessDenied", text, 403)
+
     def _caller(self, call: Call) -> str:
         if call.role is None:
             return f"arn:aws:iam::{call.account}:user/emulation"
-        return f"arn:aws:sts::{call.account}:assumed-role/{call.role.split('/')[-1]}/session"
+        account, name = call.role.split(":")[4], call.role.split("/")[-1]
+        return f"arn:aws:sts::{account}:assumed-role/{name}/session"
 
     def _ask_moto(self, environ: Environ) -> bytes:
         """The same request, answered by moto."""

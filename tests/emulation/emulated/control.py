@@ -56,6 +56,8 @@ class Control:
             ("POST", "console"): self.console,
             ("POST", "spot-prices"): self.spot_price,
             ("POST", "limits"): self.limits,
+            ("POST", "roles"): self.role,
+            ("GET", "roles/used"): lambda query, body: sorted(world.roles.used),
         }
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -213,3 +215,9 @@ class Control:
             raise ValueError(f"unknown limit {', '.join(wrong)}; there are {', '.join(region.limits)}")
         region.limits.update(body)
         return region.limits
+
+    def role(self, query: Query, body: Body) -> Body:
+        """`arn`, its `access_keys`, its `policies`, and `instance_profiles`: the roles of profiles by their ARNs."""
+        self.world.roles.put(body["arn"], body["access_keys"], body["policies"])
+        self.world.roles.profiles |= body.get("instance_profiles", {})
+        return {}

@@ -18,6 +18,7 @@ from .faults import Faults
 from .groups import Group, Member
 from .machines import Machine
 from .prices import Prices
+from .roles import Roles
 from .settings import Settings
 from .templates import Templates
 
@@ -53,6 +54,7 @@ class World:
         self.faults = Faults()
         self.events = Events()
         self.calls = Calls()
+        self.roles = Roles()
         self.answering: set[tuple[str, str, str]] = set()
         """Launches (account, group, token) whose reply is still on its way."""
         self.regions: dict[tuple[str, str], Region] = {}
@@ -108,3 +110,4 @@ class World:
         self.settings = Settings()
         self.faults = Faults()
         self.calls = Calls()
+        self.roles = Roles()
