@@ -264,7 +264,7 @@ class Deployed(unittest.TestCase):
 
 class Authorized(unittest.TestCase):
     """With AUTH=true: actions and ARNs are enforced. Conditions on tags and on DynamoDB's keys are not known to the
-    emulator; infra/IAM.md reviews them."""
+    emulator; `test_whole_authorized.py` has them judged."""
 
     @classmethod
     def setUpClass(cls):

@@ -1,7 +1,7 @@
-"""The door in the deployed shape: what its role lets it do, and whom it believes.
+"""The door in the deployed shape: whom it believes.
 
-What lives here: our door under its own role, and machines that are not who they say. What may not: what a role allows
-whatever is in the zip (`test_stack.py`), and what is refused before STS is asked (the tests of `controller/aws`).
+What lives here: machines that are not who they say, and secrets. What may not: what the door's role lets it do
+(`test_whole_authorized.py`), and what is refused before STS is asked (the tests of `controller/aws`).
 """
 
 import datetime
@@ -9,59 +9,14 @@ import json
 import threading
 import unittest
 
-from botocore.exceptions import ClientError
-
 from agent import Agent, prove
 from given import queued
-from stack import ONLY_OVER_TLS, REGION
+from stack import REGION
 from whole import SECRET, Surroundings, with_binaries
 
 STRANGER = "i-0123456789abcdef0"
 # The emulator's answer for a function without an execution left. API Gateway itself says 503.
 THROTTLED = 429
-
-
-@with_binaries
-class Authorized(Surroundings):
-    """With AUTH=true: actions and ARNs are enforced. LeadingKeys are not known to the emulator, so that the door's rows
-    are where they may be is for `infra/IAM.md` to review."""
-
-    pools = ("authorized",)
-    auth = True
-    without = ONLY_OVER_TLS
-
-    def test_the_door_takes_in_a_webhook_under_its_own_role_and_may_no_more(self):
-        body = json.dumps(queued(601, labels=["authorized"])).encode()
-        status, _, answer = self.stack.webhook(body, "another secret", delivery="forged-601")
-        self.assertEqual(status, 401, answer)
-        self.assertEqual(self.rows("fact"), {})
-        self.deliver(queued(601, labels=["authorized"]), "queued-601")
-        self.assertEqual([key.split(":")[:2] for key in self.rows("fact")], [["job", "601"]])
-        # The others do their part under their own roles.
-        self.until("a launch", lambda: self.launches("authorized"))
-        self.until("a machine", lambda: self.machines("authorized"))
-
-        credentials = self.stack.credentials_of("door")
-        client = lambda service: self.emulator.client(service, credentials)
-        role = client("sts").get_caller_identity()["Arn"]
-        self.assertIn(f":assumed-role/{self.stack.resources['DoorRole']}/", role)
-        ec2, groups = client("ec2"), client("autoscaling")
-        group = {"AutoScalingGroupName": "muster-acme-x"}
-        launch = {"RequestedCapacity": 1, "ClientToken": "x", **group}
-        app_key = {"Name": "/muster/acme/app/key", "WithDecryption": True}
-        for what, call in {
-            "ec2:RunInstances": lambda: ec2.run_instances(ImageId="ami-0123456789abcdef0", MinCount=1, MaxCount=1),
-            "ec2:DescribeInstances": ec2.describe_instances,
-            "ec2:TerminateInstances": lambda: ec2.terminate_instances(InstanceIds=[STRANGER]),
-            "autoscaling:DescribeAutoScalingGroups": groups.describe_auto_scaling_groups,
-            "autoscaling:LaunchInstances": lambda: groups.launch_instances(**launch),
-            "autoscaling:SetDesiredCapacity": lambda: groups.set_desired_capacity(**group, DesiredCapacity=1),
-            "ssm:GetParameter of the App key": lambda: client("ssm").get_parameter(**app_key),
-        }.items():
-            with self.assertRaises(ClientError, msg=f"{what} was allowed") as caught:
-                call()
-            code = caught.exception.response["Error"]["Code"]
-            self.assertIn(code, {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}, f"{what}: {code}")
 
 
 @with_binaries

@@ -4,28 +4,15 @@ What lives here: the three ways to find a job. What may not: what GitHub's answe
 `controller/github`).
 """
 
-import json
 import unittest
-import urllib.request
 
 from given import queued, workflow_job
-from stack import direct
 from whole import APP, Surroundings, with_binaries
 
 
 @with_binaries
 class Healer(Surroundings):
     pools = ("failed", "unheard")
-
-    def tell_github(self, what, **body):
-        """Lets the fake GitHub remember something; gives its number."""
-        request = urllib.request.Request(f"{self.github.url}/_fake/{what}", json.dumps(body).encode(), method="POST")
-        with direct.open(request, timeout=20) as answer:
-            return json.loads(answer.read()).get("id")
-
-    def heal(self):
-        """A look of the schedule, at once: the constant event of its rule."""
-        self.stack.invoke("healer", {"muster": "heal"})
 
     def requests(self, path):
         return [one for one in self.github.get("/_fake/state")["requests"] if one["path"].startswith(path)]

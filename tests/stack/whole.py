@@ -103,14 +103,16 @@ class Surroundings(unittest.TestCase):
         key = cls.home / "app.pem"
         cls.github = Program(binaries / "github-fake", "--organization", "octo-org", "--app", APP, "--key", key)
         cls.addClassCleanup(cls.github.stop)
-        variables = {f"AWS_ENDPOINT_URL_{service}": cls.way_to_emulation() for service in cls.emulated}
+        variables = {f"AWS_ENDPOINT_URL_{service}": way for service, way in cls.ways().items()}
         cls.emulator = Emulator(auth=cls.auth, variables=variables)
         cls.addClassCleanup(cls.emulator.stop)
         # Over all that the class has done.
         cls.addClassCleanup(cls.no_function_tells_a_secret)
         zips = {name: (built_zips(binaries) / f"{name}.zip").read_bytes() for name in FUNCTIONS}
-        cls.stack = Stack(cls.emulator, zips, without=cls.without)
         ec2 = cls.at_emulation("ec2")
+        security_group = ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"]
+        cls.stack = Stack(cls.emulator, zips, without=cls.without, parameters=cls.parameters(security_group))
+        cls.deployed()
         subnets = [subnet["SubnetId"] for subnet in ec2.describe_subnets()["Subnets"]][:3]
         config = CONFIG.format(
             github=cls.github.url,
@@ -118,12 +120,20 @@ class Surroundings(unittest.TestCase):
             app=APP,
             key=cls.stack.put_secret("app", "key", key.read_text()),
             subnets=json.dumps(subnets),
-            security_group=ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"],
+            security_group=security_group,
             image=ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"],
             labels=json.dumps(LABELS),
         )
         further = [POOL.format(name=name, kind=kind, cpus=cpus) for name, (kind, cpus) in zip(cls.pools, TYPES)]
         cls.stack.put_config(cls.configured("".join([config, *further])))
+
+    @classmethod
+    def parameters(cls, security_group):
+        """Of the stack, whose machines are in that security group of the emulation."""
+
+    @classmethod
+    def deployed(cls):
+        """Called once the stack is there, and before there is a configuration."""
 
     @classmethod
     def configured(cls, text):
@@ -134,6 +144,11 @@ class Surroundings(unittest.TestCase):
     def no_function_tells_a_secret(cls):
         lines = (line for name in DEPLOYED for line in cls.stack.log(name))
         tells_no_secret(lines, cls.github, cls.home / "app.pem")
+
+    @classmethod
+    def ways(cls):
+        """Where the functions find services that they do not find at ministack's own address."""
+        return {service: cls.way_to_emulation() for service in cls.emulated}
 
     @classmethod
     def way_to_emulation(cls):
@@ -172,9 +187,10 @@ class Surroundings(unittest.TestCase):
         groups = self.at_emulation("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
         return {i["InstanceId"]: g for g in groups for i in g["Instances"]}
 
-    def emulate(self, what, body, method="POST"):
+    @classmethod
+    def emulate(cls, what, body, method="POST"):
         """Tells the emulation of EC2 something; gives its answer."""
-        request = urllib.request.Request(f"{self.emulation.url}/_emulation/{what}", json.dumps(body).encode(), method=method)
+        request = urllib.request.Request(f"{cls.emulation.url}/_emulation/{what}", json.dumps(body).encode(), method=method)
         with direct.open(request, timeout=20) as answer:
             return json.loads(answer.read() or b"null")
 
@@ -186,6 +202,16 @@ class Surroundings(unittest.TestCase):
     def ring(self):
         """A tick of the schedule, at once: the constant event of its rule."""
         self.stack.invoke("door", {"muster": "tick"})
+
+    def tell_github(self, what, **body):
+        """Lets the fake GitHub remember something; gives its number."""
+        request = urllib.request.Request(f"{self.github.url}/_fake/{what}", json.dumps(body).encode(), method="POST")
+        with direct.open(request, timeout=20) as answer:
+            return json.loads(answer.read()).get("id")
+
+    def heal(self):
+        """A look of the schedule, at once: the constant event of its rule."""
+        self.stack.invoke("healer", {"muster": "heal"})
 
     def groups(self, pool):
         """The groups of a pool of `pools`, by name: those for its instance type."""
