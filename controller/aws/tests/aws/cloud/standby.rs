@@ -75,6 +75,25 @@ fn a_launch_takes_machines_out_of_the_stock_once() {
     });
 }
 
+/// A member is listed as terminating until EC2 is done with it, a minute or so, and its end has lowered desired capacity.
+#[test]
+fn a_machine_that_is_on_its_way_out_keeps_none_in_the_stock() {
+    let stage = stage(Ground::Emulation, &Wish::default());
+    block_on(async {
+        stocked(&stage, 2).await;
+        let launch = from_stock(&stage, 1);
+        assert!(on_its_way(&stage.cloud.launch(&launch, &[]).await));
+        stage.advance(5).await;
+        let first = good(stage.cloud.launch(&launch, &[]).await).instances.remove(0);
+        good(stage.cloud.terminate(&[(first, launch.purpose.shape.clone())]).await);
+        let group = stage.group().await;
+        let leaving = group.instances()[0].lifecycle_state().unwrap().as_str().to_owned();
+        assert!(leaving.starts_with("Terminating") && group.desired_capacity() == Some(0), "{leaving}");
+        let next = stage.cloud.launch(&from_stock(&stage, 1), &[]).await;
+        assert!(on_its_way(&next), "{next:?}");
+    });
+}
+
 #[test]
 fn a_member_that_nobody_knows_is_not_taken_for_a_newcomer() {
     let stage = stage(Ground::Emulation, &Wish::default());
