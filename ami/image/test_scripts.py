@@ -322,6 +322,7 @@ class Agent(Scratch):
         self.assertTrue(os.access(self.root / "usr/local/bin/muster-agent", os.X_OK))
         self.assertTrue((self.root / "etc/systemd/system/sysinit.target.wants/muster-agent.service").is_symlink())
         self.assertEqual(self.settings(), {})
+        self.assertEqual((self.root / "etc/muster/agent.toml").stat().st_mode & 0o777, 0o600)
 
     def test_a_proxy(self):
         self.run_script("agent.sh", PROXY="http://proxy.example:3128", NO_PROXY_FOR="door.example,10.0.0.0/8")

@@ -27,8 +27,8 @@ fn main() -> ExitCode {
         ["help" | "--help" | "-h"] => print(USAGE, ExitCode::SUCCESS),
         // What the agent calls itself with, on the way to the runner.
         #[cfg(target_os = "linux")]
-        ["launch", _, uid, gid, _] => {
-            let error = muster_agent::host::launch(&arguments[1], uid, gid, &arguments[4]);
+        ["launch", _, uid, gid, processes_max, _] => {
+            let error = muster_agent::host::launch(&arguments[1], (uid, gid), processes_max, &arguments[5]);
             words::log(&format!("the runner cannot be started: {error}"));
             ExitCode::from(1)
         }

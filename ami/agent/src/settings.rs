@@ -20,6 +20,10 @@ pub const FASTER_VARIABLE: &str = "MUSTER_AGENT_TEST_FASTER";
 /// The same: see [`Limits::shorter`].
 pub const SHORTER_VARIABLE: &str = "MUSTER_AGENT_TEST_SHORTER";
 
+/// What `processes_max` may be. The runner alone has some 30 threads; Linux has no more processes than the last
+/// (`PID_MAX_LIMIT`).
+const PROCESSES: std::ops::RangeInclusive<u32> = 64..=4_194_304;
+
 /// The settings.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -32,6 +36,8 @@ pub struct Settings {
     pub runner_user: String,
     /// The control group that the agent makes for it, below its own.
     pub cgroup: String,
+    /// Processes and threads that the runner's user may have.
+    pub processes_max: u32,
     /// Where the agent keeps its session: a file system in memory.
     pub state_dir: PathBuf,
     /// Where last words go.
@@ -67,6 +73,7 @@ impl Default for Settings {
             runner_dir: PathBuf::from("/opt/actions-runner"),
             runner_user: "runner".to_owned(),
             cgroup: "muster-runner".to_owned(),
+            processes_max: 16_384,
             state_dir: PathBuf::from("/run/muster"),
             console: PathBuf::from("/dev/console"),
             max_job_hours: 120.0,
@@ -128,11 +135,12 @@ impl Settings {
         let absolute = |path: &PathBuf| path.is_absolute();
         let hours = |hours: f64| hours > 0.0 && hours <= 10_000.0;
         let named = |name: &String| !name.is_empty() && !name.contains(['=', '\0']);
-        let rules: [(&'static str, bool, &'static str); 11] = [
+        let rules: [(&'static str, bool, &'static str); 12] = [
             ("metadata", self.metadata.starts_with("http://"), "must be an address such as http://169.254.169.254"),
             ("runner_dir", absolute(&self.runner_dir), "must be an absolute path"),
             ("runner_user", !matches!(&*self.runner_user, "" | "root"), "must be a user other than root"),
             ("cgroup", named(&self.cgroup) && !self.cgroup.contains(['/', '.']), "must be a name without `/` and `.`"),
+            ("processes_max", PROCESSES.contains(&self.processes_max), "must be a number from 64 to 4194304"),
             ("state_dir", absolute(&self.state_dir), "must be an absolute path"),
             ("max_job_hours", hours(self.max_job_hours), "must be hours: more than 0, at most 10000"),
             ("idle_hours", hours(self.idle_hours), "must be hours: more than 0, at most 10000"),
@@ -202,6 +210,7 @@ mod tests {
             ("runner_user = \"root\"", "`runner_user` must be a user other than root"),
             ("max_job_hours = 0.0", "`max_job_hours` must be hours"),
             ("runner_dir = \"opt\"", "`runner_dir` must be an absolute path"),
+            ("processes_max = 10", "`processes_max` must be a number from 64"),
             ("power_off = []", "`power_off` must name a command"),
             ("metadata = \"https://a\"", "`metadata` must be an address"),
             ("firewall = 1", "firewall"),

@@ -27,8 +27,8 @@ if compgen -G "$here/ca/*.crt" >/dev/null; then
 fi
 export AUTHORITIES
 
-# What differs from the defaults of ami/agent/agent.example.toml.
-python3 - <<'PYTHON' | write /etc/muster/agent.toml
+# What differs from the defaults of ami/agent/agent.example.toml. For root alone: a proxy's address may have a password.
+python3 - <<'PYTHON' | write /etc/muster/agent.toml 0600
 import json, os
 
 proxy, authorities = os.environ.get("PROXY"), os.environ.get("AUTHORITIES")

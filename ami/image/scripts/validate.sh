@@ -50,6 +50,7 @@ must "the kernel has nftables" nft list ruleset
 must "the kernel talks to the serial console" said 'console=ttyS0' /proc/cmdline
 must "nothing upgrades while jobs run" masked systemd-tmpfiles-clean.timer
 [[ "${SSH:-off}" == on ]] || must "no ssh daemon starts" no_ssh
+must "only root reads the agent's settings" is "600 root" stat -c "%a %U" /etc/muster/agent.toml
 # User, runner, cgroup2, nft, metadata service: it says itself what is there.
 if muster-agent check; then say "well: the agent finds what it needs"; else wrong=$((wrong + 1)); fi
 if [[ "$AT" == boot ]]; then

@@ -47,7 +47,8 @@ impl Pen for OpenPen {
 ///
 /// # Errors
 /// None.
-pub fn prepare(runner_dir: &Path, _user: &str, _cgroup: &str) -> io::Result<Launch> {
+pub fn prepare(settings: &Settings) -> io::Result<Launch> {
+    let runner_dir = &settings.runner_dir;
     let mut command = Command::new(runner_dir.join("bin").join(if cfg!(windows) {
         "Runner.Listener.exe"
     } else {

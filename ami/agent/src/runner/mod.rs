@@ -74,7 +74,7 @@ impl Running {
     /// # Errors
     /// The system refuses, or the runner's user is not there.
     pub fn start(settings: &Settings, config: &str) -> io::Result<Running> {
-        let Launch { mut command, pen } = host::prepare(&settings.runner_dir, &settings.runner_user, &settings.cgroup)?;
+        let Launch { mut command, pen } = host::prepare(settings)?;
         let (reader, writer) = io::pipe()?;
         command.env("PATH", SEARCH).env("LANG", "C.UTF-8");
         #[cfg(target_os = "linux")]

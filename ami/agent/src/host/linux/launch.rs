@@ -3,6 +3,10 @@
 //! It enters the pen while it is still root, lets go of every descriptor but the standard three, gets a session of its own,
 //! and becomes the runner as another user: no supplementary groups, no capabilities, nothing inherited but the environment
 //! that was made for it.
+//!
+//! How many processes that user may have is a limit of the user (`RLIMIT_NPROC`), not of the pen: a group below one that has
+//! processes of its own gets no controller (Linux, Documentation/admin-guide/cgroup-v2.rst, "No Internal Process Constraint"),
+//! and the agent is in the group above. To move it out of there would keep systemd from starting it again beside a live job.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,6 +15,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{close, setsid};
 
@@ -21,14 +26,19 @@ const OOM_SCORE: &str = "500";
 ///
 /// # Errors
 /// What has failed.
-pub fn launch(entrance: &OsStr, uid: &str, gid: &str, runner_dir: &OsStr) -> io::Error {
-    match become_runner(entrance, uid, gid, Path::new(runner_dir)) {
+pub fn launch(entrance: &OsStr, user: (&str, &str), processes_max: &str, runner_dir: &OsStr) -> io::Error {
+    match become_runner(entrance, user, processes_max, Path::new(runner_dir)) {
         Ok(never) => match never {},
         Err(e) => e,
     }
 }
 
-fn become_runner(entrance: &OsStr, uid: &str, gid: &str, runner_dir: &Path) -> io::Result<std::convert::Infallible> {
+fn become_runner(
+    entrance: &OsStr,
+    (uid, gid): (&str, &str),
+    processes_max: &str,
+    runner_dir: &Path,
+) -> io::Result<std::convert::Infallible> {
     let number = |text: &str| text.parse::<u32>().ok().filter(|id| *id != 0);
     let (Some(uid), Some(gid)) = (number(uid), number(gid)) else {
         return Err(io::Error::other("the runner must not be root"));
@@ -36,6 +46,11 @@ fn become_runner(entrance: &OsStr, uid: &str, gid: &str, runner_dir: &Path) -> i
     if entrance != "-" {
         fs::write(entrance, "0")?;
     }
+    let Ok(processes_max) = processes_max.parse() else {
+        return Err(io::Error::other("the greatest number of processes is none"));
+    };
+    // Root is not bound by it, and may start what is.
+    setrlimit(Resource::RLIMIT_NPROC, processes_max, processes_max)?;
     let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     setsid()?;
     umask(Mode::from_bits_truncate(0o022));

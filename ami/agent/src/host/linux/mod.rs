@@ -20,14 +20,15 @@ pub use self::power::{notify, power_off, watchdog};
 pub use self::user::{Account, account};
 
 use super::{Launch, Pen};
+use crate::settings::Settings;
 
 /// What a launch begins with: our own binary, which enters the pen, leaves everything of ours behind and becomes the runner.
 ///
 /// # Errors
 /// There is no such user, or the system refuses a pen.
-pub fn prepare(runner_dir: &Path, user: &str, cgroup: &str) -> io::Result<Launch> {
-    let account = account(user)?;
-    let (entrance, pen): (_, Box<dyn Pen>) = match CgroupPen::new(cgroup) {
+pub fn prepare(settings: &Settings) -> io::Result<Launch> {
+    let account = account(&settings.runner_user)?;
+    let (entrance, pen): (_, Box<dyn Pen>) = match CgroupPen::new(&settings.cgroup) {
         Ok(pen) => (pen.entrance(), Box::new(pen)),
         Err(e) => {
             crate::words::log(&format!("no control group of version 2 ({e}): the runner is frozen by signals"));
@@ -41,7 +42,8 @@ pub fn prepare(runner_dir: &Path, user: &str, cgroup: &str) -> io::Result<Launch
         .arg(entrance)
         .arg(account.uid.to_string())
         .arg(account.gid.to_string())
-        .arg(runner_dir);
+        .arg(settings.processes_max.to_string())
+        .arg(&settings.runner_dir);
     Ok(Launch { command, pen })
 }
 

@@ -105,6 +105,11 @@ impl Github {
         (id, format!("{}/{id}", self.address))
     }
 
+    /// How many there were.
+    pub(crate) fn minted(&self) -> u64 {
+        self.state().next
+    }
+
     /// What awaits the next registration.
     pub(crate) fn plan(&self, tricks: &[Trick]) {
         self.state().tricks = tricks.iter().copied().collect();

@@ -47,7 +47,7 @@ pub(crate) struct World {
     pub(crate) door: Served,
     pub(crate) scaler: Arc<Scaler>,
     metadata_time: Skewed,
-    audience: String,
+    pub(crate) audience: String,
 }
 
 /// What a machine is like.
@@ -141,6 +141,7 @@ impl World {
             like.settings
         );
         fs::write(folder.path().join("agent.toml"), settings).expect("settings");
+        fs::set_permissions(folder.path().join("agent.toml"), fs::Permissions::from_mode(0o600)).expect("permissions");
         fs::write(folder.path().join("console"), "").expect("a console");
         let mut agent =
             Agent { instance, imds, folder, cgroup, faster: like.faster, shorter: like.shorter, child: None };
@@ -265,17 +266,25 @@ impl Agent {
         fs::write(self.path("runner/go"), "").expect("a file");
     }
 
+    /// The runner's control group.
+    pub(crate) fn group(&self) -> PathBuf {
+        muster_agent::host::cgroup2().expect("mounted").join(own_group()).join(&self.cgroup)
+    }
+
+    /// The agent's process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
     /// Names of the runner's processes.
     pub(crate) fn processes(&self) -> Vec<String> {
-        let group = muster_agent::host::cgroup2().expect("mounted").join(own_group()).join(&self.cgroup);
-        let ids = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+        let ids = fs::read_to_string(self.group().join("cgroup.procs")).unwrap_or_default();
         let name = |id: &str| fs::read_to_string(format!("/proc/{id}/comm")).map(|name| name.trim().to_owned());
         ids.lines().filter_map(|id| name(id).ok()).collect()
     }
 
     pub(crate) fn is_frozen(&self) -> bool {
-        let group = muster_agent::host::cgroup2().expect("mounted").join(own_group()).join(&self.cgroup);
-        fs::read_to_string(group.join("cgroup.events")).is_ok_and(|events| events.contains("frozen 1"))
+        fs::read_to_string(self.group().join("cgroup.events")).is_ok_and(|events| events.contains("frozen 1"))
     }
 
     /// Waits until something holds. The agent must live, or have ended the machine.
@@ -318,16 +327,14 @@ impl Drop for Agent {
             let _ = child.kill();
             let _ = child.wait();
         }
-        let group = muster_agent::host::cgroup2().map(|mount| mount.join(own_group()).join(&self.cgroup));
-        if let Ok(group) = group {
-            let _ = fs::write(group.join("cgroup.kill"), "1");
-            // The last of them may take a moment.
-            for _ in 0..100 {
-                if !group.exists() || fs::remove_dir(&group).is_ok() {
-                    break;
-                }
-                std::thread::sleep(Duration::from_millis(5));
+        let group = self.group();
+        let _ = fs::write(group.join("cgroup.kill"), "1");
+        // The last of them may take a moment.
+        for _ in 0..100 {
+            if !group.exists() || fs::remove_dir(&group).is_ok() {
+                break;
             }
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 }
