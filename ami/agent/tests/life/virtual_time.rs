@@ -11,31 +11,11 @@ use muster_agent::life::{Answer, Ask, Life, Limits, Look, Moment, Observation, P
 use muster_core::claim::Order;
 use muster_core::protocol::{AgentState, Numbered};
 
+use crate::chance::Chance;
+
 const HOUR: Duration = Duration::from_secs(3_600);
 /// A round that is not over by then hangs.
 const ROUND_MAX: Duration = Duration::from_secs(4 * 3_600);
-
-/// SplitMix64: a number for each seed and draw.
-struct Chance(u64);
-
-impl Chance {
-    fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Up to so many milliseconds.
-    fn ms(&mut self, most: u64) -> Duration {
-        Duration::from_millis(self.draw() % (most + 1))
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.draw().is_multiple_of(n)
-    }
-}
 
 /// How far the job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

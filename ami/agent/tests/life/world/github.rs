@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A long poll.
 const POLL: Duration = Duration::from_millis(400);
@@ -32,11 +32,14 @@ pub(crate) enum Trick {
     Refresh,
     /// It listens, and never gets anything.
     Ghost,
+    /// It shows nothing of a job but its processes.
+    Mute,
 }
 
 #[derive(Debug, Default)]
 struct Registration {
     connected: bool,
+    connected_at: Option<Instant>,
     deleted: bool,
     tricks: VecDeque<Trick>,
     job: Option<Job>,
@@ -123,6 +126,19 @@ impl Github {
         self.changed.notify_all();
     }
 
+    /// Takes back what nobody has got.
+    pub(crate) fn take_back(&self) {
+        let mut state = self.state();
+        let left = u32::try_from(state.queue.len()).expect("few");
+        state.queue.clear();
+        state.books.queued -= left;
+    }
+
+    /// Whether this registration's runner has acquired a job.
+    pub(crate) fn has_acquired(&self, id: u64) -> bool {
+        self.state().registrations.get(&id).is_some_and(|one| one.acquired)
+    }
+
     pub(crate) fn be_blind(&self) {
         self.state().blind = true;
     }
@@ -133,6 +149,11 @@ impl Github {
 
     pub(crate) fn listening(&self, id: u64) -> bool {
         self.state().registrations.get(&id).is_some_and(|one| one.connected)
+    }
+
+    /// When its runner made its first request.
+    pub(crate) fn connected_at(&self, id: u64) -> Option<Instant> {
+        self.state().registrations.get(&id).and_then(|one| one.connected_at)
     }
 
     pub(crate) fn has_got(&self, id: u64) -> bool {
@@ -193,10 +214,15 @@ impl Github {
     fn connect(&self, id: u64) -> String {
         let mut state = self.state();
         let Some(one) = state.registrations.get_mut(&id).filter(|one| !one.deleted) else { return "gone".to_owned() };
+        one.connected_at = Some(Instant::now());
         let word = match one.tricks.front() {
             Some(Trick::Conflict) => "conflict",
             Some(Trick::Deprecated) => "deprecated",
             Some(Trick::Broken) => "broken",
+            Some(Trick::Mute) => {
+                one.connected = true;
+                "mute"
+            }
             Some(Trick::Update | Trick::Refresh | Trick::Ghost) | None => {
                 one.connected = true;
                 return "ok".to_owned();
@@ -207,7 +233,7 @@ impl Github {
     }
 
     fn poll(&self, id: u64) -> String {
-        let until = std::time::Instant::now() + POLL;
+        let until = Instant::now() + POLL;
         let mut state = self.state();
         loop {
             let State { registrations, queue, .. } = &mut *state;
@@ -221,7 +247,7 @@ impl Github {
                     one.tricks.pop_front();
                     return "refresh".to_owned();
                 }
-                Some(Trick::Ghost | Trick::Conflict | Trick::Deprecated | Trick::Broken) => {}
+                Some(Trick::Ghost | Trick::Conflict | Trick::Deprecated | Trick::Broken | Trick::Mute) => {}
                 None => {
                     if let Some(job) = queue.pop_front() {
                         let [a, b, c] = job.gaps;
@@ -230,7 +256,7 @@ impl Github {
                     }
                 }
             }
-            let left = until.saturating_duration_since(std::time::Instant::now());
+            let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return "none".to_owned();
             }

@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Method, Request, Response, StatusCode};
 use serde_json::json;
+use tokio::task::AbortHandle;
 
 use super::time::Skewed;
 
@@ -31,6 +32,7 @@ pub(crate) struct Said {
 pub(crate) struct Imds {
     said: Mutex<Said>,
     time: Skewed,
+    serving: Mutex<Option<AbortHandle>>,
 }
 
 /// The secret key of an instance's credentials.
@@ -52,10 +54,18 @@ impl Imds {
     pub(crate) async fn serve(at: SocketAddr, said: Said, time: Skewed) -> (Arc<Imds>, SocketAddr) {
         let listener = tokio::net::TcpListener::bind(at).await.expect("an address of its own");
         let address = listener.local_addr().expect("an address");
-        let imds = Arc::new(Imds { said: Mutex::new(said), time });
+        let imds = Arc::new(Imds { said: Mutex::new(said), time, serving: Mutex::default() });
         let router = Router::new().fallback(answer).with_state(imds.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+        *imds.serving.lock().expect("not poisoned") = Some(serving.abort_handle());
         (imds, address)
+    }
+
+    /// Its machine is no more, and the address is free.
+    pub(crate) fn stop(&self) {
+        if let Some(serving) = self.serving.lock().expect("not poisoned").take() {
+            serving.abort();
+        }
     }
 
     pub(crate) fn said(&self) -> MutexGuard<'_, Said> {

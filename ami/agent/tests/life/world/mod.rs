@@ -37,6 +37,8 @@ pub(crate) const FASTER: f64 = 60.0;
 /// A test that waits longer for one thing has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 const AGENT: &str = env!("CARGO_BIN_EXE_muster-agent");
+/// Another agent to be tested, such as a release.
+const OTHER_AGENT: &str = "MUSTER_TEST_AGENT";
 const RUNNER: &str = env!("CARGO_BIN_EXE_runner-stand-in");
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
@@ -109,6 +111,10 @@ impl World {
         let instance = format!("i-{:08x}{number:09x}", std::process::id());
         if like.known {
             self.scaler.launch(&instance, like.registers);
+            // A claim before that is told to come again, after seconds that nothing makes shorter.
+            while !self.scaler.has_written(&instance).await {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
         }
         let folder = tempfile::tempdir().expect("a folder");
         install(folder.path());
@@ -143,8 +149,16 @@ impl World {
         fs::write(folder.path().join("agent.toml"), settings).expect("settings");
         fs::set_permissions(folder.path().join("agent.toml"), fs::Permissions::from_mode(0o600)).expect("permissions");
         fs::write(folder.path().join("console"), "").expect("a console");
-        let mut agent =
-            Agent { instance, imds, folder, cgroup, faster: like.faster, shorter: like.shorter, child: None };
+        let mut agent = Agent {
+            instance,
+            imds,
+            folder,
+            cgroup,
+            faster: like.faster,
+            shorter: like.shorter,
+            booted_at: Instant::now(),
+            child: None,
+        };
         agent.boot();
         agent
     }
@@ -222,6 +236,8 @@ pub(crate) struct Agent {
     pub(crate) cgroup: String,
     faster: f64,
     shorter: f64,
+    /// When the agent was started the last time.
+    pub(crate) booted_at: Instant,
     child: Option<Child>,
 }
 
@@ -229,11 +245,12 @@ impl Agent {
     /// Starts the agent, as the machine's boot or its service manager does.
     pub(crate) fn boot(&mut self) {
         let log = fs::OpenOptions::new().append(true).create(true).open(self.folder.path().join("log")).expect("a log");
-        let mut command = Command::new(AGENT);
+        let mut command = Command::new(std::env::var_os(OTHER_AGENT).unwrap_or_else(|| AGENT.into()));
         command.arg("run").env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.env("MUSTER_AGENT_SETTINGS", self.folder.path().join("agent.toml"));
         command.env(FASTER_VARIABLE, self.faster.to_string()).env(SHORTER_VARIABLE, self.shorter.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.booted_at = Instant::now();
         self.child = Some(command.spawn().expect("the agent"));
     }
 
@@ -274,6 +291,13 @@ impl Agent {
     /// The agent's process.
     pub(crate) fn id(&self) -> u32 {
         self.child.as_ref().expect("it runs").id()
+    }
+
+    /// The most memory that the agent has had resident (`VmHWM`), in kB.
+    pub(crate) fn resident_kb(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux says so");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
     /// Names of the runner's processes.
@@ -323,6 +347,7 @@ fn own_group() -> String {
 
 impl Drop for Agent {
     fn drop(&mut self) {
+        self.imds.stop();
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();

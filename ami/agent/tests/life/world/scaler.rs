@@ -72,6 +72,11 @@ impl Scaler {
         self.change(instance, machine);
     }
 
+    /// Whether the ledger knows this machine.
+    pub(crate) async fn has_written(&self, instance: &str) -> bool {
+        self.store.machine(&InstanceId::new(instance)).await.expect("in memory").is_some()
+    }
+
     fn change(&self, instance: &str, machine: Machine) {
         let instance = InstanceId::new(instance);
         self.with(|state| {
