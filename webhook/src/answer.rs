@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::claims::{ClaimError, Early, Over, TOO_EARLY_RETRY};
 use crate::format::BadField;
 use crate::intake::Ignored;
+use crate::logs::LogError;
 use crate::prewarmed::PrewarmedError;
 use crate::reports::ReportError;
 use crate::signature::SignatureError;
@@ -85,8 +86,7 @@ impl Answer {
 
     /// A path that does not exist.
     pub fn no_such_path() -> Answer {
-        let remedy =
-            "the paths are POST /webhook, /runners/claim, /runners/report and /runners/prewarmed, and GET /healthz";
+        let remedy = "the paths are POST /webhook, /runners/claim, /runners/report, /runners/prewarmed, /runners/logs, and GET /healthz";
         Answer::error(StatusCode::NOT_FOUND, "there is nothing here", remedy)
     }
 
@@ -251,6 +251,20 @@ pub fn report(result: &Result<impl Serialize, ReportError>) -> Answer {
         Err(ReportError::BadField(e)) => bad_field(*e),
         Err(ReportError::NotProven(_)) => not_proven(),
         Err(ReportError::Store(_)) => store_failed(),
+    }
+}
+
+/// The answer to who has a log.
+pub fn log(result: &Result<impl Serialize, LogError>) -> Answer {
+    match result {
+        Ok(answer) => said(answer),
+        Err(LogError::BadField(e)) => bad_field(*e),
+        Err(LogError::NotProven(_)) => not_proven(),
+        Err(LogError::Off) => {
+            Answer::error(StatusCode::NOT_FOUND, "this fleet keeps no logs", "let them go with the machine")
+        }
+        Err(LogError::NotSigned(_)) => our_fault("no address could be signed"),
+        Err(LogError::Store(_)) => store_failed(),
     }
 }
 

@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use muster_core::ids::InstanceId;
-use muster_core::protocol::{AgentState, ClaimRequest, PrewarmedRequest, ReportRequest, SessionProof};
+use muster_core::log_shelf::FILES_MAX;
+use muster_core::protocol::{AgentState, ClaimRequest, LogRequest, PrewarmedRequest, ReportRequest, SessionProof};
 use thiserror::Error;
 
 /// Hex digits of a nonce, at least: 128 bits.
@@ -48,7 +49,12 @@ impl BadField {
     const INSTANCE: BadField = BadField { field: "instance", must: "an instance id" };
     const SHAPE: BadField = BadField { field: "shape", must: "a shape's id, as in the user data" };
     const SESSION: BadField = BadField { field: "session", must: "the number of a session, from 1" };
+    const LOG_NUMBER: BadField = BadField { field: "number", must: "1, 2 or 3, 1 for the latest" };
+    const LOG_BYTES: BadField =
+        BadField { field: "bytes", must: "the log's size, more than 0: an empty one is not kept" };
 }
+
+const _: () = assert!(FILES_MAX == 3, "as `BadField::LOG_NUMBER` says");
 
 pub(crate) fn claim(request: &ClaimRequest) -> Result<(), BadField> {
     let nonce = request.nonce.len();
@@ -80,6 +86,16 @@ fn small(proof: &BTreeMap<String, String>) -> Result<(), BadField> {
 }
 
 pub(crate) fn report(request: &ReportRequest) -> Result<(), BadField> {
+    session_proof(&request.from)
+}
+
+pub(crate) fn log(request: &LogRequest) -> Result<(), BadField> {
+    if !(1..=FILES_MAX).contains(&request.number) {
+        return Err(BadField::LOG_NUMBER);
+    }
+    if request.bytes == 0 {
+        return Err(BadField::LOG_BYTES);
+    }
     session_proof(&request.from)
 }
 

@@ -60,11 +60,7 @@ impl<S: Store, C: Clock> Reports<S, C> {
         format::report(request)?;
         let came_at = self.clock.now();
         let from = &request.from;
-        let row = self.store.claim(&from.instance).await?;
-        // The hash is computed for unknown machines too: an answer takes as long for them.
-        let kept = row.as_ref().map_or("", |row| row.token_sha256.as_str());
-        let proven = token::matches(&from.token, kept);
-        let Some(row) = row.filter(|row| proven && row.session == from.session) else {
+        let Some(row) = token::session(&*self.store, from).await? else {
             return Err(ReportError::NotProven(format!("{}: no such session, or another token", from.instance)));
         };
 

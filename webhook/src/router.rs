@@ -16,6 +16,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
 use muster_core::identity::Identity;
+use muster_core::log_shelf::LogShelf;
 use muster_core::metric;
 use muster_core::ports::Store;
 use serde::de::DeserializeOwned;
@@ -29,6 +30,7 @@ use crate::clock::Clock;
 use crate::delivery::DeliveryHeaders;
 use crate::intake::Ignored;
 use crate::live::LiveConfig;
+use crate::logs::{LogError, Logs};
 use crate::prewarmed::{PrewarmedError, Prewarms};
 use crate::pulse::Pulse;
 use crate::reports::{ReportError, Reports};
@@ -92,6 +94,7 @@ pub struct Door<S, I, C> {
     claims: Claims<S, I, C>,
     reports: Reports<S, C>,
     prewarms: Prewarms<S, I, C>,
+    logs: Logs<S>,
 }
 
 impl<S, I, C> Door<S, I, C>
@@ -115,12 +118,19 @@ where
                 registrar,
                 wakers.clone(),
             ),
+            logs: Logs::new(store.clone(), config.clone(), None),
             reports: Reports::new(store.clone(), clock.clone(), bell, wakers),
             store,
             clock,
             config,
             pulse,
         }
+    }
+
+    /// With a place for machines' logs.
+    pub fn with_logs(mut self, shelf: Arc<dyn LogShelf>) -> Door<S, I, C> {
+        self.logs = Logs::new(self.store.clone(), self.config.clone(), Some(shelf));
+        self
     }
 
     /// Webhooks, without HTTP.
@@ -153,7 +163,8 @@ where
             routes = routes
                 .route("/runners/claim", post(claim::<S, I, C>))
                 .route("/runners/report", post(report::<S, I, C>))
-                .route("/runners/prewarmed", post(prewarmed::<S, I, C>));
+                .route("/runners/prewarmed", post(prewarmed::<S, I, C>))
+                .route("/runners/logs", post(log::<S, I, C>));
         }
         routes
             .fallback(async || to_response(Answer::no_such_path()))
@@ -310,6 +321,33 @@ where
         }
     }
     to_response(answer::prewarmed(&result))
+}
+
+async fn log<S, I, C>(State(door): State<Arc<Door<S, I, C>>>, body: Body) -> Response
+where
+    S: Store + 'static,
+    I: Identity + 'static,
+    C: Clock + 'static,
+{
+    let request = match agent_body(body).await {
+        Ok(request) => request,
+        Err(response) => return response,
+    };
+    let result = door.logs.ask(&request).await;
+    match &result {
+        Ok(answer) => {
+            let (instance, kind, bytes) = (&request.from.instance, request.kind.as_str(), answer.bytes);
+            tracing::info!(target: TARGET, %instance, session = request.from.session, kind, bytes, "a log may be put");
+        }
+        Err(LogError::Off) => {}
+        Err(e @ (LogError::Store(_) | LogError::NotSigned(_))) => {
+            tracing::error!(target: TARGET, error = %e, "no address for a log");
+        }
+        Err(e @ (LogError::BadField(_) | LogError::NotProven(_))) => {
+            tracing::warn!(target: TARGET, error = %e, "an address for a log refused");
+        }
+    }
+    to_response(answer::log(&result))
 }
 
 async fn agent_body<T: DeserializeOwned>(body: Body) -> Result<T, Response> {

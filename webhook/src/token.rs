@@ -2,6 +2,9 @@
 //!
 //! Invariant: the ledger holds only the hash of a token; comparison takes the same time wherever the difference is.
 
+use muster_core::claim::ClaimRow;
+use muster_core::ports::{Store, StoreError};
+use muster_core::protocol::SessionProof;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -36,4 +39,12 @@ pub(crate) fn matches(token: &str, kept_sha256: &str) -> bool {
     }
     let hash = hex::encode(Sha256::digest(bytes));
     hash.as_bytes().ct_eq(kept_sha256.as_bytes()).into()
+}
+
+/// The claim of the session that `from` speaks for. `None`: there is no such session, or this is not its token.
+pub(crate) async fn session(store: &impl Store, from: &SessionProof) -> Result<Option<ClaimRow>, StoreError> {
+    let row = store.claim(&from.instance).await?;
+    // The hash is computed for unknown machines too: an answer takes as long for them.
+    let proven = matches(&from.token, row.as_ref().map_or("", |row| row.token_sha256.as_str()));
+    Ok(row.filter(|row| proven && row.session == from.session))
 }

@@ -19,6 +19,7 @@ pub mod identity;
 pub mod ids;
 pub mod job;
 pub mod launch;
+pub mod log_shelf;
 pub mod machine;
 pub mod metric;
 pub mod money;

@@ -1,4 +1,5 @@
-//! The bodies of `/runners/claim`, `/runners/report` and `/runners/prewarmed`: what an agent says and what it hears.
+//! The bodies of `/runners/claim`, `/runners/report`, `/runners/prewarmed` and `/runners/logs`: what an agent says and what
+//! it hears.
 //!
 //! `docs/protocol.md` is the description for people. Unknown fields are ignored on both sides, so that old agents and new
 //! doors understand each other.
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::claim::Order;
 use crate::ids::{InstanceId, ShapeId};
+use crate::log_shelf::LogKind;
 
 /// How an agent's last words begin when GitHub takes its runner's release no more (`Runner.Listener` ends with 7, "version
 /// deprecated": actions/runner, `Constants.cs`). More may follow.
@@ -132,6 +134,33 @@ pub struct PrewarmedRequest {
     pub proof: BTreeMap<String, String>,
     /// The shape, from the user data.
     pub shape: ShapeId,
+}
+
+/// "I have a log; where may I put it?"
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogRequest {
+    /// Who is speaking.
+    #[serde(flatten)]
+    pub from: SessionProof,
+    /// Whose log it is.
+    pub kind: LogKind,
+    /// Which of that kind: 1 for the latest, at most [`crate::log_shelf::FILES_MAX`].
+    pub number: u32,
+    /// Bytes of it.
+    pub bytes: u64,
+}
+
+/// The answer: a request that the agent may make once. A secret while it is good: it has no `Debug`.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct LogAnswer {
+    /// Where to `PUT` it.
+    pub url: String,
+    /// Headers to send, exactly.
+    pub headers: BTreeMap<String, String>,
+    /// Bytes to send, exactly: the last ones of the log.
+    pub bytes: u64,
+    /// For how long it is good, in seconds.
+    pub expires_s: u64,
 }
 
 /// An order with its place in the row of orders to this machine.

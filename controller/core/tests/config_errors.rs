@@ -74,6 +74,16 @@ const ERRORS: &[Case] = &[
         )],
     ),
     ("pool[0].account", &[("labels = [", "account = \"elsewhere\" #!\nlabels = [")]),
+    // Logs
+    ("logs.bucket", &[("[fleet]", "[logs] #!\nprefix = \"a\"\n[fleet]")]),
+    ("logs.bucket", &[("[fleet]", "[logs]\nbucket = \"s3://acme\" #!\n[fleet]")]),
+    ("logs.bucket", &[("[fleet]", "[logs]\nbucket = \"acme-\" #!\n[fleet]")]),
+    ("logs.prefix", &[("[fleet]", "[logs]\nbucket = \"acme\"\nprefix = \"/a\" #!\n[fleet]")]),
+    ("logs.prefix", &[("[fleet]", "[logs]\nbucket = \"acme\"\nprefix = \"a/../b\" #!\n[fleet]")]),
+    ("logs.prefix", &[("[fleet]", "[logs]\nbucket = \"acme\"\nprefix = \"\" #!\n[fleet]")]),
+    ("logs.max_mib", &[("[fleet]", "[logs]\nbucket = \"acme\"\nmax_mib = 0 #!\n[fleet]")]),
+    ("logs.max_mib", &[("[fleet]", "[logs]\nbucket = \"acme\"\nmax_mib = 17 #!\n[fleet]")]),
+    ("logs.max_mb", &[("[fleet]", "[logs]\nbucket = \"acme\"\nmax_mb = 4 #!\n[fleet]")]),
     // Unknown keys, wrong types
     ("flet", &[("[fleet]", "[flet] #!")]),
     ("fleet.max_runner", &[("max_runners = 10", "max_runner = 10 #!")]),

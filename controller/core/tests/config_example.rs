@@ -113,13 +113,14 @@ fn the_example_names_every_key() {
     let probe = EXAMPLE
         .replace("[fleet]\n", "[fleet]\nx = 1\n")
         .replace("[metrics]\n", "[metrics]\nx = 1\n")
+        .replace("# [logs]\n# bucket", "[logs]\nxxxx = 1\nbucket")
         .replace("[github]\n", "x = 1\n[github]\nx = 1\n")
         .replace("[[github.app]]\n", "[[github.app]]\nxxxx = 1\n")
         .replace("[[pool]]\n", "[[pool]]\nxxxxxx = 1\n")
         .replace("[pool.sizes.cpu-8]\n", "[pool.sizes.cpu-8]\nxxxx = 1\n")
         .replace("[[pool.schedule]]\n", "[[pool.schedule]]\nxxxx = 1\n");
     let errors = FleetConfig::parse("f", &probe).errors;
-    assert_eq!(errors.len(), 11, "{errors:#?}");
+    assert_eq!(errors.len(), 12, "{errors:#?}");
     let mut names = 0;
     for remedy in errors.iter().filter_map(|d| d.remedy.split_once("keys here: ")).map(|(_, keys)| keys) {
         for name in remedy.split(", ").map(|name| name.split(' ').next().unwrap_or(name).trim_matches('`')) {
@@ -133,6 +134,19 @@ fn the_example_names_every_key() {
         }
     }
     assert!(names > 40, "{names}");
+}
+
+#[test]
+fn logs_are_kept_if_there_is_a_section() {
+    let said = |text: &str| FleetConfig::parse("f", &format!("{EXAMPLE}\n{text}")).config.unwrap().logs;
+    assert_eq!(said(""), None);
+    let kept = said("[logs]\nbucket = \"acme-runner-logs\"").unwrap();
+    assert_eq!(
+        (kept.bucket.as_str(), kept.prefix.as_str(), kept.bytes_max),
+        ("acme-runner-logs", "runner-logs", 4 << 20)
+    );
+    let kept = said("[logs]\nbucket = \"b.1\"\nprefix = \"acme/ci_logs.1\"\nmax_mib = 16").unwrap();
+    assert_eq!((kept.bucket.as_str(), kept.prefix.as_str(), kept.bytes_max), ("b.1", "acme/ci_logs.1", 16 << 20));
 }
 
 #[test]

@@ -65,9 +65,9 @@ async fn a_ledger_that_takes_small_rows_only_is_wrong_too() {
 #[tokio::test]
 async fn a_door_for_one_has_no_way_in_for_the_other() {
     for (serves, served, not_served) in [
-        (Serves::Github, &["/webhook"][..], &["/runners/claim", "/runners/report"][..]),
-        (Serves::Agents, &["/runners/claim", "/runners/report"], &["/webhook"]),
-        (Serves::All, &["/webhook", "/runners/claim", "/runners/report"], &[]),
+        (Serves::Github, &["/webhook"][..], &["/runners/claim", "/runners/report", "/runners/logs"][..]),
+        (Serves::Agents, &["/runners/claim", "/runners/report", "/runners/logs"], &["/webhook"]),
+        (Serves::All, &["/webhook", "/runners/claim", "/runners/report", "/runners/logs"], &[]),
     ] {
         let router = Arc::into_inner(World::new().door).expect("the only one").router_for(serves);
         let status = async |path: &str| {

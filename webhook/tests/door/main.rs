@@ -4,6 +4,7 @@ mod claims;
 mod fake_store;
 mod fuzz;
 mod health;
+mod logs;
 mod payload;
 mod prewarmed;
 mod protocol_doc;

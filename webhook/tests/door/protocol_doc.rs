@@ -1,7 +1,9 @@
 //! `docs/protocol.md` is true: its test vector opens, and its examples are what the code reads and writes.
 
 use muster_core::ids::InstanceId;
-use muster_core::protocol::{ClaimAnswer, ClaimRequest, PrewarmedRequest, ReportAnswer, ReportRequest};
+use muster_core::protocol::{
+    ClaimAnswer, ClaimRequest, LogAnswer, LogRequest, PrewarmedRequest, ReportAnswer, ReportRequest,
+};
 use muster_webhook::HpkeSealer;
 use muster_webhook::Sealer;
 use muster_webhook::seal::{KeyPair, Seal, SealPurpose};
@@ -78,4 +80,6 @@ fn the_examples_are_what_is_sent() {
     assert!(examples::<ReportRequest>("report request") >= 2);
     assert!(examples::<PrewarmedRequest>("prewarmed request") >= 1);
     assert!(examples::<ReportAnswer>("report answer") >= 2);
+    assert!(examples::<LogRequest>("logs request") >= 1);
+    assert!(examples::<LogAnswer>("logs answer") >= 1);
 }

@@ -75,6 +75,7 @@ impl FleetConfig {
             },
             metrics: Metrics::default(),
             aws: Aws::default(),
+            logs: None,
             pools,
             catalog,
         }

@@ -33,6 +33,10 @@ pub const INSTANCE_TYPES_MAX: usize = 40;
 pub const JOB_HOURS_MAX: u32 = 120;
 /// Default of `max_job_hours`: GitHub's default `timeout-minutes`, 360.
 pub const JOB_HOURS_DEFAULT: u32 = 6;
+/// The most that `logs.max_mib` may be: an agent sends a file from memory.
+pub const LOG_MIB_MAX: u32 = 16;
+/// Default of `logs.max_mib`: a worker's log of hours stays below, as a rule.
+pub const LOG_MIB_DEFAULT: u32 = 4;
 /// Highest plausible hourly price in US dollars; above it a price is taken for a mistake.
 pub const PRICE_USD_MAX: f64 = 1_000_000.0;
 /// Syntax errors told at once; what follows the first few is mostly their echo.
@@ -44,4 +48,5 @@ pub(super) const SHOWN_TEXTS_MAX: usize = 12;
 
 const _: () = assert!(LABELS_ADDED < LABELS_MAX);
 const _: () = assert!(POOLS_MAX <= CLASSES_MAX);
+const _: () = assert!(LOG_MIB_DEFAULT <= LOG_MIB_MAX);
 const _: () = assert!(JOB_HOURS_DEFAULT <= JOB_HOURS_MAX);

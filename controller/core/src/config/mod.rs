@@ -20,6 +20,7 @@ mod github_reader;
 mod instance_type;
 mod label_sets;
 pub mod limits;
+mod logs;
 mod market;
 mod pattern;
 mod pool;
@@ -41,6 +42,7 @@ pub use class::Class;
 pub use diagnostic::{Diagnostic, Parsed};
 pub use fleet::{Fleet, Metrics, QueueTimeTarget};
 pub use github::{API_URL_DEFAULT, App, GitHub, Hook, Owner, SecretRef};
+pub use logs::{Logs, PREFIX_DEFAULT as LOGS_PREFIX_DEFAULT};
 pub use market::{Arch, Dimension, Market, MarketPolicy, Os, StandbyState};
 pub use pattern::{RepositoryPattern, TypePattern};
 pub use pool::{Pool, Prices, Size};
@@ -68,6 +70,8 @@ pub struct FleetConfig {
     pub metrics: Metrics,
     /// The `[aws]` section.
     pub aws: Aws,
+    /// The `[logs]` section. `None`: no logs are kept.
+    pub logs: Option<Logs>,
     pools: Vec<Pool>,
     catalog: Catalog,
 }
@@ -172,6 +176,7 @@ fn read(mut document: Section<'_>, findings: &mut Findings) -> Option<FleetConfi
     let (fleet, zone) = fleet::read(document.table("fleet", findings), owner, findings);
     let metrics = fleet::read_metrics(document.table("metrics", findings), findings);
     let aws = aws_reader::read(document.table("aws", findings), findings);
+    let logs = logs::read(document.table("logs", findings), findings);
     let sections = document.tables("pool", findings);
     if !document.has("pool") || document.is_empty("pool") {
         let remedy = "add [[pool]] with name, os, arch and a [pool.sizes.NAME]";
@@ -189,5 +194,5 @@ fn read(mut document: Section<'_>, findings: &mut Findings) -> Option<FleetConfi
     }
     let pools: Vec<Pool> = pools.into_iter().map(|read| read.pool).collect();
     let catalog = Catalog::new(&pools, zone);
-    Some(FleetConfig { github: github?, fleet, metrics, aws, pools, catalog })
+    Some(FleetConfig { github: github?, fleet, metrics, aws, logs, pools, catalog })
 }
