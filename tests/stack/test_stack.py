@@ -76,7 +76,7 @@ class Deployed(unittest.TestCase):
         self.assertTrue(event["headers"]["x-hub-signature-256"].startswith("sha256="))
 
     def test_only_the_routes_of_the_door_are_there(self):
-        agents = [("POST", f"/runners/{name}") for name in ("claim", "report", "prewarmed")]
+        agents = [("POST", f"/runners/{name}") for name in ("claim", "report", "prewarmed", "logs")]
         for method, path in [("GET", "/healthz"), *agents]:
             status, _, _ = self.stack.post(path, b"{}" if method == "POST" else None, method=method)
             self.assertEqual(status, 202, path)
@@ -241,7 +241,7 @@ class Deployed(unittest.TestCase):
         said = template()
         limits = said["Resources"]["ApiStage"]["Properties"]["RouteSettings"]
         limits = {route: setting["ThrottlingRateLimit"]["Ref"] for route, setting in limits.items()}
-        runners = {f"POST /runners/{name}": "RunnersRate" for name in ("claim", "report", "prewarmed")}
+        runners = {f"POST /runners/{name}": "RunnersRate" for name in ("claim", "report", "prewarmed", "logs")}
         self.assertEqual(limits, {"POST /webhook": "WebhookRate", **runners})
         routes = [one["Properties"]["RouteKey"] for one in said["Resources"].values() if one["Type"].endswith("V2::Route")]
         self.assertLess(set(limits), set(routes))

@@ -189,7 +189,8 @@ class Templates(unittest.TestCase):
     def test_an_existing_network_is_used_and_nothing_is_added_to_it(self):
         before = self.networks()
         account = {"AccountRoleArns": "arn:aws:iam::222222222222:role/muster", "AccountRunnerRoleArns": "arn:aws:iam::222222222222:role/runner"}
-        stack = self.stack("there", Network="existing", VpcId=self.vpc, SubnetIds=",".join(self.subnets), **account)
+        more = account | {"RunnerLogsBucket": "acme-runner-logs", "RunnerLogsPrefix": "ci/logs"}
+        stack = self.stack("there", Network="existing", VpcId=self.vpc, SubnetIds=",".join(self.subnets), **more)
         self.assertEqual(self.networks(), before)
         self.assertEqual(self.given_subnets(stack), self.subnets)
         [group] = self.ec2.describe_security_groups(GroupIds=[stack.resources["RunnerSecurityGroup"]])["SecurityGroups"]
@@ -201,6 +202,14 @@ class Templates(unittest.TestCase):
         policies = self.role(stack.outputs["ScalerRoleArn"])[1].values()
         taken_on = [one for policy in policies for one in policy if "sts:AssumeRole" in one["Action"]]
         self.assertEqual([one["Resource"] for one in taken_on], [[account["AccountRoleArns"]]])
+        # Logs are put below their prefix, in this account, in the name of the agents' door and of nobody else.
+        for role in ("DoorRole", "AgentsRole", "ScalerRole", "RegistrarRole", "HealerRole", "InstanceRole"):
+            policies = self.role(f"role/{stack.resources[role]}")[1].values()
+            puts = [one for policy in policies for one in policy if one["Effect"] == "Allow" and "s3:PutObject" in one["Action"]]
+            allowed = [(one["Action"], one["Resource"], one.get("Condition")) for one in puts]
+            below = "arn:aws:s3:::acme-runner-logs/ci/logs/*"
+            here = {"StringEquals": {"aws:ResourceAccount": stack.outputs["ScalerRoleArn"].split(":")[4]}}
+            self.assertEqual(allowed, [("s3:PutObject", below, here)] if role == "AgentsRole" else [], role)
 
     def networks(self):
         """How many there are of what networks are made of."""

@@ -5,6 +5,7 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_s3::config::RequestChecksumCalculation;
 
 use crate::count::Counter;
 
@@ -51,6 +52,13 @@ pub(crate) fn sts(sdk: &SdkConfig) -> aws_sdk_sts::Client {
 /// S3, with this configuration.
 pub(crate) fn s3(sdk: &SdkConfig) -> aws_sdk_s3::Client {
     aws_sdk_s3::Client::from_conf(aws_sdk_s3::config::Builder::from(sdk).interceptor(Counter).build())
+}
+
+/// S3, for addresses that others put to: whoever signs has no body to make a checksum of.
+pub(crate) fn s3_for_others(sdk: &SdkConfig) -> aws_sdk_s3::Client {
+    let config = aws_sdk_s3::config::Builder::from(sdk);
+    let config = config.request_checksum_calculation(RequestChecksumCalculation::WhenRequired);
+    aws_sdk_s3::Client::from_conf(config.build())
 }
 
 /// Systems Manager's parameters, with this configuration.

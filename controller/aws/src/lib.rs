@@ -14,6 +14,7 @@ mod connect;
 mod count;
 mod identity;
 mod ledger;
+mod log_shelf;
 mod secrets;
 
 pub use aws_config::SdkConfig;
@@ -24,4 +25,5 @@ pub use config_object::{ConfigObject, ConfigObjectError, ConfigVersion, ObjectAd
 pub use connect::{aws_config, dynamo, sqs};
 pub use identity::{AUDIENCE_HEADER, EXPIRES_S, RoleError, StsIdentity, StsSettings, StsSettingsError, TrustedRole};
 pub use ledger::{DynamoLedger, EXPIRES, LIVE, PARTITION, SORT, make_table, table_faults};
+pub use log_shelf::S3LogShelf;
 pub use secrets::{AwsSecretError, AwsSecrets, PREVIOUS_FOR, SECRET_AGE_MAX, SECRET_RETRY_AFTER, SecretValues};

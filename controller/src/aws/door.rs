@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use muster_aws::{DynamoLedger, SqsBell};
+use muster_aws::{DynamoLedger, S3LogShelf, SqsBell};
 use muster_core::config::FleetConfig;
 use muster_core::identity::{Identity, IdentityError, VerifiedInstance};
 use muster_core::time::Timestamp;
@@ -88,7 +88,8 @@ impl Here {
             wakers: Arc::new(Wakers::across_processes()),
             pulse: None,
         };
-        let router = Door::new(parts).router_for(serves);
+        let door = Door::new(parts).with_logs(Arc::new(S3LogShelf::over(&around.sdk)));
+        let router = door.router_for(serves);
         let door = DoorFunction::new(router, store.clone(), SystemClock, bell, claims_bell, Some(lines));
         let looks = Watched::looks(watch, store, trust);
         let handler = |event: LambdaEvent<Box<RawValue>>| async {

@@ -138,7 +138,8 @@ async fn serve_in_aws<S: Store + Upkeep + 'static>(
 ) -> anyhow::Result<()> {
     let identity = Arc::new(around.identity(&here.live.current())?);
     let (cloud, github) = (Arc::new(around.cloud(here.live.clone())), Arc::new(around.github(here.live.clone())));
-    let parts = here.parts(cloud, github, SystemClock);
+    let shelf = Arc::new(muster_aws::S3LogShelf::over(&around.sdk));
+    let parts = Parts { log_shelf: Some(shelf), ..here.parts(cloud, github, SystemClock) };
     serve(
         here,
         parts,
@@ -195,6 +196,7 @@ impl<S> Ready<S> {
             bell: Arc::new(NotifyBell::default()),
             claims_bell: Arc::new(NotifyBell::default()),
             pulse: Arc::new(Pulse::starting(clock.now())),
+            log_shelf: None,
             clock,
         }
     }

@@ -11,6 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use muster_core::identity::Identity;
+use muster_core::log_shelf::LogShelf;
 use muster_core::plan::Policy;
 use muster_core::ports::{Cloud, Github, Store};
 use muster_core::world::World;
@@ -71,6 +72,8 @@ pub struct Parts<S, C, G, K> {
     pub claims_bell: Arc<NotifyBell>,
     /// How the scaler is.
     pub pulse: Arc<Pulse>,
+    /// Where machines' logs are kept, if anywhere.
+    pub log_shelf: Option<Arc<dyn LogShelf>>,
 }
 
 impl<S, C, G, K: Clone> Clone for Parts<S, C, G, K> {
@@ -86,6 +89,7 @@ impl<S, C, G, K: Clone> Clone for Parts<S, C, G, K> {
             bell: self.bell.clone(),
             claims_bell: self.claims_bell.clone(),
             pulse: self.pulse.clone(),
+            log_shelf: self.log_shelf.clone(),
         }
     }
 }
@@ -131,7 +135,11 @@ where
             wakers: self.wakers,
             pulse: Some(self.pulse),
         };
-        listen(listener, Door::new(parts).router(), stop).await;
+        let mut door = Door::new(parts);
+        if let Some(shelf) = self.log_shelf {
+            door = door.with_logs(shelf);
+        }
+        listen(listener, door.router(), stop).await;
         Ok(())
     }
 

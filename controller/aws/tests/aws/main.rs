@@ -19,6 +19,8 @@ mod identity;
 #[cfg(test)]
 mod ledger;
 #[cfg(test)]
+mod log_shelf;
+#[cfg(test)]
 mod secrets;
 #[cfg(test)]
 mod trouble;

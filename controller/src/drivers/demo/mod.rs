@@ -174,6 +174,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Outcome> {
         bell,
         claims_bell: Arc::new(NotifyBell::default()),
         pulse: Arc::new(Pulse::starting(clock.now())),
+        log_shelf: None,
     };
     let scoreboard = Scoreboard::new(config.clone());
     let outside = Outside::new(universe.clone(), clock.clone(), &door, secret.as_bytes(), identity.clone())?;
