@@ -1,10 +1,12 @@
-//! Calls of the door: claim, report and prewarmed over HTTPS, and what its answers mean.
+//! Calls of the door: claim, report, prewarmed and logs over HTTPS, and what its answers mean.
 //!
 //! Invariant: no body, token or configuration is in an error's text.
 
 use std::time::Duration;
 
-use muster_core::protocol::{ClaimAnswer, ClaimRequest, PrewarmedRequest, ReportAnswer, ReportRequest};
+use muster_core::protocol::{
+    ClaimAnswer, ClaimRequest, LogAnswer, LogRequest, PrewarmedRequest, ReportAnswer, ReportRequest,
+};
 use reqwest::{Client, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -62,6 +64,33 @@ impl Door {
     pub async fn prewarmed(&self, request: &PrewarmedRequest, clock: &Clock) -> Result<(), NotTaken> {
         let _: serde_json::Value = self.post("/runners/prewarmed", request, 0, clock).await?;
         Ok(())
+    }
+
+    /// Asks where a log may be put.
+    ///
+    /// # Errors
+    /// Nowhere, or nobody knows.
+    pub async fn log(&self, request: &LogRequest, clock: &Clock) -> Result<LogAnswer, NotTaken> {
+        self.post("/runners/logs", request, 0, clock).await
+    }
+
+    /// Puts a log where the door has said, by TLS if the door is reached so. The address is in no error: it is a secret.
+    ///
+    /// # Errors
+    /// It was not taken, or nobody knows.
+    pub async fn put(&self, to: LogAnswer, log: Vec<u8>) -> Result<(), String> {
+        if self.base.starts_with("https://") && !to.url.starts_with("https://") {
+            return Err("the address is not https".to_owned());
+        }
+        let mut request = self.client.put(to.url).body(log);
+        for (name, value) in to.headers {
+            request = request.header(name, value);
+        }
+        match request.send().await {
+            Ok(response) if response.status().is_success() => Ok(()),
+            Ok(response) => Err(format!("the answer is {}", response.status())),
+            Err(e) => Err(e.without_url().to_string()),
+        }
     }
 
     async fn post<T: DeserializeOwned>(

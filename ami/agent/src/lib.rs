@@ -2,7 +2,7 @@
 //! unprivileged user, reports, and the machine is gone. `docs/protocol.md` is what it says and hears.
 //!
 //! [`life`] decides, and is pure. [`shell`] does: [`metadata`], [`identity`] and [`door`] are the outside, [`runner`] the
-//! process and its signs, [`host`] the operating system.
+//! process and its signs, [`host`] the operating system. [`ship`] is what is left behind.
 
 pub mod check;
 pub mod clock;
@@ -16,6 +16,7 @@ pub mod metadata;
 pub mod runner;
 pub mod settings;
 pub mod shell;
+pub mod ship;
 pub mod signs;
 pub mod warm;
 pub mod words;

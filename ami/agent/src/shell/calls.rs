@@ -83,6 +83,11 @@ impl Outside {
         self.metadata.standing().await.map_err(|e| note(&e))
     }
 
+    /// The door, once its address is known.
+    pub(super) fn door(&self) -> Option<Door> {
+        self.place.borrow().as_ref().map(|place| place.door.clone())
+    }
+
     async fn proof(&self, place: &Place) -> Result<Proof, Told> {
         match self.metadata.credentials().await {
             Ok(fresh) => *self.credentials.borrow_mut() = Some(fresh),

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context;
+use muster_core::protocol::AgentState;
 use rand::TryRng;
 use rand::rngs::SysRng;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -22,10 +23,11 @@ use crate::clock::Clock;
 use crate::host::{self, Pen};
 use crate::http;
 use crate::kept::{Keeper, Kept};
-use crate::life::{Life, Look, Moment, Observation, Phase, Step};
+use crate::life::{Answer, Ask, Life, Look, Moment, Observation, Phase, Step};
 use crate::metadata::{Metadata, NOTICE_EVERY};
 use crate::runner::{self, Happening, Running};
 use crate::settings::Settings;
+use crate::ship;
 use crate::warm;
 use crate::words;
 
@@ -57,6 +59,8 @@ struct Shell {
     orphan: Option<Box<dyn Pen>>,
     config: Option<String>,
     watches: bool,
+    /// The call that says how it ended, after which the runner's logs are put away.
+    last_word: Option<u64>,
 }
 
 /// Lives one machine's life. Comes back when the machine's end was ordered.
@@ -96,6 +100,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         orphan,
         config: None,
         watches: false,
+        last_word: None,
     };
     words::log(concat!("version ", env!("CARGO_PKG_VERSION")));
     host::notify("READY=1");
@@ -181,6 +186,10 @@ impl Shell {
             }
             Event::Called(call, told) => {
                 self.calls.remove(&call);
+                if matches!(told.answer, Answer::Heard { .. }) && self.last_word.take_if(|last| *last == call).is_some()
+                {
+                    self.ship();
+                }
                 if let Some(session) = told.session {
                     self.kept.session = Some(session);
                     self.keep();
@@ -253,6 +262,9 @@ impl Shell {
                 });
             }
             Step::Call(call, ask) => {
+                if is_last_word(&ask) {
+                    self.last_word = Some(call);
+                }
                 let (outside, kept, events) = (self.outside.clone(), self.kept.clone(), self.events.clone());
                 let task = spawn_local(async move {
                     let told = outside.call(ask, kept).await;
@@ -362,6 +374,15 @@ impl Shell {
         }
     }
 
+    /// Puts the runner's logs away, beside all that is still to be done. Nothing waits for it.
+    fn ship(&self) {
+        let (door, session) = (self.outside.door(), self.kept.session.clone());
+        if let (Some(door), Some(from)) = (door, session) {
+            let (settings, clock) = (self.settings.clone(), self.clock.clone());
+            spawn_local(async move { ship::ship(door, from, settings, &clock).await });
+        }
+    }
+
     fn power_off(&mut self, why: &str) {
         words::say(&self.settings.console, &format!("the machine ends: {why}"));
         self.kept.over = true;
@@ -369,6 +390,14 @@ impl Shell {
         for (_, call) in std::mem::take(&mut self.calls) {
             call.abort();
         }
+    }
+}
+
+/// Whether a runner that had a job, or could not get that far, is over with it.
+fn is_last_word(ask: &Ask) -> bool {
+    match ask {
+        Ask::Report { state, .. } => matches!(state, AgentState::Done { ran_job: true } | AgentState::Failed { .. }),
+        Ask::Prewarmed | Ask::Claim { .. } => false,
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod chance;
 mod hostile;
+mod logs;
 mod race;
 mod scenarios;
 mod start;

@@ -1,6 +1,7 @@
 //! Linux: control groups, nftables, users, systemd's notifications.
 
 mod cgroup;
+mod diag;
 mod firewall;
 mod launch;
 mod output;
@@ -13,6 +14,7 @@ use std::io;
 use std::path::Path;
 
 pub use self::cgroup::{CgroupPen, cgroup2};
+pub use self::diag::Diag;
 pub use self::firewall::secure;
 pub use self::launch::launch;
 pub use self::output::Output;
@@ -56,4 +58,12 @@ pub fn left_behind(user: &str, cgroup: &str) -> Option<Box<dyn Pen>> {
         None => return None,
     };
     pen.processes().is_ok_and(|processes| !processes.is_empty()).then_some(pen)
+}
+
+/// The runner's folder `_diag`.
+///
+/// # Errors
+/// There is no such user or folder.
+pub fn diag(runner_dir: &Path, user: &str) -> io::Result<Diag> {
+    Diag::open(runner_dir, account(user)?.uid)
 }

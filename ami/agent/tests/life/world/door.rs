@@ -13,6 +13,7 @@ use muster_store::MemoryStore;
 use muster_webhook::{Bell, Door, DoorParts, HpkeSealer, LiveConfig, Secrets, Wakers};
 
 use super::identity::Sts;
+use super::shelf::Shelf;
 use super::time::Skewed;
 
 const CONFIG: &str = r#"
@@ -32,6 +33,9 @@ labels = ["self-hosted"]
 repositories = ["*"]
 [pool.sizes.cpu-2]
 instance_types = ["c7i.large"]
+[logs]
+bucket = "acme-logs"
+prefix = "logs"
 "#;
 
 /// What stands in front of the door.
@@ -58,6 +62,7 @@ pub(crate) struct Served {
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) wakers: Arc<Wakers>,
     pub(crate) faults: Arc<Faults>,
+    pub(crate) shelf: Arc<Shelf>,
 }
 
 pub(crate) async fn serve(time: Skewed, audience: &str) -> Served {
@@ -78,11 +83,13 @@ pub(crate) async fn serve(time: Skewed, audience: &str) -> Served {
         pulse: None,
     });
     let faults = Arc::new(Faults { time, ..Faults::default() });
-    let router = door.router().layer(from_fn_with_state(faults.clone(), between));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
+    let shelf = Shelf::at(address);
+    let router = door.with_logs(shelf.clone()).router().layer(from_fn_with_state(faults.clone(), between));
+    let router = router.merge(shelf.clone().routes());
     tokio::spawn(async move { axum::serve(listener, router).await });
-    Served { address, store, wakers, faults }
+    Served { address, store, wakers, faults, shelf }
 }
 
 async fn between(State(faults): State<Arc<Faults>>, request: Request, next: Next) -> Response {

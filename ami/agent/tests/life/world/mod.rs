@@ -9,6 +9,7 @@ pub(crate) mod identity;
 pub(crate) mod imds;
 mod privilege;
 pub(crate) mod scaler;
+pub(crate) mod shelf;
 pub(crate) mod time;
 
 use std::fs;
