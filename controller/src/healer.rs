@@ -13,6 +13,8 @@
 //!   release of each runner too (`releases`).
 //! - **Interrupted runs.** A run whose jobs failed by the loss of their machines is run again, where its pool asks for that
 //!   (`reruns`).
+//! - **Stranded jobs.** A job that GitHub keeps open on a machine that is gone is told, and its run is cancelled first, where
+//!   its pool asks for re-runs (`stranded`).
 //!
 //! What lives here: when to look, and what is taken in. What may not: the requests (the adapter's), and whether a job is
 //! demand (the merge's).
@@ -20,9 +22,11 @@
 //! Invariant: nothing is healed that GitHub does not say itself, and what is found enters the ledger as a fact like any
 //! other: told twice it changes nothing. A delivery counts as dealt with only when its fact is stored.
 
+mod healed;
 pub mod registrations;
 pub mod releases;
 pub mod reruns;
+pub mod stranded;
 #[cfg(test)]
 mod tests;
 
@@ -30,7 +34,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_core::ids::{InstanceId, JobKey, RunId, RunnerName};
+use muster_core::ids::{InstanceId, JobKey, RunId};
 use muster_core::job::{JobEvent, JobEvidence, JobPhase, JobRecord};
 use muster_core::machine::{Machine, instance_of};
 use muster_core::ports::{FailedDelivery, Github, GithubError, Records, Reruns as Runs, Snapshot, Store, StoreError};
@@ -39,11 +43,12 @@ use muster_webhook::clock::Clock;
 use muster_webhook::intake::Intake;
 use muster_webhook::signature::Signed;
 
+pub use self::healed::Healed;
 use self::registrations::Registrations;
-use self::releases::{Ages, Old, Releases};
-use self::reruns::{Rerun, Reruns};
+use self::releases::Releases;
+use self::reruns::Reruns;
+use self::stranded::Stranded;
 use crate::reconcile::from_github;
-use crate::telemetry::Telemetry;
 
 /// How often the log of deliveries is read.
 pub const HEAL_EVERY: Duration = Duration::from_secs(60);
@@ -74,88 +79,8 @@ const SILENT_AFTER: Duration = Duration::from_secs(600);
 const SILENT_MAX: Duration = Duration::from_secs(3_600);
 /// A job whose machine is gone or has said that it is done is asked for this soon.
 const ORPHANED_AFTER: Duration = Duration::from_secs(120);
-/// The tracing target.
-const TARGET: &str = "muster::healer";
 /// Where the log was read to, among the ledger's notes: milliseconds since 1970.
 const MARK: &str = "deliveries-healed-to";
-
-/// What a step has found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Healed {
-    /// Jobs whose `queued` was taken out of the log of deliveries, and how late it is.
-    pub deliveries: Vec<(JobKey, Duration)>,
-    /// Jobs that a sweep has found, and how long ago they were created.
-    pub swept: Vec<(JobKey, Duration)>,
-    /// Jobs that GitHub has started or finished without our having heard.
-    pub silent: Vec<JobKey>,
-    /// Machines whose agent says that it waits for a job, and whose listener GitHub does not see.
-    pub unseen: Vec<InstanceId>,
-    /// Registrations that no machine had, and that are removed.
-    pub leftovers: Vec<RunnerName>,
-    /// Runners that GitHub says have a job, and whose machine is gone. Their jobs hang until GitHub gives them up.
-    pub stranded: BTreeSet<RunnerName>,
-    /// How old the runner releases on the images are, by pool.
-    pub ages: Ages,
-    /// Images whose runner release is to be renewed.
-    pub old: Vec<Old>,
-    /// What came of runs whose jobs failed because the cloud took their machines.
-    pub reruns: Vec<Rerun>,
-    /// What went wrong. All of it is tried again.
-    pub troubles: Vec<String>,
-}
-
-impl Healed {
-    /// Logs and counts it.
-    pub fn tell(&self) {
-        for (key, late) in &self.deliveries {
-            let (job, late_s) = (key.job.0, late.as_secs());
-            tracing::warn!(target: TARGET, job, late_s, "a webhook that failed was healed");
-        }
-        for (key, late) in &self.swept {
-            let (job, late_s) = (key.job.0, late.as_secs());
-            tracing::warn!(target: TARGET, job, late_s, "a job was found whose webhook never came");
-        }
-        for key in &self.silent {
-            tracing::warn!(target: TARGET, job = key.job.0, "a job has gone on without a webhook");
-        }
-        for instance in &self.unseen {
-            tracing::warn!(target: TARGET, %instance, "GitHub does not see the listener of a runner that says it waits");
-        }
-        for runner in &self.leftovers {
-            tracing::info!(target: TARGET, %runner, "a registration without a machine was removed");
-        }
-        for runner in &self.stranded {
-            tracing::warn!(
-                target: TARGET, %runner,
-                "GitHub says that a runner has a job whose machine is gone: cancel the run and start it again, or wait until \
-                 GitHub gives the job up"
-            );
-        }
-        for Rerun { run, repository, jobs, outcome } in &self.reruns {
-            let (run, jobs, outcome) = (run.0, jobs.len(), outcome.as_word());
-            let what = "what came of a run whose jobs failed because the cloud took their machines";
-            tracing::info!(target: TARGET, run, %repository, jobs, outcome, "{what}");
-        }
-        for Old { shape, standing, retired } in &self.old {
-            let (release, newest, age_days) = (standing.release, standing.newest, standing.age.as_secs() / 86_400);
-            let retires_at = standing.retires_at.map(|at| at.to_string());
-            let what = match retired {
-                true => "GitHub no longer takes the runner release on an image: nothing but a probe is launched of it",
-                false => {
-                    "the runner release on an image is old: GitHub gives its runners no jobs some 30 days after a newer one"
-                }
-            };
-            tracing::warn!(
-                target: TARGET, %shape, %release, %newest, age_days, retires_at,
-                "{what}; build a new image with the newest release"
-            );
-        }
-        for trouble in &self.troubles {
-            tracing::warn!(target: TARGET, "{trouble}");
-        }
-        Telemetry::healed(self);
-    }
-}
 
 /// The healer: one for each fleet.
 pub struct Healer<S, R, K> {
@@ -178,6 +103,7 @@ pub struct Healer<S, R, K> {
     registrations: Registrations,
     releases: Releases,
     reruns: Reruns,
+    stranded: Stranded,
     /// When a sweep last looked into runs that the ledger knows.
     looked: BTreeMap<RunId, Timestamp>,
 }
@@ -200,6 +126,7 @@ impl<S: Store, R: Records + Github + Runs, K: Clock> Healer<S, R, K> {
             registrations: Registrations::default(),
             releases: Releases::default(),
             reruns: Reruns::default(),
+            stranded: Stranded::default(),
             looked: BTreeMap::new(),
         }
     }
@@ -239,6 +166,9 @@ impl<S: Store, R: Records + Github + Runs, K: Clock> Healer<S, R, K> {
     async fn look_around(&mut self, healed: &mut Healed) -> Result<(), StoreError> {
         let snapshot = self.store.load().await?;
         self.ask_for_silent(&snapshot, healed).await?;
+        let around = (&*self.store, &*self.records, &self.clock);
+        let dead = self.registrations.stranded();
+        self.stranded.step(around, &self.intake.config(), (&snapshot, dead), healed).await?;
         self.sweep(&snapshot, healed).await
     }
 

@@ -168,6 +168,7 @@ impl Telemetry {
             let outcome = rerun.outcome.as_word();
             counter!(metric::JOBS_RERUN, dimension::OUTCOME => outcome).increment(rerun.jobs.len() as u64);
         }
+        histogram!(metric::JOBS_STRANDED).record(healed.stranded_jobs.len() as f64);
         for (pool, age) in &healed.ages {
             let pool = pool.to_string();
             histogram!(metric::RUNNER_VERSION_AGE, dimension::POOL => pool).record(age.as_secs_f64());

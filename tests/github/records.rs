@@ -46,6 +46,8 @@ pub struct FakeJob {
     pub completed_at: Option<Duration>,
     /// The runner's number and name.
     pub runner: Option<(i64, String)>,
+    /// Whether its runner is dead: it hears of no cancellation.
+    pub deaf: bool,
 }
 
 pub(super) struct Delivery {
@@ -250,8 +252,26 @@ impl World {
             started_at: now,
             completed_at: None,
             runner: None,
+            deaf: false,
         });
         id
+    }
+
+    /// Cancels a run: its jobs end, by force also those whose runner does not answer. Why not, in GitHub's words.
+    pub(super) fn cancel_run(&mut self, run: i64, force: bool) -> Result<(), &'static str> {
+        if self.records.status(run) == "completed" {
+            return Err("Cannot cancel a workflow run that is completed.");
+        }
+        let now = self.now();
+        if let Some(known) = self.records.runs.iter_mut().find(|known| known.id == run) {
+            known.cancelled = true;
+        }
+        let open = |job: &&mut FakeJob| job.run == run && job.status != "completed" && (force || !job.deaf);
+        for job in self.records.jobs.iter_mut().filter(open) {
+            (job.status, job.conclusion) = ("completed".to_owned(), Some("cancelled".to_owned()));
+            job.completed_at = Some(now);
+        }
+        Ok(())
     }
 
     /// Runs what failed in a run again, as its next attempt. Why not, in GitHub's words.
@@ -270,7 +290,7 @@ impl World {
         let (attempt, now) = (known.attempt, self.now());
         for job in failed {
             let (id, status) = (self.number(), "queued".to_owned());
-            let (conclusion, completed_at, runner) = (None, None, None);
+            let (conclusion, completed_at, runner, deaf) = (None, None, None, false);
             let (created_at, started_at) = (now, now);
             self.records.jobs.push(FakeJob {
                 id,
@@ -279,6 +299,7 @@ impl World {
                 conclusion,
                 completed_at,
                 runner,
+                deaf,
                 created_at,
                 started_at,
                 ..job

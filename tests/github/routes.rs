@@ -108,11 +108,17 @@ pub(super) fn reply(world: &mut World, app: u64, ask: &Ask<'_>) -> Reply {
     if refused || needed(&ask.operation.template).is_some_and(|permission| !ask.may(permission)) {
         return error(403, "Resource not accessible by integration");
     }
-    if ask.operation.template == "/repos/{owner}/{repo}/actions/runs/{run_id}/rerun-failed-jobs" {
-        return match world.rerun_failed(ask.path("run_id").parse().unwrap_or(0)) {
-            Ok(()) => (201, Some(json!({}))),
-            Err(why) => error(403, why),
+    if let Some(verb) = ask.operation.template.strip_prefix("/repos/{owner}/{repo}/actions/runs/{run_id}/") {
+        let run = ask.path("run_id").parse().unwrap_or(0);
+        let done = |outcome, status, refusal| match outcome {
+            Ok(()) => (status, Some(json!({}))),
+            Err(why) => error(refusal, why),
         };
+        match verb {
+            "rerun-failed-jobs" => return done(world.rerun_failed(run), 201, 403),
+            "cancel" | "force-cancel" => return done(world.cancel_run(run, verb == "force-cancel"), 202, 409),
+            _ => {}
+        }
     }
     if ask.operation.template.starts_with("/repos/{owner}/{repo}/actions/") && !for_runners {
         return reading::of_repository(world, ask);

@@ -381,16 +381,20 @@ pub struct Listed {
 pub trait Reruns: Send + Sync {
     /// A run as it is now. `None`: there is no such run, or not for us.
     fn run(&self, repository: &str, run: RunId) -> impl Future<Output = Result<Option<RunNow>, GithubError>> + Send;
-    /// How the jobs of one attempt of a run ended; of one that goes on nothing is said.
-    fn ended_jobs(
+    /// The jobs of one attempt of a run, and how they ended; `None` of one that goes on.
+    fn run_jobs(
         &self,
         repository: &str,
         run: RunId,
         attempt: u32,
-    ) -> impl Future<Output = Result<Vec<(JobId, Conclusion)>, GithubError>> + Send;
+    ) -> impl Future<Output = Result<Vec<(JobId, Option<Conclusion>)>, GithubError>> + Send;
     /// Runs all jobs of a run that failed or were cancelled again, and those that need them, as the next attempt. After
     /// [`GithubError::Unknown`] the run's attempt tells what came of it.
     fn rerun_failed(&self, repository: &str, run: RunId) -> impl Future<Output = Result<(), GithubError>> + Send;
+    /// Cancels a run that goes on; with `force` without waiting for its runners, which GitHub offers for a run that does not
+    /// respond to the other.
+    fn cancel(&self, repository: &str, run: RunId, force: bool)
+    -> impl Future<Output = Result<(), GithubError>> + Send;
 }
 
 /// What GitHub itself remembers: the log of its webhook deliveries, and the jobs. A webhook that never came is found here.

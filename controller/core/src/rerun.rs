@@ -131,12 +131,16 @@ pub fn judge(run: &RunNow, attempt: u32, reruns_max: u32) -> Result<(), Option<O
 
 /// What the ends of a run's jobs mean for its re-run: all that failed must have failed by the loss of a machine. A runner that
 /// is told to stop before the machine goes ends its job as cancelled, and the run with it, so that a run counts as cancelled by
-/// somebody only if a job is cancelled whose machine nobody took. In a run that failed such jobs are so in consequence.
+/// somebody (`was_cancelled`) only if a job is cancelled whose machine nobody took. In a run that failed such jobs are so in
+/// consequence.
 ///
 /// # Errors
 /// Why it is not run again.
-pub fn judge_jobs(run: &RunNow, ended: &[(JobId, Conclusion)], interrupted: &BTreeSet<JobId>) -> Result<(), Outcome> {
-    let was_cancelled = run.conclusion == Some(Conclusion::Cancelled);
+pub fn judge_jobs(
+    ended: &[(JobId, Conclusion)],
+    was_cancelled: bool,
+    interrupted: &BTreeSet<JobId>,
+) -> Result<(), Outcome> {
     for (_, conclusion) in ended.iter().filter(|(job, _)| !interrupted.contains(job)) {
         match conclusion {
             Conclusion::Success | Conclusion::Skipped | Conclusion::Neutral => {}
@@ -148,4 +152,14 @@ pub fn judge_jobs(run: &RunNow, ended: &[(JobId, Conclusion)], interrupted: &BTr
         }
     }
     Ok(())
+}
+
+/// Whether a run that goes on is held up by nothing but stranded jobs, and could be run again if it were over: what went on in
+/// it besides would be cancelled with it.
+pub fn only_stranded(jobs: &[(JobId, Option<Conclusion>)], stranded: &BTreeSet<JobId>) -> bool {
+    let mut open = jobs.iter().filter(|(_, conclusion)| conclusion.is_none()).peekable();
+    let goes_on = open.peek().is_some();
+    let ended: Vec<(JobId, Conclusion)> =
+        jobs.iter().filter_map(|(job, conclusion)| Some((*job, conclusion.clone()?))).collect();
+    goes_on && open.all(|(job, _)| stranded.contains(job)) && judge_jobs(&ended, false, stranded).is_ok()
 }

@@ -14,7 +14,7 @@ use muster_core::machine::{Machine, Origin, Report};
 use muster_core::plan::{Action, Policy, plan};
 use muster_core::ports::Snapshot;
 use muster_core::rerun::{
-    InterruptedJob, Outcome, REMEMBERED_FOR, REMEMBERED_MAX, RunNow, judge, judge_jobs, remember,
+    InterruptedJob, Outcome, REMEMBERED_FOR, REMEMBERED_MAX, RunNow, judge, judge_jobs, only_stranded, remember,
 };
 use muster_core::time::Timestamp;
 use muster_core::world::World;
@@ -105,21 +105,28 @@ fn one_job_that_failed_by_itself_keeps_its_run_from_being_run_again() {
         (JobId(4), Conclusion::Skipped),
         (JobId(5), Conclusion::Cancelled),
     ];
-    let failed = RunNow { attempt: 1, conclusion: Some(Conclusion::Failure) };
-    assert_eq!(judge_jobs(&failed, &ended, &interrupted), Ok(()));
+    assert_eq!(judge_jobs(&ended, false, &interrupted), Ok(()));
     for conclusion in [Conclusion::Failure, Conclusion::TimedOut, Conclusion::from_word("new")] {
         ended.push((JobId(6), conclusion));
-        assert_eq!(judge_jobs(&failed, &ended, &interrupted), Err(Outcome::FailedItself));
+        assert_eq!(judge_jobs(&ended, false, &interrupted), Err(Outcome::FailedItself));
         ended.pop();
     }
-    let cancelled = RunNow { attempt: 1, conclusion: Some(Conclusion::Cancelled) };
-    assert_eq!(
-        judge_jobs(&cancelled, &ended, &interrupted),
-        Err(Outcome::Cancelled),
-        "job 5 was cancelled by somebody"
-    );
+    assert_eq!(judge_jobs(&ended, true, &interrupted), Err(Outcome::Cancelled), "job 5 was cancelled by somebody");
     ended.pop();
-    assert_eq!(judge_jobs(&cancelled, &ended, &interrupted), Ok(()), "its runner was told to stop");
+    assert_eq!(judge_jobs(&ended, true, &interrupted), Ok(()), "its runner was told to stop");
+}
+
+#[test]
+fn a_run_is_cancelled_only_if_nothing_goes_on_in_it_but_stranded_jobs() {
+    let stranded: BTreeSet<JobId> = [JobId(1), JobId(2)].into();
+    let job = |n, conclusion| (JobId(n), conclusion);
+    let held_up = vec![job(1, None), job(3, Some(Conclusion::Success)), job(4, Some(Conclusion::Cancelled))];
+    assert!(only_stranded(&held_up, &stranded));
+    for (other, why) in [(None, "it goes on"), (Some(Conclusion::Failure), "it would not be run again")] {
+        let jobs: Vec<_> = held_up.iter().cloned().chain([job(5, other)]).collect();
+        assert!(!only_stranded(&jobs, &stranded), "{why}");
+    }
+    assert!(!only_stranded(&held_up[1..], &stranded), "it is over");
 }
 
 #[test]

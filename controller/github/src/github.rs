@@ -203,17 +203,21 @@ impl Reruns for RestGithub {
         self.read_run(repository, run).await
     }
 
-    async fn ended_jobs(
+    async fn run_jobs(
         &self,
         repository: &str,
         run: RunId,
         attempt: u32,
-    ) -> Result<Vec<(JobId, Conclusion)>, GithubError> {
-        self.read_ended_jobs(repository, run, attempt).await
+    ) -> Result<Vec<(JobId, Option<Conclusion>)>, GithubError> {
+        self.read_run_jobs(repository, run, attempt).await
     }
 
     async fn rerun_failed(&self, repository: &str, run: RunId) -> Result<(), GithubError> {
         self.run_again(repository, run).await
+    }
+
+    async fn cancel(&self, repository: &str, run: RunId, force: bool) -> Result<(), GithubError> {
+        self.cancel_run(repository, run, force).await
     }
 }
 

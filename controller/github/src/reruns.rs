@@ -1,6 +1,6 @@
-//! Workflow runs: how one stands, how its jobs ended, and running it again.
+//! Workflow runs: how one stands, how its jobs ended, running it again, and cancelling it.
 //!
-//! Invariant: the token that runs something again can do nothing with runners, and a request without an answer is not
+//! Invariant: the token that runs or cancels something can do nothing with runners, and a request without an answer is not
 //! repeated.
 
 use http::{Method, StatusCode};
@@ -28,13 +28,13 @@ struct RunAnswer {
 }
 
 #[derive(Deserialize)]
-struct EndedPage {
+struct JobsPage {
     total_count: usize,
-    jobs: Vec<EndedAnswer>,
+    jobs: Vec<JobAnswer>,
 }
 
 #[derive(Deserialize)]
-struct EndedAnswer {
+struct JobAnswer {
     id: i64,
     conclusion: Option<String>,
 }
@@ -56,28 +56,28 @@ impl RestGithub {
         Ok(Some(RunNow { attempt: read.run_attempt.unwrap_or(1), conclusion: over.then(conclusion) }))
     }
 
-    pub(crate) async fn read_ended_jobs(
+    pub(crate) async fn read_run_jobs(
         &self,
         repository: &str,
         run: RunId,
         attempt: u32,
-    ) -> Result<Vec<(JobId, Conclusion)>, GithubError> {
+    ) -> Result<Vec<(JobId, Option<Conclusion>)>, GithubError> {
         let base = format!("{}/actions/runs/{run}/attempts/{attempt}/jobs", path_of(repository)?);
         let what = || format!("the jobs of run {run} of {repository}");
-        let mut ended = Vec::new();
+        let mut jobs = Vec::new();
         let mut seen = 0;
         for page in 1..=PAGES_MAX {
             let answer = self.read(&format!("{base}?per_page={PAGE}&page={page}"), None).await.map_err(told)?;
             if !answer.status.is_success() {
                 return Err(self.unread(&what(), &answer));
             }
-            let read: EndedPage = answer.json().map_err(|why| GithubError::Unknown(format!("{}: {why}", what())))?;
+            let read: JobsPage = answer.json().map_err(|why| GithubError::Unknown(format!("{}: {why}", what())))?;
             seen += read.jobs.len();
             let (is_last, total) = (read.jobs.len() < PAGE, read.total_count);
-            let over = |job: EndedAnswer| Some((JobId(job.id), Conclusion::from_word(&job.conclusion?)));
-            ended.extend(read.jobs.into_iter().filter_map(over));
+            let told = |job: JobAnswer| (JobId(job.id), job.conclusion.as_deref().map(Conclusion::from_word));
+            jobs.extend(read.jobs.into_iter().map(told));
             if is_last || seen >= total {
-                return Ok(ended);
+                return Ok(jobs);
             }
         }
         Err(GithubError::Rejected(format!("{} are more than {}", what(), PAGES_MAX * PAGE)))
@@ -95,6 +95,19 @@ impl RestGithub {
             ))),
             _ => Err(GithubError::Rejected(format!(
                 "{}; asked to run the failed jobs of run {run} of {repository} again",
+                answer.told()
+            ))),
+        }
+    }
+
+    pub(crate) async fn cancel_run(&self, repository: &str, run: RunId, force: bool) -> Result<(), GithubError> {
+        let verb = if force { "force-cancel" } else { "cancel" };
+        let path = format!("{}/actions/runs/{run}/{verb}", path_of(repository)?);
+        let answer = self.ask(Method::POST, &path, None, Purpose::Rerun).await.map_err(told)?;
+        match answer.status {
+            status if status.is_success() => Ok(()),
+            _ => Err(GithubError::Rejected(format!(
+                "{}; asked to {verb} run {run} of {repository}: it may be over",
                 answer.told()
             ))),
         }

@@ -167,17 +167,26 @@ impl Reruns for SimGithub {
         ready(Ok(self.0.lock().run_now(run)))
     }
 
-    fn ended_jobs(
+    fn run_jobs(
         &self,
         _repository: &str,
         run: RunId,
         attempt: u32,
-    ) -> impl Future<Output = Result<Vec<(JobId, Conclusion)>, GithubError>> + Send {
-        ready(Ok(self.0.lock().ended_jobs(run, attempt)))
+    ) -> impl Future<Output = Result<Vec<(JobId, Option<Conclusion>)>, GithubError>> + Send {
+        ready(Ok(self.0.lock().run_jobs(run, attempt)))
     }
 
     fn rerun_failed(&self, _repository: &str, run: RunId) -> impl Future<Output = Result<(), GithubError>> + Send {
         ready(self.0.lock().rerun_failed(run))
+    }
+
+    fn cancel(
+        &self,
+        _repository: &str,
+        run: RunId,
+        _force: bool,
+    ) -> impl Future<Output = Result<(), GithubError>> + Send {
+        ready(self.0.lock().cancel_run(run))
     }
 }
 

@@ -124,6 +124,11 @@ impl ActiveRun {
         self.jobs[usize::from(job)].key
     }
 
+    /// Whether some job of it is not over.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open > 0
+    }
+
     /// The place of a job of this run.
     pub(crate) fn place_of(&self, job: JobId) -> Option<u16> {
         let place = self.jobs.iter().position(|known| known.key.job == job)?;

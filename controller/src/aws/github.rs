@@ -159,17 +159,21 @@ impl Reruns for LateGithub {
         self.made().await?.run(repository, run).await
     }
 
-    async fn ended_jobs(
+    async fn run_jobs(
         &self,
         repository: &str,
         run: RunId,
         attempt: u32,
-    ) -> Result<Vec<(JobId, Conclusion)>, GithubError> {
-        self.made().await?.ended_jobs(repository, run, attempt).await
+    ) -> Result<Vec<(JobId, Option<Conclusion>)>, GithubError> {
+        self.made().await?.run_jobs(repository, run, attempt).await
     }
 
     async fn rerun_failed(&self, repository: &str, run: RunId) -> Result<(), GithubError> {
         self.made().await?.rerun_failed(repository, run).await
+    }
+
+    async fn cancel(&self, repository: &str, run: RunId, force: bool) -> Result<(), GithubError> {
+        self.made().await?.cancel(repository, run, force).await
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use muster_core::config::FleetConfig;
 use muster_core::fact::{Fact, FactBody};
-use muster_core::ids::{InstanceId, RunnerId, RunnerName};
+use muster_core::ids::{InstanceId, PoolName, RunnerId, RunnerName};
 use muster_core::machine::{Machine, MachineEvent, MachinePhase, Removal, Report, instance_of, runner_name};
 use muster_core::ports::{Github, GithubError, Listed, Records, Snapshot, Store, StoreError, Switch};
 use muster_core::time::Timestamp;
@@ -60,9 +60,15 @@ pub(super) struct Registrations {
     next_at: Option<Timestamp>,
     /// Since when a registration gives cause for doubt, in every list.
     since: BTreeMap<RunnerId, Timestamp>,
+    stranded: BTreeSet<RunnerName>,
 }
 
 impl Registrations {
+    /// Runners that the last list said have a job, and whose machine is gone.
+    pub(super) fn stranded(&self) -> &BTreeSet<RunnerName> {
+        &self.stranded
+    }
+
     /// Reads the list, if it is time, and acts on what has been so for long enough. Returns what was read.
     pub(super) async fn compare<S: Store, R: Records + Github, K: Clock>(
         &mut self,
@@ -97,7 +103,8 @@ impl Registrations {
                 healed.unseen.push(instance.clone());
             }
         }
-        healed.stranded.extend(doubts.stranded);
+        healed.stranded.extend(doubts.stranded.iter().cloned());
+        self.stranded = doubts.stranded;
         let mut leftovers: Vec<_> =
             doubts.leftovers.into_iter().filter(|(id, _)| long(id, LEFTOVER_AFTER)).take(REMOVED_MAX).collect();
         if store.switch().await? == Switch::Freeze {
@@ -168,5 +175,10 @@ fn judge(listed: &[Listed], snapshot: &Snapshot, config: &FleetConfig, began: Ti
 
 /// Whether a name is one that the registrar gives: of a pool that there is.
 fn is_ours(name: &RunnerName, instance: &InstanceId, config: &FleetConfig) -> bool {
-    config.pools().iter().any(|pool| name.as_str().starts_with(runner_name(&pool.name, instance, "").as_str()))
+    config.pools().iter().any(|pool| is_of(name, instance, &pool.name))
+}
+
+/// Whether a name is one that the registrar gives to this machine in this pool.
+pub(super) fn is_of(name: &RunnerName, instance: &InstanceId, pool: &PoolName) -> bool {
+    name.as_str().starts_with(runner_name(pool, instance, "").as_str())
 }

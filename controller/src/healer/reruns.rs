@@ -16,13 +16,14 @@ use std::time::Duration;
 
 use muster_core::config::FleetConfig;
 use muster_core::ids::{JobId, JobKey, RunId};
+use muster_core::job::Conclusion;
 use muster_core::ports::{GithubError, Reruns as Runs, Snapshot, Store, StoreError, Switch};
 use muster_core::rerun::{self, InterruptedJob, Outcome, judge, judge_jobs};
 use muster_core::time::Timestamp;
 use muster_webhook::clock::Clock;
 use serde::{Deserialize, Serialize};
 
-use super::Healed;
+use super::{Healed, stranded};
 use crate::reconcile::from_github;
 
 /// How long after a look that came to nothing the next one is; each one later doubles it, ...
@@ -75,6 +76,8 @@ struct Wanted<'a> {
     attempt: u32,
     jobs: Vec<JobKey>,
     reruns_max: u32,
+    /// Whether it was cancelled by us, for its stranded jobs.
+    cancelled: bool,
 }
 
 impl Reruns {
@@ -90,12 +93,13 @@ impl Reruns {
         }
         let text = store.note(rerun::NOTE).await?;
         let jobs: Vec<InterruptedJob> = text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let stranded = stranded::cancelled(store).await?;
         let mut kept = match self.kept.take() {
             Some(kept) => kept,
             None => store.note(NOTE).await?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
         };
         let now = clock.now();
-        let wanted = wanted(&jobs, config, now);
+        let wanted = wanted(&jobs, &stranded, config, now);
         kept.retain(|run, _| wanted.iter().any(|wanted| wanted.run == *run));
         let due: Vec<Wanted<'_>> =
             wanted.into_iter().filter(|wanted| is_due(kept.get(&wanted.run), wanted, now)).collect();
@@ -115,18 +119,27 @@ impl Reruns {
 }
 
 /// The runs with interrupted jobs, each at its latest attempt that has some.
-fn wanted<'a>(jobs: &'a [InterruptedJob], config: &FleetConfig, now: Timestamp) -> Vec<Wanted<'a>> {
+fn wanted<'a>(
+    interrupted: &'a [InterruptedJob],
+    stranded: &'a [InterruptedJob],
+    config: &FleetConfig,
+    now: Timestamp,
+) -> Vec<Wanted<'a>> {
     let mut by_run: BTreeMap<RunId, Wanted<'a>> = BTreeMap::new();
-    for job in jobs.iter().filter(|job| now.since(job.at) < rerun::REMEMBERED_FOR) {
+    let all = interrupted.iter().map(|job| (job, false)).chain(stranded.iter().map(|job| (job, true)));
+    for (job, cancelled) in all.filter(|(job, _)| now.since(job.at) < rerun::REMEMBERED_FOR) {
         let reruns_max = config.pool(&job.pool).map_or(0, |pool| pool.rerun_interrupted);
         let (run, repository, attempt) = (job.run, &job.repository, job.key.attempt);
-        let fresh = || Wanted { run, repository, attempt, jobs: Vec::new(), reruns_max };
+        let fresh = || Wanted { run, repository, attempt, jobs: Vec::new(), reruns_max, cancelled };
         let wanted = by_run.entry(run).or_insert_with(fresh);
         if attempt > wanted.attempt {
             *wanted = fresh();
         }
         if attempt == wanted.attempt {
-            wanted.jobs.push(job.key);
+            wanted.cancelled |= cancelled;
+            if !wanted.jobs.contains(&job.key) {
+                wanted.jobs.push(job.key);
+            }
             // Jobs of several pools: what the strictest allows.
             wanted.reruns_max = wanted.reruns_max.min(reruns_max);
         }
@@ -217,7 +230,9 @@ async fn may_rerun<R: Runs, K: Clock>(
     if let Err(why) = judge(&run, wanted.attempt, wanted.reruns_max) {
         return Ok(Err(why));
     }
-    let ended = from_github(clock, github.ended_jobs(wanted.repository, wanted.run, wanted.attempt)).await?;
+    let jobs = from_github(clock, github.run_jobs(wanted.repository, wanted.run, wanted.attempt)).await?;
+    let ended: Vec<_> = jobs.into_iter().filter_map(|(job, conclusion)| Some((job, conclusion?))).collect();
+    let was_cancelled = run.conclusion == Some(Conclusion::Cancelled) && !wanted.cancelled;
     let interrupted: BTreeSet<JobId> = wanted.jobs.iter().map(|key| key.job).collect();
-    Ok(judge_jobs(&run, &ended, &interrupted).map_err(Some))
+    Ok(judge_jobs(&ended, was_cancelled, &interrupted).map_err(Some))
 }

@@ -52,7 +52,7 @@ pub(super) struct Memory {
     waiting: BTreeMap<Arc<str>, Vec<JobEvent>>,
     pub(super) listed: Vec<Listed>,
     pub(super) runs: BTreeMap<RunId, RunNow>,
-    pub(super) ended: Vec<(JobId, Conclusion)>,
+    pub(super) of_run: Vec<(JobId, Option<Conclusion>)>,
     pub(super) offered: Vec<Release>,
     pub(super) retirements: BTreeMap<Release, Retirement>,
     /// The runs that the last sweep of a repository was to let be.
@@ -126,13 +126,18 @@ impl Runs for Remembers {
         Ok(self.ask(format!("run {run}"))?.runs.get(&run).cloned())
     }
 
-    async fn ended_jobs(
+    async fn run_jobs(
         &self,
         _repository: &str,
         run: RunId,
         attempt: u32,
-    ) -> Result<Vec<(JobId, Conclusion)>, GithubError> {
-        Ok(self.ask(format!("jobs of {run} #{attempt}"))?.ended.clone())
+    ) -> Result<Vec<(JobId, Option<Conclusion>)>, GithubError> {
+        Ok(self.ask(format!("jobs of {run} #{attempt}"))?.of_run.clone())
+    }
+
+    async fn cancel(&self, _repository: &str, run: RunId, force: bool) -> Result<(), GithubError> {
+        let word = if force { "force-cancel" } else { "cancel" };
+        self.ask(format!("{word} {run}")).map(|_| ())
     }
 
     async fn rerun_failed(&self, _repository: &str, run: RunId) -> Result<(), GithubError> {

@@ -108,6 +108,16 @@ fn all() -> Vec<Alarm> {
              the newest release; standby stock is renewed by itself.",
         ),
         one(
+            "JobsStranded",
+            own(metric::JOBS_STRANDED, "Maximum"),
+            Bad::Above("0"),
+            FIVE,
+            ("3", "1"),
+            "GitHub keeps a job open though its machine has been gone for half an hour; its run does not end. The healer's log \
+             says which. Where the pool sets rerun_interrupted, the run is cancelled and run again if nothing else goes on in \
+             it. Then: if it does not end by itself, cancel the run at GitHub, by force if need be, and run it again.",
+        ),
+        one(
             "FactsSetAside",
             own(metric::FACTS_SET_ASIDE, "Sum"),
             Bad::Above("0"),

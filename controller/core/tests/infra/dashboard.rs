@@ -112,6 +112,7 @@ fn ours() -> Vec<(&'static str, Vec<Line>)> {
                 line(metric::CONFIG_REFUSED, WHOLE, "Sum"),
                 line(metric::BELLS_LOST, WHOLE, "Sum"),
                 line(metric::MACHINES_UNKNOWN, WHOLE, "Sum"),
+                line(metric::JOBS_STRANDED, WHOLE, "Maximum"),
             ],
         ),
         ("Calls of AWS", vec![line(metric::AWS_REQUESTS, WHOLE, "Sum")]),

@@ -35,12 +35,14 @@ async fn a_run_is_read_run_again_and_read_at_its_next_attempt() {
     let (bench, run, jobs) = failed(3);
     let over = RunNow { attempt: 1, conclusion: Some(Conclusion::Failure) };
     assert_eq!(bench.github.run(REPOSITORY, run).await.unwrap(), Some(over));
-    let ended = bench.github.ended_jobs(REPOSITORY, run, 1).await.unwrap();
-    assert_eq!(ended, [(jobs[0], Conclusion::Failure), (jobs[1], Conclusion::Success), (jobs[2], Conclusion::Success)]);
+    let ended = bench.github.run_jobs(REPOSITORY, run, 1).await.unwrap();
+    let well = Some(Conclusion::Success);
+    assert_eq!(ended, [(jobs[0], Some(Conclusion::Failure)), (jobs[1], well.clone()), (jobs[2], well)]);
     bench.github.rerun_failed(REPOSITORY, run).await.unwrap();
     let goes_on = RunNow { attempt: 2, conclusion: None };
     assert_eq!(bench.github.run(REPOSITORY, run).await.unwrap(), Some(goes_on));
-    assert_eq!(bench.github.ended_jobs(REPOSITORY, run, 2).await.unwrap(), [], "the one that is run again goes on");
+    let again = bench.github.run_jobs(REPOSITORY, run, 2).await.unwrap();
+    assert!(again.len() == 1 && again[0].1.is_none(), "the one that is run again goes on");
     assert!(rejected(bench.github.rerun_failed(REPOSITORY, run).await).contains("may not be over"));
     let asked = bench.fake.world().asked_tokens().to_vec();
     let writes = asked.iter().filter(|body| body["permissions"]["actions"] == "write");
@@ -52,7 +54,7 @@ async fn a_run_is_read_run_again_and_read_at_its_next_attempt() {
 #[tokio::test]
 async fn all_pages_of_jobs_are_read() {
     let (bench, run, jobs) = failed(230);
-    assert_eq!(bench.github.ended_jobs(REPOSITORY, run, 1).await.unwrap().len(), jobs.len());
+    assert_eq!(bench.github.run_jobs(REPOSITORY, run, 1).await.unwrap().len(), jobs.len());
 }
 
 #[tokio::test]
@@ -79,7 +81,31 @@ async fn what_cannot_be_read_is_not_known() {
     let (bench, run, _) = failed(1);
     assert_eq!(bench.github.run(REPOSITORY, RunId(1)).await.unwrap(), None);
     bench.fake.fail(Fault::status("GET", "attempts/1/jobs", 404, "Not Found"));
-    rejected(bench.github.ended_jobs(REPOSITORY, run, 1).await);
+    rejected(bench.github.run_jobs(REPOSITORY, run, 1).await);
     bench.fake.fail(Fault::status("GET", "/actions/runs/", 502, "Bad gateway"));
     unknown(bench.github.run(REPOSITORY, run).await);
+}
+
+#[tokio::test]
+async fn a_run_that_a_dead_runner_holds_up_is_cancelled_and_ends_by_force() {
+    let bench = Bench::new(organization());
+    let (run, job) = {
+        let mut world = bench.fake.world();
+        let run = world.add_run(REPOSITORY, "ci");
+        let job = world.add_job(run, &["linux"]);
+        world.set_job_status(job, "in_progress");
+        world.job(job).unwrap().deaf = true;
+        (RunId(run), JobId(job))
+    };
+    let open = RunNow { attempt: 1, conclusion: None };
+    assert_eq!(bench.github.run_jobs(REPOSITORY, run, 1).await.unwrap(), [(job, None)]);
+    bench.github.cancel(REPOSITORY, run, false).await.unwrap();
+    assert_eq!(bench.github.run(REPOSITORY, run).await.unwrap(), Some(open), "its runner does not answer");
+    bench.fake.fail(Fault::status("POST", "force-cancel", 502, "Bad gateway"));
+    unknown(bench.github.cancel(REPOSITORY, run, true).await);
+    bench.github.cancel(REPOSITORY, run, true).await.unwrap();
+    let over = RunNow { attempt: 1, conclusion: Some(Conclusion::Cancelled) };
+    assert_eq!(bench.github.run(REPOSITORY, run).await.unwrap(), Some(over));
+    assert!(rejected(bench.github.cancel(REPOSITORY, run, true).await).contains("it may be over"));
+    bench.github.rerun_failed(REPOSITORY, run).await.unwrap();
 }

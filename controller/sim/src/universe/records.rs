@@ -1,6 +1,6 @@
 //! What GitHub remembers: failed deliveries, and what jobs are now.
 //!
-//! Invariant: looking changes nothing but the count of requests. Running a run again is the one thing here that does.
+//! Invariant: looking changes nothing but the count of requests. Running a run again and cancelling it are what does.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -75,16 +75,18 @@ impl Universe {
         Some(RunNow { attempt: run.attempt, conclusion: over.then(|| conclusion.unwrap_or(Conclusion::Success)) })
     }
 
-    /// How the jobs of an attempt of a run ended. Of an earlier attempt than the latest the universe remembers nothing.
-    pub fn ended_jobs(&mut self, run: RunId, attempt: u32) -> Vec<(JobId, Conclusion)> {
+    /// The jobs of an attempt of a run that were queued, and how they ended. Of an earlier attempt than the latest the universe
+    /// remembers nothing.
+    pub fn run_jobs(&mut self, run: RunId, attempt: u32) -> Vec<(JobId, Option<Conclusion>)> {
         self.hub.requests += 1;
         let Some(run) = self.work.no_of(run).and_then(|no| self.work.run(no)) else { return Vec::new() };
         let of_attempt = run.jobs.iter().filter(|job| job.key.attempt == attempt);
-        let over = of_attempt.filter_map(|job| match job.state {
-            State::Over(outcome) => Some((job.key.job, outcome.conclusion())),
-            State::Waiting | State::Queued | State::Assigned | State::Running => None,
+        let told = of_attempt.filter_map(|job| match job.state {
+            State::Over(outcome) => Some((job.key.job, Some(outcome.conclusion()))),
+            State::Queued | State::Assigned | State::Running => Some((job.key.job, None)),
+            State::Waiting => None,
         });
-        over.collect()
+        told.collect()
     }
 
     /// Runs what failed in a run again.
@@ -101,6 +103,21 @@ impl Universe {
             self.queue(JobRef { run: no, job });
         }
         Ok(())
+    }
+
+    /// Cancels a run. A job whose machine is gone has ended here before.
+    ///
+    /// # Errors
+    /// [`GithubError::Limited`] over the secondary limit; [`GithubError::Rejected`] if the run is over.
+    pub fn cancel_run(&mut self, run: RunId) -> Result<(), GithubError> {
+        self.spend()?;
+        match self.work.no_of(run).filter(|no| self.work.run(*no).is_some_and(ActiveRun::is_open)) {
+            Some(no) => {
+                self.cancel(no);
+                Ok(())
+            }
+            None => Err(GithubError::Rejected(format!("409: run {run} is over"))),
+        }
     }
 
     /// The runner releases that are offered: the one that every simulated image has, which has no number.

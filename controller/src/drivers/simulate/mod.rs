@@ -359,6 +359,7 @@ impl<S: Store + 'static> Simulation<S> {
         self.healed.leftovers.extend(healed.leftovers);
         self.healed.stranded.extend(healed.stranded);
         self.healed.reruns.extend(healed.reruns);
+        self.healed.cancelled.extend(healed.cancelled);
         self.healed.troubles.extend(healed.troubles);
         self.heed_bells(now);
         Ok(())

@@ -16,13 +16,17 @@ fn job(n: i64, attempt: u32) -> InterruptedJob {
     InterruptedJob { key, run: RUN, repository, pool, at: at(0) }
 }
 
+fn failed(job: i64) -> (JobId, Option<Conclusion>) {
+    (JobId(job), Some(Conclusion::Failure))
+}
+
 impl Fleet {
     /// Jobs 1 and 2 of a run lost their machines, and the run has failed.
     fn interrupted() -> Fleet {
         let fleet = Fleet::rerunning();
         fleet.puts_down(&[job(1, 1), job(2, 1)]);
         fleet.records.lock().runs.insert(RUN, RunNow { attempt: 1, conclusion: Some(Conclusion::Failure) });
-        fleet.records.lock().ended = vec![(JobId(1), Conclusion::Failure), (JobId(2), Conclusion::Failure)];
+        fleet.records.lock().of_run = vec![failed(1), failed(2)];
         fleet
     }
 
@@ -94,12 +98,12 @@ fn what_is_not_to_be_run_again_is_told_once() {
         assert_eq!(fleet.asked_of_runs(), ["run 10"], "{outcome:?}");
     }
     let mut fleet = Fleet::interrupted();
-    fleet.records.lock().ended.push((JobId(3), Conclusion::Failure));
+    fleet.records.lock().of_run.push(failed(3));
     assert_eq!(fleet.outcomes(0), [(2, Outcome::FailedItself)]);
     assert_eq!(fleet.asked_of_runs(), ["run 10", "jobs of 10 #1"]);
     let mut fleet = Fleet::interrupted();
     fleet.records.lock().runs.insert(RUN, run(1, Conclusion::Cancelled));
-    fleet.records.lock().ended.push((JobId(3), Conclusion::Cancelled));
+    fleet.records.lock().of_run.push((JobId(3), Some(Conclusion::Cancelled)));
     assert_eq!(fleet.outcomes(0), [(2, Outcome::Cancelled)]);
     let mut fleet = Fleet::interrupted();
     fleet.records.lock().runs.clear();
