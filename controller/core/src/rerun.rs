@@ -25,6 +25,9 @@ pub const REMEMBERED_FOR: Duration = Duration::from_secs(24 * 3_600);
 pub const REMEMBERED_MAX: usize = 500;
 /// Our clock and GitHub's may differ by this: a job that ended so long before the cloud's notice ended by itself.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(5);
+/// A machine that goes without a notice is known to be gone at most so long after it was. A job that ended longer before that
+/// ended by itself: an agent that cannot tell its job's end powers its machine off, five minutes later.
+const GONE_KNOWN_WITHIN: Duration = Duration::from_secs(120);
 
 /// A job that failed when the cloud took its machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,9 +49,12 @@ impl InterruptedJob {
     pub fn of(machine: &Machine, job: &JobRecord, config: &FleetConfig, now: Timestamp) -> Option<InterruptedJob> {
         let completed = job.completed.as_ref()?;
         let failed = matches!(completed.conclusion, Conclusion::Failure | Conclusion::Cancelled);
-        let before = |notice: Timestamp| completed.completed_at + CLOCKS_DIFFER < notice;
-        if !machine.was_taken() || machine.job != Some(job.key) || !failed || machine.interrupted_at.is_some_and(before)
-        {
+        let (taken_at, within) = match machine.interrupted_at {
+            Some(notice) => (notice, CLOCKS_DIFFER),
+            None => (machine.gone_at?, GONE_KNOWN_WITHIN),
+        };
+        let by_itself = completed.completed_at + within < taken_at;
+        if !machine.was_taken() || machine.job != Some(job.key) || !failed || by_itself {
             return None;
         }
         // The machine's: a store may keep little of a job that is over.

@@ -2,12 +2,12 @@
 //!
 //! GitHub fails the job of a runner that it lost, within minutes. If it does not, the run never ends by itself, and nothing in
 //! it can be run again. Two kinds are known: a job in progress on a machine that is gone, and a queued one that no runner gets
-//! (unservable, says the plan) while GitHub's list has a dead runner of its pool that it says has a job.
+//! (unservable, says the plan) while GitHub's list has a dead runner of its pool that it says has a job. The second is told only.
 //!
 //! What lives here: finding them, and cancelling their run, first as anybody would and by force if that does not end it. What
 //! may not: running it again (`reruns`).
 //!
-//! Invariant: a run is cancelled only if its pool asks for re-runs, GitHub says in the same look that nothing goes on in it but
+//! Invariant: a run is cancelled only if the cloud took the machines of its stranded jobs, its pool asks for re-runs, GitHub says in the same look that nothing goes on in it but
 //! stranded jobs, and it may be run again afterwards. The intent is in the ledger before the request.
 
 #[cfg(test)]
@@ -178,7 +178,8 @@ fn waits_for_dead(
     let resolution = World::resolve(record, config);
     let pool = &resolution.class()?.pool;
     let of_pool = |runner: &RunnerName| instance_of(runner).is_some_and(|instance| is_of(runner, &instance, pool));
-    dead.iter().any(of_pool).then(|| (pool.clone(), None, true))
+    // A guess by the pool: enough to tell, and too little to cancel a run for, in which the job may have begun since.
+    dead.iter().any(of_pool).then(|| (pool.clone(), None, false))
 }
 
 fn reruns_max(job: &InterruptedJob, config: &FleetConfig) -> u32 {

@@ -121,10 +121,10 @@ fn a_run_is_not_cancelled_for_what_else_is_or_was_in_it() {
 }
 
 #[test]
-fn a_queued_job_that_no_runner_gets_is_stranded_if_a_dead_runner_of_its_pool_has_a_job() {
+fn a_queued_job_that_no_runner_gets_is_told_if_a_dead_runner_of_its_pool_has_a_job_and_nothing_is_cancelled() {
     let dead = Listed { id: RunnerId(7), name: runner(), online: false, busy: true, release: None };
     let other = Listed { name: RunnerName::new("other-i-00000001-abcdef"), ..dead.clone() };
-    for (listed, cancels) in [(vec![dead], true), (vec![other], false), (vec![], false)] {
+    for (listed, is_told) in [(vec![dead], 1), (vec![other], 0), (vec![], 0)] {
         let mut fleet = Fleet::rerunning();
         let mut job = JobRecord::from_event(&told(1, "linux", "acme/api", queued()), at(0));
         job.stall = Some(Stall { at: at(300), rounds: STALL_ROUNDS_MAX });
@@ -138,8 +138,8 @@ fn a_queued_job_that_no_runner_gets_is_stranded_if_a_dead_runner_of_its_pool_has
         fleet.records.lock().listed = listed;
         fleet.records.lock().runs.insert(RUN, RunNow { attempt: 1, conclusion: None });
         fleet.records.lock().of_run = vec![open(1)];
-        let cancelled = fleet.cancelled_until(LONG);
-        assert_eq!(cancelled, if cancels { vec![(LONG, false)] } else { vec![] });
+        assert_eq!(fleet.cancelled_until(LONG + 1_800), []);
+        assert_eq!(fleet.found_at(LONG + 2_100), is_told);
     }
 }
 
