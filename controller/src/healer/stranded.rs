@@ -2,7 +2,8 @@
 //!
 //! GitHub fails the job of a runner that it lost, within minutes. If it does not, the run never ends by itself, and nothing in
 //! it can be run again. Two kinds are known: a job in progress on a machine that is gone, and a queued one that no runner gets
-//! (unservable, says the plan) while GitHub's list has a dead runner of its pool that it says has a job. The second is told only.
+//! (unservable, says the plan) while GitHub's list has a dead runner of its pool that it says has a job. The second is only
+//! told.
 //!
 //! What lives here: finding them, and cancelling their run, first as anybody would and by force if that does not end it. What
 //! may not: running it again (`reruns`).
