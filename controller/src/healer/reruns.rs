@@ -54,6 +54,9 @@ pub struct Rerun {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Kept {
     attempt: u32,
+    /// How many interrupted jobs of it were known when it was last judged.
+    #[serde(default)]
+    jobs: usize,
     /// The intent: GitHub was or is about to be asked.
     asked_at: Option<Timestamp>,
     outcome: Option<Outcome>,
@@ -149,7 +152,12 @@ fn wanted<'a>(
 
 fn is_due(kept: Option<&Kept>, wanted: &Wanted<'_>, now: Timestamp) -> bool {
     let same = kept.filter(|kept| kept.attempt == wanted.attempt);
-    same.is_none_or(|kept| kept.outcome.is_none() && kept.next_at <= now)
+    same.is_none_or(|kept| match kept.outcome {
+        None => kept.next_at <= now,
+        // What seemed to have failed by itself, or to be cancelled, was interrupted too: that is known a little later.
+        Some(Outcome::FailedItself | Outcome::Cancelled) => kept.jobs < wanted.jobs.len(),
+        Some(Outcome::Rerun | Outcome::Already | Outcome::Limit | Outcome::Refused) => false,
+    })
 }
 
 /// Whether the ledger knows of no job of the run that goes on: without that GitHub need not be asked.
@@ -165,12 +173,13 @@ async fn look<S: Store, R: Runs, K: Clock>(
     healed: &mut Healed,
 ) -> Result<bool, StoreError> {
     let now = clock.now();
-    let fresh =
-        Kept { attempt: wanted.attempt, asked_at: None, outcome: None, tries: 0, next_at: now, wait: AGAIN_AFTER };
+    let (attempt, jobs) = (wanted.attempt, wanted.jobs.len());
+    let fresh = Kept { attempt, jobs, asked_at: None, outcome: None, tries: 0, next_at: now, wait: AGAIN_AFTER };
     let entry = kept.entry(wanted.run).or_insert_with(|| fresh.clone());
     if entry.attempt != wanted.attempt {
         *entry = fresh;
     }
+    (entry.jobs, entry.outcome) = (jobs, None);
     let (asked_before, tries) = (entry.asked_at.is_some(), entry.tries);
     let may = match may_rerun(github, clock, wanted).await {
         Ok(Err(Some(Outcome::Already))) if asked_before => Ok(Err(Some(Outcome::Rerun))),

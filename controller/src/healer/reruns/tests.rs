@@ -111,6 +111,16 @@ fn what_is_not_to_be_run_again_is_told_once() {
 }
 
 #[test]
+fn a_run_is_judged_again_when_another_of_its_jobs_is_found_to_be_interrupted() {
+    let mut fleet = Fleet::interrupted();
+    fleet.puts_down(&[job(1, 1)]);
+    assert_eq!((fleet.outcomes(0), fleet.outcomes(60)), (vec![(1, Outcome::FailedItself)], vec![]));
+    fleet.puts_down(&[job(1, 1), job(2, 1)]);
+    fleet.restart();
+    assert_eq!((fleet.outcomes(120), fleet.outcomes(180)), (vec![(2, Outcome::Rerun)], vec![]));
+}
+
+#[test]
 fn after_a_lost_answer_the_attempt_is_looked_at_and_nothing_is_asked_twice() {
     let mut fleet = Fleet::interrupted();
     fleet.refuses("rerun 10", GithubError::Unknown("a test".to_owned()));
