@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use crate::until;
 
+/// Names a folder, if there is one, in which what programs print is kept: CI searches it for secrets.
+const PRINTED: &str = "MUSTER_TEST_PRINTED";
 /// A program that still runs after this long hangs.
 const ENDS_WITHIN: Duration = Duration::from_secs(180);
 
@@ -200,5 +202,15 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let Some(folder) = std::env::var_os(PRINTED) {
+            keep(Path::new(&folder), self.child.id(), &[self.out(), self.err()]);
+        }
     }
+}
+
+/// Keeps what a program has printed, in a file of its own.
+fn keep(folder: &Path, child: u32, printed: &[String]) {
+    let file = folder.join(format!("{}-{child}", std::process::id()));
+    // Whoever asked for it makes sure that the folder is there.
+    std::fs::write(&file, printed.concat()).unwrap_or_else(|error| panic!("{PRINTED}: {}: {error}", file.display()));
 }

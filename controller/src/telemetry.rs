@@ -24,6 +24,7 @@ use muster_core::ids::{ClassId, PoolName};
 use muster_core::job::JobRecord;
 use muster_core::machine::Market;
 use muster_core::metric::{self, NAMESPACE, dimension};
+use muster_core::rerun;
 use muster_core::stages::Stages;
 use muster_core::time::Timestamp;
 use muster_core::world::World;
@@ -141,6 +142,10 @@ impl Telemetry {
             let pool = launch.purpose.pool.to_string();
             counter!(metric::LAUNCH_FAILURES, dimension::POOL => pool, dimension::REASON => error.kind.as_word())
                 .increment(1);
+        }
+        if report.not_remembered > 0 {
+            let jobs = report.not_remembered as u64;
+            counter!(metric::JOBS_RERUN, dimension::OUTCOME => rerun::FORGOTTEN).increment(jobs);
         }
         for (pool, idle) in &report.removed {
             histogram!(metric::IDLE_REGISTRATION_LIFE, dimension::POOL => pool.to_string()).record(idle.as_secs_f64());

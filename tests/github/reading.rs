@@ -163,13 +163,16 @@ pub(super) fn of_repository(world: &World, ask: &Ask<'_>) -> Reply {
             let mut all: Vec<&Run> = runs()
                 .filter(|run| status.as_ref().is_none_or(|status| world.records.status(run.id) == status))
                 .collect();
+            if let Some(branch) = ask.text("branch") {
+                all.retain(|run| run.branch.as_deref() == Some(branch.as_str()));
+            }
             if let Some(span) = ask.text("created") {
                 let Some((from, to)) = instants(&span) else { return error(422, "created is no span of time") };
                 all.retain(|run| (from..=to).contains(&run.at.as_secs()));
             }
             all.sort_by_key(|run| std::cmp::Reverse(run.id));
             let total = all.len();
-            if ask.text("created").is_some() || status.is_some() {
+            if ["created", "branch"].iter().any(|name| ask.text(name).is_some()) || status.is_some() {
                 all.truncate(SEARCH_MAX);
             }
             let page: Vec<Value> = ask.page(all).into_iter().map(|one| run(world, found, one)).collect();
@@ -277,11 +280,11 @@ fn conclusion(world: &World, run: &Run) -> &'static str {
 fn run(world: &World, of: &Repository, run: &Run) -> Value {
     let status = world.records.status(run.id);
     let mut value = json!({
-        "id": run.id, "node_id": format!("WFR_{}", run.id), "name": run.workflow, "head_branch": "main", "run_number": 1,
-        "run_attempt": run.attempt, "display_title": "a push", "event": "push", "status": status,
+        "id": run.id, "node_id": format!("WFR_{}", run.id), "name": run.workflow, "head_branch": run.branch,
+        "run_number": world.records.run_number(run), "run_attempt": run.attempt, "display_title": "a push", "event": "push", "status": status,
         "conclusion": (status == "completed").then(|| conclusion(world, run)),
         "head_sha": "0".repeat(40),
-        "path": ".github/workflows/ci.yml", "workflow_id": 1, "url": url("/w"), "html_url": url("/w"),
+        "path": ".github/workflows/ci.yml", "workflow_id": world.records.workflow_number(run), "url": url("/w"), "html_url": url("/w"),
         "created_at": text(run.at), "updated_at": text(run.at), "head_commit": null, "pull_requests": [],
         "repository": repository(of), "head_repository": repository(of),
     });
@@ -294,7 +297,7 @@ fn run(world: &World, of: &Repository, run: &Run) -> Value {
 fn job(job: &FakeJob, run: &Run) -> Value {
     json!({
         "id": job.id, "node_id": format!("CR_{}", job.id), "run_id": job.run, "run_url": url("/w"),
-        "run_attempt": job.attempt, "head_sha": "0".repeat(40), "head_branch": "main", "name": job.name,
+        "run_attempt": job.attempt, "head_sha": "0".repeat(40), "head_branch": run.branch, "name": job.name,
         "workflow_name": run.workflow, "url": url("/j"), "html_url": url("/j"), "check_run_url": url("/c"),
         "status": job.status, "conclusion": job.conclusion, "created_at": text(job.created_at),
         "started_at": text(job.started_at), "completed_at": job.completed_at.map(text), "labels": job.labels,

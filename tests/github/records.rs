@@ -81,6 +81,7 @@ pub(super) struct Run {
     pub(super) id: i64,
     pub(super) repository: String,
     pub(super) workflow: String,
+    pub(super) branch: Option<String>,
     pub(super) at: Duration,
     pub(super) cancelled: bool,
     pub(super) attempt: u32,
@@ -116,6 +117,18 @@ impl Records {
     pub(super) fn latest(&self, run: i64) -> impl Iterator<Item = &FakeJob> {
         let of_run = move || self.jobs.iter().filter(move |job| job.run == run);
         of_run().filter(move |job| of_run().all(|other| other.name != job.name || other.attempt <= job.attempt))
+    }
+
+    /// The number of a run within its workflow, from 1.
+    pub(super) fn run_number(&self, run: &Run) -> usize {
+        let same = |other: &&Run| other.repository == run.repository && other.workflow == run.workflow;
+        self.runs.iter().filter(same).filter(|other| other.id <= run.id).count()
+    }
+
+    /// The number of a run's workflow.
+    pub(super) fn workflow_number(&self, run: &Run) -> usize {
+        let same = |other: &Run| other.repository == run.repository && other.workflow == run.workflow;
+        1 + self.runs.iter().position(same).unwrap_or(0)
     }
 
     /// Where a run stands, by its jobs.
@@ -226,8 +239,16 @@ impl World {
     pub fn add_run(&mut self, repository: &str, workflow: &str) -> i64 {
         let repository = self.repository(repository).name.clone();
         let (id, at) = (self.number(), self.now());
-        self.records.runs.push(Run { id, repository, workflow: workflow.to_owned(), at, cancelled: false, attempt: 1 });
+        let (workflow, branch) = (workflow.to_owned(), Some("main".to_owned()));
+        self.records.runs.push(Run { id, repository, workflow, branch, at, cancelled: false, attempt: 1 });
         id
+    }
+
+    /// Lets a run be of another branch than `main`, or of none.
+    pub fn set_branch(&mut self, run: i64, branch: Option<&str>) {
+        if let Some(run) = self.records.runs.iter_mut().find(|known| known.id == run) {
+            run.branch = branch.map(str::to_owned);
+        }
     }
 
     /// Lets a run have been triggered at another instant, and cancelled or not.

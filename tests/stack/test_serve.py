@@ -239,14 +239,14 @@ class Serve(unittest.TestCase):
         self.refuse("SSM", "ssm:/muster/acme/webhook/one", lambda: self.assertEqual(
             self.deliver(url, 53), 202, "the secret that was good last is"
         ))
-        self.put_secret("the next secret")
-        wait_for("the next secret", lambda: self.deliver(url, 54, "the next secret") == 202, 60)
+        self.put_secret("planted-next-secret")
+        wait_for("the next secret", lambda: self.deliver(url, 54, "planted-next-secret") == 202, 60)
         wait_for("a machine for each", lambda: len(self.rows("machines")) == 4, 60)
 
         agent = self.agent(url, instance)
 
         def not_believed():
-            self.assertEqual(self.deliver(url, 55, "the next secret"), 202, "GitHub needs no STS")
+            self.assertEqual(self.deliver(url, 55, "planted-next-secret"), 202, "GitHub needs no STS")
             self.assertEqual(agent.claim()[0], 503, "and no machine is believed without it")
 
         self.refuse("STS", "STS", not_believed)

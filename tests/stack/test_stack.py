@@ -272,7 +272,7 @@ class Authorized(unittest.TestCase):
         cls.addClassCleanup(cls.emulator.stop)
         zips = {function: stand_in() for function in FUNCTIONS}
         cls.stack = Stack(cls.emulator, zips, config="[fleet]\n", without=ONLY_OVER_TLS)
-        cls.references = {kind: cls.stack.put_secret(kind, "one", f"secret of {kind}") for kind in ("webhook", "app")}
+        cls.references = {kind: cls.stack.put_secret(kind, "one", f"planted-secret-of-{kind}") for kind in ("webhook", "app")}
         cls.stack.put_secret("webhook", "two", "another")
         for kind in ("webhook", "app"):
             cls.emulator.client("secretsmanager").create_secret(Name=f"muster/acme/{kind}/three", SecretString="s")
@@ -319,11 +319,11 @@ class Authorized(unittest.TestCase):
 
     def test_only_who_needs_the_app_key_gets_it(self):
         self.refused("door: the App key", lambda: self.secret("door", "app"))
-        self.assertEqual(self.secret("door", "webhook"), "secret of webhook")
+        self.assertEqual(self.secret("door", "webhook"), "planted-secret-of-webhook")
         for kind in ("webhook", "app"):
             self.refused(f"agents: the {kind} secret", lambda kind=kind: self.secret("agents", kind))
         for function in ("scaler", "registrar"):
-            self.assertEqual(self.secret(function, "app"), "secret of app")
+            self.assertEqual(self.secret(function, "app"), "planted-secret-of-app")
             self.refused(f"{function}: the webhook secret", lambda function=function: self.secret(function, "webhook"))
         for function, own, other in (("door", "webhook", "app"), ("registrar", "app", "webhook")):
             client = self.client(function, "secretsmanager")

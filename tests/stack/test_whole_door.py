@@ -142,7 +142,7 @@ class HalfOfTheSecrets(Surroundings):
     def test_a_new_door_opens_with_one_of_two_secrets_and_finds_the_other(self):
         body = json.dumps(queued(801, labels=["half"])).encode()
         self.deliver(queued(801, labels=["half"]), "queued-801")
-        status, _, _ = self.stack.webhook(body, "the next secret", delivery="early-801")
+        status, _, _ = self.stack.webhook(body, "planted-next-secret", delivery="early-801")
         self.assertEqual(status, 401)
         status, _, told = self.stack.post("/healthz", None, method="GET")
         self.assertEqual(status, 503, told)
@@ -154,8 +154,8 @@ class HalfOfTheSecrets(Surroundings):
             wrong = [line for line in self.stack.json_lines(function) if "webhook/next" in json.dumps(line)]
             self.assertEqual(wrong, [], function)
 
-        self.stack.put_secret("webhook", "next", "the next secret")
-        accepted = lambda: self.stack.webhook(body, "the next secret", delivery="late-801")[0] == 202
+        self.stack.put_secret("webhook", "next", "planted-next-secret")
+        accepted = lambda: self.stack.webhook(body, "planted-next-secret", delivery="late-801")[0] == 202
         self.until("the other secret found", accepted)
         self.deliver(queued(802, labels=["half"]), "queued-802")
         self.assertEqual(self.stack.post("/healthz", None, method="GET")[0], 200)

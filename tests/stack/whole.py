@@ -31,7 +31,7 @@ from given import CONFIG, LABELS, POOL, TYPES
 from stack import DEPLOYED, FUNCTIONS, REGION, ROOT, Emulator, Stack, direct, wait_for
 
 BINARIES = os.environ.get("MUSTER_TEST_BINARIES")
-SECRET = "a secret of the tests"
+SECRET = "planted-secret"
 SECONDS = 60
 APP = 4711
 with_binaries = unittest.skipUnless(BINARIES, "MUSTER_TEST_BINARIES does not name a folder with our binaries")

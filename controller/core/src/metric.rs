@@ -84,7 +84,7 @@ metrics! {
     WEBHOOKS_REJECTED = "WebhooksRejected", Count, false, "Deliveries that the door refused: all together, 0 included, and by reason.";
     WEBHOOKS_HEALED = "WebhooksHealed", Count, true, "Jobs whose webhook was lost and that were found in GitHub's own record, by reason: `delivery`, `sweep`, `silent`.";
     HEAL_DELAY = "HealDelay", Seconds, true, "How late a job whose webhook was lost was found: from the delivery that failed, or from the job's creation.";
-    JOBS_RERUN = "JobsRerun", Count, true, "Jobs whose machine the cloud took, by what came of their run: `rerun`, or why it was not run again.";
+    JOBS_RERUN = "JobsRerun", Count, true, "Jobs whose machine the cloud took, by what came of their run: `rerun`, or why it was not run again (`forgotten`: more than are remembered).";
     JOBS_STRANDED = "JobsStranded", Count, true, "Jobs that GitHub keeps open though their machine has been gone for half an hour, 0 included.";
     AWS_REQUESTS = "AwsRequests", Count, true, "Requests to AWS, repetitions too; the property `api` says which.";
     CONFIG_REFUSED = "ConfigRefused", Count, true, "Looks at the configuration that found a bad one, or none; the last good one is in force meanwhile.";

@@ -13,13 +13,13 @@ use thiserror::Error;
 use crate::claim::{ClaimRow, Order};
 use crate::fact::Fact;
 use crate::ids::{Generation, InstanceId, JobId, JobKey, LaunchId, RunId, RunnerId, RunnerName, ShapeId, Zone};
-use crate::job::{Conclusion, JobAbout, JobEvent, JobRecord};
+use crate::job::{JobAbout, JobEvent, JobRecord};
 use crate::launch::{Hold, Launch, LaunchReply};
 use crate::machine::{Machine, Removal};
 use crate::money::HourlyPrice;
 use crate::protocol::Numbered;
 use crate::release::{Release, Retirement};
-use crate::rerun::RunNow;
+use crate::rerun::{JobNow, RunNow};
 use crate::time::Timestamp;
 
 /// Something that can be told to look. Bells carry nothing, and a lost one costs only time.
@@ -381,13 +381,16 @@ pub struct Listed {
 pub trait Reruns: Send + Sync {
     /// A run as it is now. `None`: there is no such run, or not for us.
     fn run(&self, repository: &str, run: RunId) -> impl Future<Output = Result<Option<RunNow>, GithubError>> + Send;
-    /// The jobs of one attempt of a run, and how they ended; `None` of one that goes on.
+    /// The jobs of one attempt of a run.
     fn run_jobs(
         &self,
         repository: &str,
         run: RunId,
         attempt: u32,
-    ) -> impl Future<Output = Result<Vec<(JobId, Option<Conclusion>)>, GithubError>> + Send;
+    ) -> impl Future<Output = Result<Vec<JobNow>, GithubError>> + Send;
+    /// Whether a later run of the same workflow on the same branch has begun, or that cannot be told: GitHub does not say which
+    /// runs share a concurrency group, and these may.
+    fn is_superseded(&self, repository: &str, run: RunId) -> impl Future<Output = Result<bool, GithubError>> + Send;
     /// Runs all jobs of a run that failed or were cancelled again, and those that need them, as the next attempt. After
     /// [`GithubError::Unknown`] the run's attempt tells what came of it.
     fn rerun_failed(&self, repository: &str, run: RunId) -> impl Future<Output = Result<(), GithubError>> + Send;

@@ -14,11 +14,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use http::Method;
 use muster_core::config::{GitHub, Hook, Owner};
 use muster_core::ids::{JobId, RunId, RunnerId};
-use muster_core::job::{Conclusion, JobAbout, JobEvent};
+use muster_core::job::{JobAbout, JobEvent};
 use muster_core::machine::Removal;
 use muster_core::ports::{FailedDelivery, Github, GithubError, Listed, MintRequest, Minted, Records, Reruns};
 use muster_core::release::{Release, Retirement};
-use muster_core::rerun::RunNow;
+use muster_core::rerun::{JobNow, RunNow};
 use muster_core::time::Timestamp;
 use serde_json::Value;
 
@@ -203,13 +203,12 @@ impl Reruns for RestGithub {
         self.read_run(repository, run).await
     }
 
-    async fn run_jobs(
-        &self,
-        repository: &str,
-        run: RunId,
-        attempt: u32,
-    ) -> Result<Vec<(JobId, Option<Conclusion>)>, GithubError> {
+    async fn run_jobs(&self, repository: &str, run: RunId, attempt: u32) -> Result<Vec<JobNow>, GithubError> {
         self.read_run_jobs(repository, run, attempt).await
+    }
+
+    async fn is_superseded(&self, repository: &str, run: RunId) -> Result<bool, GithubError> {
+        self.has_later_run(repository, run).await
     }
 
     async fn rerun_failed(&self, repository: &str, run: RunId) -> Result<(), GithubError> {

@@ -4,10 +4,10 @@
 //! repeated.
 
 use http::{Method, StatusCode};
-use muster_core::ids::{JobId, RunId};
+use muster_core::ids::{JobId, RunId, RunnerName};
 use muster_core::job::Conclusion;
 use muster_core::ports::GithubError;
-use muster_core::rerun::RunNow;
+use muster_core::rerun::{JobNow, RunNow};
 use serde::Deserialize;
 
 use crate::budget::Purpose;
@@ -25,6 +25,14 @@ struct RunAnswer {
     run_attempt: Option<u32>,
     status: Option<String>,
     conclusion: Option<String>,
+    run_number: Option<i64>,
+    workflow_id: Option<i64>,
+    head_branch: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RunsPage {
+    workflow_runs: Vec<RunAnswer>,
 }
 
 #[derive(Deserialize)]
@@ -36,11 +44,33 @@ struct JobsPage {
 #[derive(Deserialize)]
 struct JobAnswer {
     id: i64,
+    status: Option<String>,
     conclusion: Option<String>,
+    runner_name: Option<String>,
+}
+
+impl JobAnswer {
+    fn told(self) -> JobNow {
+        let begun = matches!(self.status.as_deref(), Some("in_progress" | "completed"));
+        let runner = self.runner_name.filter(|name| !name.is_empty());
+        JobNow {
+            job: JobId(self.id),
+            conclusion: self.conclusion.as_deref().map(Conclusion::from_word),
+            waits: !begun && self.status.is_some(),
+            runner: runner.map(RunnerName::new),
+        }
+    }
 }
 
 impl RestGithub {
     pub(crate) async fn read_run(&self, repository: &str, run: RunId) -> Result<Option<RunNow>, GithubError> {
+        let Some(read) = self.run_answer(repository, run).await? else { return Ok(None) };
+        let over = read.status.as_deref() == Some("completed");
+        let conclusion = || Conclusion::from_word(read.conclusion.as_deref().unwrap_or("unknown"));
+        Ok(Some(RunNow { attempt: read.run_attempt.unwrap_or(1), conclusion: over.then(conclusion) }))
+    }
+
+    async fn run_answer(&self, repository: &str, run: RunId) -> Result<Option<RunAnswer>, GithubError> {
         let path = format!("{}/actions/runs/{run}?exclude_pull_requests=true", path_of(repository)?);
         let answer = self.read(&path, None).await.map_err(told)?;
         if is_gone(&answer) {
@@ -50,10 +80,29 @@ impl RestGithub {
         if !answer.status.is_success() {
             return Err(self.unread(&what(), &answer));
         }
-        let read: RunAnswer = answer.json().map_err(|why| GithubError::Unknown(format!("{}: {why}", what())))?;
-        let over = read.status.as_deref() == Some("completed");
-        let conclusion = || Conclusion::from_word(read.conclusion.as_deref().unwrap_or("unknown"));
-        Ok(Some(RunNow { attempt: read.run_attempt.unwrap_or(1), conclusion: over.then(conclusion) }))
+        answer.json().map(Some).map_err(|why| GithubError::Unknown(format!("{}: {why}", what())))
+    }
+
+    /// Whether a later run of the run's workflow is listed for its branch. What does not read, or is on no branch, may be.
+    pub(crate) async fn has_later_run(&self, repository: &str, run: RunId) -> Result<bool, GithubError> {
+        let Some(this) = self.run_answer(repository, run).await? else { return Ok(true) };
+        let (Some(branch), Some(_), Some(_)) = (&this.head_branch, this.workflow_id, this.run_number) else {
+            return Ok(true);
+        };
+        // Numbers of runs count within a workflow. The list is of all workflows, the latest first: if none of this one is on its
+        // first page, that is full of later runs of others.
+        let branch: String = form_urlencoded::byte_serialize(branch.as_bytes()).collect();
+        let base = path_of(repository)?;
+        let path = format!("{base}/actions/runs?branch={branch}&exclude_pull_requests=true&per_page={PAGE}");
+        let what = || format!("the runs on the branch of run {run} of {repository}");
+        let answer = self.read(&path, None).await.map_err(told)?;
+        if !answer.status.is_success() {
+            return Err(self.unread(&what(), &answer));
+        }
+        let page: RunsPage = answer.json().map_err(|why| GithubError::Unknown(format!("{}: {why}", what())))?;
+        let same = |other: &&RunAnswer| other.workflow_id == this.workflow_id;
+        let latest = page.workflow_runs.iter().filter(same).filter_map(|other| other.run_number).max();
+        Ok(latest.is_none_or(|latest| Some(latest) > this.run_number))
     }
 
     pub(crate) async fn read_run_jobs(
@@ -61,7 +110,7 @@ impl RestGithub {
         repository: &str,
         run: RunId,
         attempt: u32,
-    ) -> Result<Vec<(JobId, Option<Conclusion>)>, GithubError> {
+    ) -> Result<Vec<JobNow>, GithubError> {
         let base = format!("{}/actions/runs/{run}/attempts/{attempt}/jobs", path_of(repository)?);
         let what = || format!("the jobs of run {run} of {repository}");
         let mut jobs = Vec::new();
@@ -74,8 +123,7 @@ impl RestGithub {
             let read: JobsPage = answer.json().map_err(|why| GithubError::Unknown(format!("{}: {why}", what())))?;
             seen += read.jobs.len();
             let (is_last, total) = (read.jobs.len() < PAGE, read.total_count);
-            let told = |job: JobAnswer| (JobId(job.id), job.conclusion.as_deref().map(Conclusion::from_word));
-            jobs.extend(read.jobs.into_iter().map(told));
+            jobs.extend(read.jobs.into_iter().map(JobAnswer::told));
             if is_last || seen >= total {
                 return Ok(jobs);
             }

@@ -5,7 +5,7 @@ use std::future::{Future, ready};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use muster_core::ids::{InstanceId, JobId, RunId, RunnerId, ShapeId, Zone};
-use muster_core::job::{Conclusion, JobAbout, JobEvent};
+use muster_core::job::{JobAbout, JobEvent};
 use muster_core::launch::{Launch, LaunchReply};
 use muster_core::machine::Removal;
 use muster_core::ports::{
@@ -13,7 +13,7 @@ use muster_core::ports::{
     Sighting, SpotPrice, Stock,
 };
 use muster_core::release::{Release, Retirement};
-use muster_core::rerun::RunNow;
+use muster_core::rerun::{JobNow, RunNow};
 use muster_core::time::Timestamp;
 
 use crate::universe::Universe;
@@ -172,8 +172,13 @@ impl Reruns for SimGithub {
         _repository: &str,
         run: RunId,
         attempt: u32,
-    ) -> impl Future<Output = Result<Vec<(JobId, Option<Conclusion>)>, GithubError>> + Send {
+    ) -> impl Future<Output = Result<Vec<JobNow>, GithubError>> + Send {
         ready(Ok(self.0.lock().run_jobs(run, attempt)))
+    }
+
+    /// Each run is on a branch of its own.
+    fn is_superseded(&self, _repository: &str, _run: RunId) -> impl Future<Output = Result<bool, GithubError>> + Send {
+        ready(Ok(false))
     }
 
     fn rerun_failed(&self, _repository: &str, run: RunId) -> impl Future<Output = Result<(), GithubError>> + Send {

@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 
 use muster_core::config::GitHub;
 use muster_core::ids::{JobId, RunId, RunnerId};
-use muster_core::job::{Conclusion, JobAbout, JobEvent};
+use muster_core::job::{JobAbout, JobEvent};
 use muster_core::machine::Removal;
 use muster_core::ports::{FailedDelivery, Github, GithubError, Listed, MintRequest, Minted, Records, Reruns};
 use muster_core::release::{Release, Retirement};
-use muster_core::rerun::RunNow;
+use muster_core::rerun::{JobNow, RunNow};
 use muster_core::time::Timestamp;
 use muster_github::{Options, RestGithub};
 use muster_webhook::live::LiveConfig;
@@ -159,13 +159,12 @@ impl Reruns for LateGithub {
         self.made().await?.run(repository, run).await
     }
 
-    async fn run_jobs(
-        &self,
-        repository: &str,
-        run: RunId,
-        attempt: u32,
-    ) -> Result<Vec<(JobId, Option<Conclusion>)>, GithubError> {
+    async fn run_jobs(&self, repository: &str, run: RunId, attempt: u32) -> Result<Vec<JobNow>, GithubError> {
         self.made().await?.run_jobs(repository, run, attempt).await
+    }
+
+    async fn is_superseded(&self, repository: &str, run: RunId) -> Result<bool, GithubError> {
+        self.made().await?.is_superseded(repository, run).await
     }
 
     async fn rerun_failed(&self, repository: &str, run: RunId) -> Result<(), GithubError> {

@@ -41,9 +41,10 @@ async fn heal(around: Around) -> anyhow::Result<()> {
     let healer = Healer::new(store.clone(), github, SystemClock, Intake::new(store.clone(), live, bell.clone()));
     let function = HealerFunction::new(healer, SystemClock, bell, Some(lines));
     let looks = Watched::looks(watch, store, |_| {});
-    let handler = |_: LambdaEvent<Box<RawValue>>| async {
+    let (function, looks) = (&function, &looks);
+    let handler = |event: LambdaEvent<Box<RawValue>>| async move {
         looks.before_event().await;
-        function.call().await;
+        function.call(deadline(&event.context)).await;
         Ok::<_, Error>(())
     };
     lambda_runtime::run(service_fn(handler)).await.map_err(|error| anyhow::anyhow!(error))

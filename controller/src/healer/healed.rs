@@ -71,9 +71,9 @@ impl Healed {
                  GitHub gives the job up"
             );
         }
-        for StrandedJob { job, since, .. } in &self.stranded_jobs {
+        for StrandedJob { job, runner, since, .. } in &self.stranded_jobs {
             let (job, run, repository) = (job.key.job.0, job.run.0, &job.repository);
-            tracing::warn!(target: TARGET, job, run, %repository, %since, "GitHub keeps a job open whose machine is gone");
+            tracing::warn!(target: TARGET, job, run, %repository, %runner, %since, "GitHub keeps a job open whose machine is gone");
         }
         for (run, force) in &self.cancelled {
             tracing::warn!(target: TARGET, run = run.0, force, "a run was cancelled that only such jobs hold up");

@@ -24,6 +24,7 @@ use muster_core::time::Timestamp;
 use muster_webhook::clock::Clock;
 
 use super::Healed;
+use super::around::Around;
 use crate::reconcile::{from_github, from_github_within};
 
 /// How often the list is read, ...
@@ -32,8 +33,10 @@ pub const LIST_EVERY: Duration = Duration::from_secs(300);
 pub const LIST_EVERY_A_PAGE: Duration = Duration::from_secs(30);
 /// GitHub's largest page.
 const PAGE: usize = 100;
-/// A list that takes longer to read is none.
+/// A list that takes longer to read is none, ...
 const LIST_WITHIN: Duration = Duration::from_secs(40);
+/// ... and with less time left than this none is begun.
+const LIST_NEEDS: Duration = Duration::from_secs(10);
 /// A listener that connected later than this before a list may not be in it yet.
 const SETTLES: Duration = Duration::from_secs(120);
 /// A runner that waits and that GitHub does not see for so long is not there.
@@ -72,18 +75,22 @@ impl Registrations {
     /// Reads the list, if it is time, and acts on what has been so for long enough. Returns what was read.
     pub(super) async fn compare<S: Store, R: Records + Github, K: Clock>(
         &mut self,
-        (store, github, clock): (&S, &R, &K),
+        around: Around<'_, S, R, K>,
         config: &FleetConfig,
         healed: &mut Healed,
     ) -> Result<Option<(Vec<Listed>, Snapshot)>, StoreError> {
+        let Around { store, github, clock, until } = around;
         let began = clock.now();
-        if self.next_at.is_some_and(|at| began < at) {
+        let within = LIST_WITHIN.min(until.since(began));
+        if self.next_at.is_some_and(|at| began < at) || within < LIST_NEEDS {
             return Ok(None);
         }
         self.next_at = Some(began + LIST_EVERY);
-        let listed = match from_github_within(clock, LIST_WITHIN, github.registrations()).await {
+        let listed = match from_github_within(clock, within, github.registrations()).await {
             Ok(listed) => listed,
             Err(error) => {
+                // What the last one said is old: who was dead then is not dead in every list since.
+                self.stranded.clear();
                 healed.troubles.push(format!("listing registrations: {error}"));
                 return Ok(None);
             }

@@ -26,6 +26,7 @@ use muster_core::world::PROBE_EVERY;
 use muster_webhook::clock::Clock;
 
 use super::Healed;
+use super::around::Around;
 use crate::reconcile::from_github;
 
 /// How often GitHub is asked for the releases that it offers, and for the end of each that is carried and not the newest.
@@ -62,12 +63,12 @@ impl Releases {
     /// Takes in what a list of registrations says of the releases on the images, and tells what follows.
     pub(super) async fn compare<S: Store, R: Records + Github, K: Clock>(
         &mut self,
-        around: (&S, &R, &K),
+        around: Around<'_, S, R, K>,
         config: &FleetConfig,
         (listed, snapshot): (&[Listed], &Snapshot),
         healed: &mut Healed,
     ) -> Result<(), StoreError> {
-        let (store, github, clock) = around;
+        let Around { store, github, clock, .. } = around;
         let kept = match self.known.take() {
             Some(known) => known,
             // What does not read was written by another version: it is learned anew.

@@ -23,6 +23,7 @@ use muster_core::time::Timestamp;
 use muster_webhook::clock::Clock;
 use serde::{Deserialize, Serialize};
 
+use super::around::Around;
 use super::{Healed, stranded};
 use crate::reconcile::from_github;
 
@@ -87,13 +88,14 @@ impl Reruns {
     /// Looks at runs with interrupted jobs whose turn it is.
     pub(super) async fn step<S: Store, R: Runs, K: Clock>(
         &mut self,
-        (store, github, clock): (&S, &R, &K),
+        around: Around<'_, S, R, K>,
         config: &FleetConfig,
         healed: &mut Healed,
     ) -> Result<(), StoreError> {
-        if config.pools().iter().all(|pool| pool.rerun_interrupted == 0) {
+        if config.pools().iter().all(|pool| pool.rerun_interrupted == 0) || around.is_over() {
             return Ok(());
         }
+        let store = around.store;
         let text = store.note(rerun::NOTE).await?;
         let jobs: Vec<InterruptedJob> = text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         let stranded = stranded::cancelled(store).await?;
@@ -101,15 +103,18 @@ impl Reruns {
             Some(kept) => kept,
             None => store.note(NOTE).await?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
         };
-        let now = clock.now();
+        let now = around.now();
         let wanted = wanted(&jobs, &stranded, config, now);
         kept.retain(|run, _| wanted.iter().any(|wanted| wanted.run == *run));
         let due: Vec<Wanted<'_>> =
             wanted.into_iter().filter(|wanted| is_due(kept.get(&wanted.run), wanted, now)).collect();
-        if !due.is_empty() && store.switch().await? != Switch::Freeze {
+        if !due.is_empty() {
             let snapshot = store.load().await?;
             for wanted in due.iter().filter(|wanted| is_quiet(wanted, &snapshot)).take(RUNS_MAX) {
-                let limited = look((store, github, clock), wanted, &mut kept, healed).await?;
+                if around.is_over() || store.switch().await? == Switch::Freeze {
+                    break;
+                }
+                let limited = look(around, wanted, &mut kept, healed).await?;
                 store.put_note(NOTE, &serde_json::to_string(&kept).unwrap_or_default()).await?;
                 if limited {
                     break;
@@ -156,7 +161,14 @@ fn is_due(kept: Option<&Kept>, wanted: &Wanted<'_>, now: Timestamp) -> bool {
         None => kept.next_at <= now,
         // What seemed to have failed by itself, or to be cancelled, was interrupted too: that is known a little later.
         Some(Outcome::FailedItself | Outcome::Cancelled) => kept.jobs < wanted.jobs.len(),
-        Some(Outcome::Rerun | Outcome::Already | Outcome::Limit | Outcome::Refused) => false,
+        Some(
+            Outcome::Rerun
+            | Outcome::Already
+            | Outcome::Limit
+            | Outcome::Superseded
+            | Outcome::Succeeded
+            | Outcome::Refused,
+        ) => false,
     })
 }
 
@@ -167,12 +179,13 @@ fn is_quiet(wanted: &Wanted<'_>, snapshot: &Snapshot) -> bool {
 
 /// Looks at one run, and has it run again if all is as it must be. Whether requests have run short.
 async fn look<S: Store, R: Runs, K: Clock>(
-    (store, github, clock): (&S, &R, &K),
+    around: Around<'_, S, R, K>,
     wanted: &Wanted<'_>,
     kept: &mut BTreeMap<RunId, Kept>,
     healed: &mut Healed,
 ) -> Result<bool, StoreError> {
-    let now = clock.now();
+    let Around { store, github, clock, .. } = around;
+    let now = around.now();
     let (attempt, jobs) = (wanted.attempt, wanted.jobs.len());
     let fresh = Kept { attempt, jobs, asked_at: None, outcome: None, tries: 0, next_at: now, wait: AGAIN_AFTER };
     let entry = kept.entry(wanted.run).or_insert_with(|| fresh.clone());
@@ -181,7 +194,7 @@ async fn look<S: Store, R: Runs, K: Clock>(
     }
     (entry.jobs, entry.outcome) = (jobs, None);
     let (asked_before, tries) = (entry.asked_at.is_some(), entry.tries);
-    let may = match may_rerun(github, clock, wanted).await {
+    let may = match may_rerun(around, wanted).await {
         Ok(Err(Some(Outcome::Already))) if asked_before => Ok(Err(Some(Outcome::Rerun))),
         other => other,
     };
@@ -228,9 +241,8 @@ async fn look<S: Store, R: Runs, K: Clock>(
 }
 
 /// Whether GitHub says that the run may be run again; why not, or `None` if it is not over.
-async fn may_rerun<R: Runs, K: Clock>(
-    github: &R,
-    clock: &K,
+async fn may_rerun<S, R: Runs, K: Clock>(
+    Around { github, clock, .. }: Around<'_, S, R, K>,
     wanted: &Wanted<'_>,
 ) -> Result<Result<(), Option<Outcome>>, GithubError> {
     let Some(run) = from_github(clock, github.run(wanted.repository, wanted.run)).await? else {
@@ -240,8 +252,11 @@ async fn may_rerun<R: Runs, K: Clock>(
         return Ok(Err(why));
     }
     let jobs = from_github(clock, github.run_jobs(wanted.repository, wanted.run, wanted.attempt)).await?;
-    let ended: Vec<_> = jobs.into_iter().filter_map(|(job, conclusion)| Some((job, conclusion?))).collect();
     let was_cancelled = run.conclusion == Some(Conclusion::Cancelled) && !wanted.cancelled;
     let interrupted: BTreeSet<JobId> = wanted.jobs.iter().map(|key| key.job).collect();
-    Ok(judge_jobs(&ended, was_cancelled, &interrupted).map_err(Some))
+    if let Err(why) = judge_jobs(&jobs, was_cancelled, &interrupted) {
+        return Ok(Err(Some(why)));
+    }
+    let superseded = from_github(clock, github.is_superseded(wanted.repository, wanted.run)).await?;
+    Ok(if superseded { Err(Some(Outcome::Superseded)) } else { Ok(()) })
 }

@@ -2,14 +2,15 @@
 //!
 //! GitHub fails the job of a runner that it lost, within minutes. If it does not, the run never ends by itself, and nothing in
 //! it can be run again. Two kinds are known: a job in progress on a machine that is gone, and a queued one that no runner gets
-//! (unservable, says the plan) while GitHub's list has a dead runner of its pool that it says has a job. The second is only
-//! told.
+//! (unservable, says the plan) while GitHub's list has a dead runner of its pool that it says has a job. Which job that runner
+//! has is not told before the job begins: with more such jobs than dead runners they are told, and none is cancelled.
 //!
 //! What lives here: finding them, and cancelling their run, first as anybody would and by force if that does not end it. What
 //! may not: running it again (`reruns`).
 //!
-//! Invariant: a run is cancelled only if the cloud took the machines of its stranded jobs, its pool asks for re-runs, GitHub says in the same look that nothing goes on in it but
-//! stranded jobs, and it may be run again afterwards. The intent is in the ledger before the request.
+//! Invariant: a run is cancelled only if each of its stranded jobs never began or was on a machine that the cloud took, its pool
+//! asks for re-runs, GitHub says in the same look that nothing goes on in it but these jobs, each still waiting or on its dead
+//! runner, and it may be run again afterwards. The intent is in the ledger before the request.
 
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use muster_core::config::FleetConfig;
-use muster_core::ids::{InstanceId, JobId, JobKey, PoolName, RunId, RunnerName};
+use muster_core::ids::{InstanceId, JobKey, PoolName, RunId, RunnerName};
 use muster_core::job::{Conclusion, JobPhase, JobRecord};
 use muster_core::machine::{Machine, instance_of};
 use muster_core::ports::{GithubError, Reruns, Snapshot, Store, StoreError, Switch};
@@ -29,6 +30,7 @@ use muster_webhook::clock::Clock;
 use serde::{Deserialize, Serialize};
 
 use super::Healed;
+use super::around::Around;
 use super::registrations::is_of;
 use crate::reconcile::from_github;
 
@@ -37,7 +39,9 @@ pub const STRANDED_AFTER: Duration = Duration::from_secs(1_800);
 /// A run that has not ended so long after its cancellation is cancelled by force. GitHub gives runners five minutes to end
 /// what is cancelled ("Workflow cancellation reference").
 pub const FORCE_AFTER: Duration = Duration::from_secs(600);
-/// Runs cancelled in one step: three requests each.
+/// So often GitHub may refuse before a run is left to people.
+pub const REFUSED_MAX: u32 = 5;
+/// Runs cancelled in one step: five requests each.
 pub const RUNS_MAX: usize = 5;
 /// Where cancelled runs are kept, among the ledger's notes, as JSON.
 const NOTE: &str = "stranded-runs";
@@ -47,10 +51,12 @@ const NOTE: &str = "stranded-runs";
 pub struct StrandedJob {
     /// Which, and of which pool; `at` is the instant of this look.
     pub job: InterruptedJob,
+    /// The runner whose machine is gone.
+    pub runner: RunnerName,
     /// Since when its machine is gone, or has been found to be.
     pub since: Timestamp,
-    /// Whether the cloud took its machine: only then is its run cancelled.
-    taken: bool,
+    /// Whether its run may be cancelled for it.
+    may_cancel: bool,
 }
 
 /// A run that was or is about to be cancelled.
@@ -58,14 +64,24 @@ pub struct StrandedJob {
 struct Kept {
     attempt: u32,
     jobs: Vec<InterruptedJob>,
-    cancelled_at: Timestamp,
+    /// `None`: GitHub has refused it so far.
+    cancelled_at: Option<Timestamp>,
     forced_at: Option<Timestamp>,
+    /// How often GitHub has refused.
+    #[serde(default)]
+    refused: u32,
 }
+
+/// A job and the dead runner that it is held to be on.
+type OnRunner = (JobKey, RunnerName);
 
 /// What is known of stranded jobs between looks.
 #[derive(Default)]
 pub(super) struct Stranded {
-    since: BTreeMap<JobKey, Timestamp>,
+    /// Since when a job was stranded on the same runner, in every look.
+    since: BTreeMap<OnRunner, Timestamp>,
+    /// When a run was last looked at: those that were not for longest come first.
+    looked: BTreeMap<RunId, Timestamp>,
 }
 
 async fn kept<S: Store>(store: &S) -> Result<BTreeMap<RunId, Kept>, StoreError> {
@@ -74,7 +90,8 @@ async fn kept<S: Store>(store: &S) -> Result<BTreeMap<RunId, Kept>, StoreError> 
 
 /// The stranded jobs whose runs were cancelled for them.
 pub(super) async fn cancelled<S: Store>(store: &S) -> Result<Vec<InterruptedJob>, StoreError> {
-    Ok(kept(store).await?.into_values().flat_map(|run| run.jobs).collect())
+    let kept = kept(store).await?.into_values();
+    Ok(kept.filter(|run| run.cancelled_at.is_some()).flat_map(|run| run.jobs).collect())
 }
 
 impl Stranded {
@@ -82,27 +99,33 @@ impl Stranded {
     /// have a job, and whose machine is gone.
     pub(super) async fn step<S: Store, R: Reruns, K: Clock>(
         &mut self,
-        around: (&S, &R, &K),
+        around: Around<'_, S, R, K>,
         config: &FleetConfig,
         (snapshot, dead): (&Snapshot, &BTreeSet<RunnerName>),
         healed: &mut Healed,
     ) -> Result<(), StoreError> {
-        let (store, _, clock) = around;
-        let found = self.find(config, snapshot, dead, clock.now());
+        let now = around.now();
+        let found = self.find(config, snapshot, dead, now);
         let mut runs: BTreeMap<RunId, Vec<StrandedJob>> = BTreeMap::new();
         for stranded in &found {
             runs.entry(stranded.job.run).or_default().push(stranded.clone());
         }
         healed.stranded_jobs = found;
-        runs.retain(|_, jobs| jobs.iter().all(|stranded| stranded.taken && reruns_max(&stranded.job, config) > 0));
-        if runs.is_empty() || store.switch().await? == Switch::Freeze {
+        runs.retain(|_, jobs| jobs.iter().all(|stranded| stranded.may_cancel && reruns_max(&stranded.job, config) > 0));
+        self.looked.retain(|run, _| runs.contains_key(run));
+        if runs.is_empty() {
             return Ok(());
         }
-        let mut kept = kept(store).await?;
-        kept.retain(|_, run| clock.now().since(run.cancelled_at) < rerun::REMEMBERED_FOR);
-        for (run, jobs) in runs.into_iter().take(RUNS_MAX) {
-            let jobs: Vec<InterruptedJob> = jobs.into_iter().map(|stranded| stranded.job).collect();
-            if let Err(error) = cancel(around, config, &mut kept, (run, jobs), healed).await? {
+        let mut kept = kept(around.store).await?;
+        kept.retain(|_, run| run.jobs.first().is_some_and(|job| now.since(job.at) < rerun::REMEMBERED_FOR));
+        let mut due: Vec<_> = runs.into_iter().filter(|(run, jobs)| is_due(kept.get(run), jobs, now)).collect();
+        due.sort_by_key(|(run, _)| (self.looked.get(run).copied(), *run));
+        for (run, jobs) in due.into_iter().take(RUNS_MAX) {
+            if around.is_over() || around.store.switch().await? == Switch::Freeze {
+                break;
+            }
+            self.looked.insert(run, now);
+            if let Err(error) = cancel(around, config, &mut kept, (run, &jobs), healed).await? {
                 healed.troubles.push(format!("cancelling run {run}, which stranded jobs hold up: {error}"));
                 if matches!(error, GithubError::Limited { .. }) {
                     break;
@@ -120,128 +143,164 @@ impl Stranded {
         dead: &BTreeSet<RunnerName>,
         now: Timestamp,
     ) -> Vec<StrandedJob> {
-        let machines: BTreeMap<&InstanceId, &Machine> =
-            snapshot.machines.iter().map(|machine| (&machine.instance, machine)).collect();
-        // A job that was given up as unservable is tried again between whiles.
-        let may_be = |job: &JobRecord| job.phase() == JobPhase::Running || job.stall.is_some();
-        let open: BTreeSet<JobKey> = snapshot.jobs.iter().filter(|job| may_be(job)).map(|job| job.key).collect();
-        self.since.retain(|key, _| open.contains(key));
+        let told = suspects(config, snapshot, dead);
+        self.since.retain(|on, _| told.iter().any(|suspect| suspect.on == *on));
         let mut found = Vec::new();
-        for record in &snapshot.jobs {
-            let told = match record.phase() {
-                JobPhase::Running => runs_on_nothing(record, config, &machines),
-                JobPhase::Queued if record.is_unservable() => waits_for_dead(record, config, dead),
-                JobPhase::Queued | JobPhase::Waiting | JobPhase::Completed => None,
-            };
-            let Some((pool, gone_at, taken)) = told else {
-                if record.phase() == JobPhase::Running {
-                    self.since.remove(&record.key);
-                }
-                continue;
-            };
-            let since = *self.since.entry(record.key).or_insert(gone_at.unwrap_or(now));
+        for Suspect { record, on, pool, gone_at, may_cancel } in told {
+            let since = *self.since.entry(on.clone()).or_insert(gone_at.unwrap_or(now));
             if now.since(since) >= STRANDED_AFTER {
                 let (run, repository) = (record.about.run, record.about.repository.clone());
                 let job = InterruptedJob { key: record.key, run, repository, pool, at: now };
-                found.push(StrandedJob { job, since, taken });
+                found.push(StrandedJob { job, runner: on.1, since, may_cancel });
             }
         }
         found
     }
 }
 
-/// The pool of a running job's machine, since when that is gone, and whether the cloud took it; `None` if it is not gone, or
-/// none of ours.
-fn runs_on_nothing(
-    record: &JobRecord,
+/// A job that seems to be stranded now.
+struct Suspect<'a> {
+    record: &'a JobRecord,
+    on: OnRunner,
+    pool: PoolName,
+    /// `None`: not known.
+    gone_at: Option<Timestamp>,
+    may_cancel: bool,
+}
+
+fn suspects<'a>(config: &FleetConfig, snapshot: &'a Snapshot, dead: &BTreeSet<RunnerName>) -> Vec<Suspect<'a>> {
+    let machines: BTreeMap<&InstanceId, &Machine> =
+        snapshot.machines.iter().map(|machine| (&machine.instance, machine)).collect();
+    let mut told = Vec::new();
+    let mut waiting: BTreeMap<PoolName, Vec<&JobRecord>> = BTreeMap::new();
+    for record in &snapshot.jobs {
+        match record.phase() {
+            JobPhase::Running => told.extend(runs_on_nothing(record, config, &machines)),
+            JobPhase::Queued if record.is_unservable() => {
+                if let Some(class) = World::resolve(record, config).class() {
+                    waiting.entry(class.pool.clone()).or_default().push(record);
+                }
+            }
+            JobPhase::Queued | JobPhase::Waiting | JobPhase::Completed => {}
+        }
+    }
+    waiting.into_iter().for_each(|(pool, jobs)| told.extend(wait_for_dead(&pool, jobs, dead)));
+    told
+}
+
+/// A running job, if its machine is one of ours and gone.
+fn runs_on_nothing<'a>(
+    record: &'a JobRecord,
     config: &FleetConfig,
     machines: &BTreeMap<&InstanceId, &Machine>,
-) -> Option<(PoolName, Option<Timestamp>, bool)> {
+) -> Option<Suspect<'a>> {
     let runner = &record.runner()?.name;
     let instance = instance_of(runner)?;
     let pool = config.pools().iter().find(|pool| is_of(runner, &instance, &pool.name))?;
-    match machines.get(&instance) {
-        Some(machine) => {
-            let gone_at = machine.gone_at?;
-            Some((pool.name.clone(), Some(gone_at), machine.was_taken() && machine.job == Some(record.key)))
-        }
+    let (gone_at, may_cancel) = match machines.get(&instance) {
+        Some(machine) => (Some(machine.gone_at?), machine.was_taken() && machine.job == Some(record.key)),
         // Ended by us, and forgotten.
-        None => Some((pool.name.clone(), None, false)),
-    }
+        None => (None, false),
+    };
+    Some(Suspect { record, on: (record.key, runner.clone()), pool: pool.name.clone(), gone_at, may_cancel })
 }
 
-/// Likewise of a queued job that no runner gets, if one of its pool's is dead with a job.
-fn waits_for_dead(
-    record: &JobRecord,
-    config: &FleetConfig,
-    dead: &BTreeSet<RunnerName>,
-) -> Option<(PoolName, Option<Timestamp>, bool)> {
-    let resolution = World::resolve(record, config);
-    let pool = &resolution.class()?.pool;
-    let of_pool = |runner: &RunnerName| instance_of(runner).is_some_and(|instance| is_of(runner, &instance, pool));
-    // A guess by the pool: enough to tell, and too little to cancel a run for, in which the job may have begun since.
-    dead.iter().any(of_pool).then(|| (pool.clone(), None, false))
+/// Queued jobs of a pool that no runner gets, if runners of it are dead with a job. Such a job never began, so that it does not
+/// matter who ended the machine.
+fn wait_for_dead<'a>(pool: &PoolName, mut jobs: Vec<&'a JobRecord>, dead: &BTreeSet<RunnerName>) -> Vec<Suspect<'a>> {
+    let of_pool = |runner: &&RunnerName| instance_of(runner).is_some_and(|instance| is_of(runner, &instance, pool));
+    let dead: Vec<&RunnerName> = dead.iter().filter(of_pool).collect();
+    let may_cancel = jobs.len() <= dead.len();
+    jobs.sort_by_key(|job| job.key);
+    let on = jobs.into_iter().zip(dead.iter().cycle());
+    on.map(|(record, runner)| Suspect {
+        record,
+        on: (record.key, (*runner).clone()),
+        pool: pool.clone(),
+        gone_at: None,
+        may_cancel,
+    })
+    .collect()
 }
 
 fn reruns_max(job: &InterruptedJob, config: &FleetConfig) -> u32 {
     config.pool(&job.pool).map_or(0, |pool| pool.rerun_interrupted)
 }
 
-/// Cancels a run if it is time for that and all is as it must be.
+/// Whether a run is to be looked at: it was not cancelled a moment ago, or by force, after which there is nothing else that
+/// could be done, nor was its cancellation refused too often.
+fn is_due(kept: Option<&Kept>, jobs: &[StrandedJob], now: Timestamp) -> bool {
+    let attempt = jobs.first().map(|stranded| stranded.job.key.attempt);
+    let same = kept.filter(|kept| attempt == Some(kept.attempt));
+    same.is_none_or(|kept| {
+        let lately = kept.cancelled_at.is_some_and(|at| now.since(at) < FORCE_AFTER);
+        kept.forced_at.is_none() && !lately && kept.refused < REFUSED_MAX
+    })
+}
+
+/// Cancels a run if all is as it must be.
 async fn cancel<S: Store, R: Reruns, K: Clock>(
-    (store, github, clock): (&S, &R, &K),
+    around: Around<'_, S, R, K>,
     config: &FleetConfig,
     kept: &mut BTreeMap<RunId, Kept>,
-    (run, jobs): (RunId, Vec<InterruptedJob>),
+    (run, jobs): (RunId, &[StrandedJob]),
     healed: &mut Healed,
 ) -> Result<Result<(), GithubError>, StoreError> {
+    let Around { store, github, clock, .. } = around;
     let Some(first) = jobs.first() else { return Ok(Ok(())) };
-    let (repository, attempt, now) = (first.repository.clone(), first.key.attempt, clock.now());
-    let most = jobs.iter().map(|job| reruns_max(job, config)).min().unwrap_or(0);
-    let before = kept.get(&run).filter(|kept| kept.attempt == attempt).cloned();
-    // Cancelled a moment ago, or by force: there is nothing else that could be done.
-    if before.as_ref().is_some_and(|kept| kept.forced_at.is_some() || now.since(kept.cancelled_at) < FORCE_AFTER) {
-        return Ok(Ok(()));
-    }
-    match is_held_up(github, clock, (run, &jobs), most).await {
+    let (repository, attempt, now) = (&first.job.repository, first.job.key.attempt, around.now());
+    let most = jobs.iter().map(|stranded| reruns_max(&stranded.job, config)).min().unwrap_or(0);
+    match is_held_up(around, (run, jobs), most).await {
         Ok(true) => {}
         Ok(false) => return Ok(Ok(())),
         Err(error) => return Ok(Err(error)),
     }
-    let force = before.is_some();
-    let after = match &before {
-        Some(kept) => Kept { forced_at: Some(now), ..kept.clone() },
-        None => Kept { attempt, jobs, cancelled_at: now, forced_at: None },
+    let of_attempt = kept.get(&run).filter(|kept| kept.attempt == attempt).cloned();
+    let before = of_attempt.unwrap_or_else(|| Kept {
+        attempt,
+        jobs: jobs.iter().map(|stranded| stranded.job.clone()).collect(),
+        cancelled_at: None,
+        forced_at: None,
+        refused: 0,
+    });
+    let force = before.cancelled_at.is_some();
+    let after = match force {
+        true => Kept { forced_at: Some(now), ..before.clone() },
+        false => Kept { cancelled_at: Some(now), ..before.clone() },
     };
     kept.insert(run, after);
-    store.put_note(NOTE, &serde_json::to_string(&*kept).unwrap_or_default()).await?;
-    match from_github(clock, github.cancel(&repository, run, force)).await {
+    put(store, kept).await?;
+    match from_github(clock, github.cancel(repository, run, force)).await {
         // What came of it shows when it is looked at again.
         Ok(()) | Err(GithubError::Unknown(_)) => {
             healed.cancelled.push((run, force));
             Ok(Ok(()))
         }
-        // Nothing has happened: the next look tries again.
+        // Nothing has happened: the next look tries again, but for what GitHub refuses again and again.
         Err(error) => {
-            match before {
-                Some(before) => kept.insert(run, before),
-                None => kept.remove(&run),
-            };
-            store.put_note(NOTE, &serde_json::to_string(&*kept).unwrap_or_default()).await?;
+            let refused = before.refused + u32::from(!matches!(error, GithubError::Limited { .. }));
+            if refused == REFUSED_MAX {
+                healed.troubles.push(format!("run {run} of {repository} is left to people: cancel it at GitHub"));
+            }
+            kept.insert(run, Kept { refused, ..before });
+            put(store, kept).await?;
             Ok(Err(error))
         }
     }
 }
 
+async fn put<S: Store>(store: &S, kept: &BTreeMap<RunId, Kept>) -> Result<(), StoreError> {
+    store.put_note(NOTE, &serde_json::to_string(kept).unwrap_or_default()).await
+}
+
 /// Whether GitHub says that a run goes on with nothing but these jobs, and may be run again.
-async fn is_held_up<R: Reruns, K: Clock>(
-    github: &R,
-    clock: &K,
-    (run, jobs): (RunId, &[InterruptedJob]),
+async fn is_held_up<S, R: Reruns, K: Clock>(
+    Around { github, clock, .. }: Around<'_, S, R, K>,
+    (run, jobs): (RunId, &[StrandedJob]),
     reruns_max: u32,
 ) -> Result<bool, GithubError> {
     let Some(first) = jobs.first() else { return Ok(false) };
-    let (repository, attempt) = (&first.repository, first.key.attempt);
+    let (repository, attempt) = (&first.job.repository, first.job.key.attempt);
     let Some(now) = from_github(clock, github.run(repository, run)).await? else { return Ok(false) };
     // It is not over: whether it might be run again is asked as if it had failed.
     let if_failed = RunNow { conclusion: Some(Conclusion::Failure), ..now.clone() };
@@ -249,6 +308,6 @@ async fn is_held_up<R: Reruns, K: Clock>(
         return Ok(false);
     }
     let all = from_github(clock, github.run_jobs(repository, run, attempt)).await?;
-    let stranded: BTreeSet<JobId> = jobs.iter().map(|job| job.key.job).collect();
-    Ok(only_stranded(&all, &stranded))
+    let stranded = jobs.iter().map(|stranded| (stranded.job.key.job, stranded.runner.clone())).collect();
+    Ok(only_stranded(&all, &stranded) && !from_github(clock, github.is_superseded(repository, run)).await?)
 }

@@ -1,21 +1,24 @@
 //! The healer against a GitHub that remembers what a test tells it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 
 use futures_util::FutureExt;
 use muster_core::config::FleetConfig;
 use muster_core::fact::{Fact, FactBody};
-use muster_core::ids::{Generation, JobId, RunId, RunnerId};
-use muster_core::job::{Completed, Conclusion, JobAbout, Started};
-use muster_core::machine::Removal;
-use muster_core::ports::{Batch, Listed, MintRequest, Minted};
+use muster_core::ids::{Generation, JobId, JobKey, RunId, RunnerId};
+use muster_core::job::{Completed, Conclusion, JobAbout, JobEvent, JobEvidence, JobRecord, Started};
+use muster_core::machine::{Removal, instance_of};
+use muster_core::ports::{Batch, FailedDelivery, GithubError, Listed, MintRequest, Minted};
 use muster_core::release::{Release, Retirement};
-use muster_core::rerun::RunNow;
+use muster_core::rerun::{JobNow, RunNow};
 use muster_store::{MemoryOptions, MemoryStore};
 use muster_webhook::bell::NotifyBell;
 use muster_webhook::live::LiveConfig;
 use serde_json::json;
 
+use super::log::{LOOK_BACK, OVERLAP, PAYLOADS_MAX};
+use super::sweep::REPOSITORIES_MAX;
 use super::*;
 use crate::clock::VirtualClock;
 
@@ -52,7 +55,9 @@ pub(super) struct Memory {
     waiting: BTreeMap<Arc<str>, Vec<JobEvent>>,
     pub(super) listed: Vec<Listed>,
     pub(super) runs: BTreeMap<RunId, RunNow>,
-    pub(super) of_run: Vec<(JobId, Option<Conclusion>)>,
+    pub(super) of_run: Vec<JobNow>,
+    /// Runs after which another of their workflow has begun on their branch.
+    pub(super) superseded: BTreeSet<RunId>,
     pub(super) offered: Vec<Release>,
     pub(super) retirements: BTreeMap<Release, Retirement>,
     /// The runs that the last sweep of a repository was to let be.
@@ -126,13 +131,12 @@ impl Runs for Remembers {
         Ok(self.ask(format!("run {run}"))?.runs.get(&run).cloned())
     }
 
-    async fn run_jobs(
-        &self,
-        _repository: &str,
-        run: RunId,
-        attempt: u32,
-    ) -> Result<Vec<(JobId, Option<Conclusion>)>, GithubError> {
+    async fn run_jobs(&self, _repository: &str, run: RunId, attempt: u32) -> Result<Vec<JobNow>, GithubError> {
         Ok(self.ask(format!("jobs of {run} #{attempt}"))?.of_run.clone())
+    }
+
+    async fn is_superseded(&self, _repository: &str, run: RunId) -> Result<bool, GithubError> {
+        Ok(self.ask(format!("later than {run}"))?.superseded.contains(&run))
     }
 
     async fn cancel(&self, _repository: &str, run: RunId, force: bool) -> Result<(), GithubError> {
@@ -201,6 +205,12 @@ impl Fleet {
     pub(super) fn step_at(&mut self, seconds: u64) -> Healed {
         self.clock.set(at(seconds));
         self.healer.step().now_or_never().expect("ready at once")
+    }
+
+    /// Nothing begins after `until`.
+    fn step_until(&mut self, seconds: u64, until: u64) -> Healed {
+        self.clock.set(at(seconds));
+        self.healer.step_until(at(until)).now_or_never().expect("ready at once")
     }
 
     /// What was asked since the last such question.
@@ -482,6 +492,47 @@ fn a_job_that_github_does_not_show_stays() {
     assert_eq!(fleet.step_at(600), Healed::default());
     assert!(fleet.asked().contains(&"job 1".to_owned()));
     assert_eq!(fleet.facts(), []);
+}
+
+/// GitHub ends every job in time by itself, so that what it has not shown for long after that is over.
+#[test]
+fn a_job_that_github_does_not_show_past_its_longest_life_is_over() {
+    const HOUR: u64 = 3_600;
+    let waits = |_: u64| JobEvidence::Waiting;
+    for (evidence, hours) in [(queued(), 25), (running(0), 121), (waits(0), 35 * 24 + 1)] {
+        let mut fleet = Fleet::new();
+        fleet.knows(&told(1, "linux", "acme/api", evidence.clone()), 0);
+        for seconds in [hours * HOUR - 2 * HOUR, hours * HOUR - HOUR] {
+            assert_eq!(fleet.step_at(seconds).silent, [], "{evidence:?} at {seconds}");
+        }
+        assert_eq!(fleet.step_at(hours * HOUR).silent, keys(&[1]), "{evidence:?}");
+        let over = |event: &JobEvent| matches!(&event.evidence, JobEvidence::Completed(told) if told.runner.is_none());
+        assert!(fleet.facts().iter().any(|(_, event)| over(event)));
+    }
+    // It was shown an hour ago, so that one answer is no evidence.
+    let mut fleet = Fleet::new();
+    fleet.knows(&told(1, "linux", "acme/api", queued()), 0);
+    fleet.records.lock().jobs.insert(JobId(1), told(1, "linux", "acme/api", queued()));
+    fleet.step_at(24 * HOUR);
+    fleet.records.lock().jobs.clear();
+    assert_eq!((fleet.step_at(25 * HOUR).silent, fleet.step_at(26 * HOUR).silent), (vec![], keys(&[1])));
+}
+
+#[test]
+fn what_there_is_no_time_for_is_for_the_next_step() {
+    let mut fleet = Fleet::new();
+    for job in 1..=3 {
+        fleet.fails(job, "queued", 30);
+    }
+    fleet.records.lock().pushed = vec!["acme/api".into()];
+    let healed = fleet.step_until(60, 60);
+    assert_eq!(healed.deliveries, []);
+    assert!(healed.troubles[0].contains("time is up"), "{:?}", healed.troubles);
+    let asked = std::mem::take(&mut fleet.records.lock().asked);
+    assert_eq!(asked, ["log"], "no list of registrations is begun either");
+    assert_eq!(fleet.step_until(120, 180).deliveries.len(), 3);
+    let asked = std::mem::take(&mut fleet.records.lock().asked);
+    assert!(["waiting acme/api", "registrations"].iter().all(|word| asked.contains(&(*word).to_owned())), "{asked:?}");
 }
 
 #[test]

@@ -221,7 +221,7 @@ impl<S: Store, C: Cloud, G: Github, K: Clock> Reconciler<S, C, G, K> {
                 break;
             }
             report.steps.extend_from_slice(chunk);
-            self.note_interrupted(&world, chunk, now).await?;
+            self.note_interrupted(&world, chunk, &mut report).await?;
             let mut batch = Batch::default();
             let steps = chunk.iter();
             let intended = steps.filter_map(|step| world.intend(&step.action, now, &mut batch));

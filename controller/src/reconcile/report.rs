@@ -77,6 +77,8 @@ pub struct TickReport {
     pub refused: Vec<(Launch, LaunchError)>,
     /// Machines of the fleet that the ledger does not know, if instances were listed.
     pub unknown: usize,
+    /// Interrupted jobs that there was no room to remember: their runs are not run again.
+    pub not_remembered: usize,
     /// What failed and will be tried again by a later tick, in words.
     pub troubles: Vec<String>,
     /// When to tick again even if nothing is heard until then.

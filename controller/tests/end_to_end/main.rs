@@ -10,6 +10,8 @@ mod check;
 mod demo;
 mod demo_edges;
 mod doctor;
+#[cfg(feature = "aws")]
+mod enterprise;
 mod explain;
 mod fleet;
 mod gauges;

@@ -32,11 +32,13 @@ const _: () =
 pub(super) const AGAIN: Duration = Duration::from_secs(1);
 /// How long a machine that the cloud took is remembered while its job goes on at GitHub, which fails it within minutes.
 const KEPT_FOR_ITS_JOB: Duration = Duration::from_secs(24 * 3_600);
+/// How long it is remembered if GitHub has named no job for it: a job that it had is asked for within an hour.
+const KEPT_FOR_A_NAME: Duration = Duration::from_secs(70 * 60);
 /// How often the end of an instance that is still there is asked for again.
 pub const END_REPEAT: Duration = Duration::from_secs(60);
 
 /// Ends what is over and forgets what is gone.
-pub(super) fn finish(plan: &mut Plan, world: &World, now: Timestamp) {
+pub(super) fn finish(plan: &mut Plan, world: &World, config: &FleetConfig, now: Timestamp) {
     for machine in world.ended() {
         plan.act(Action::Terminate { instance: machine.instance.clone() }, over_because(machine));
     }
@@ -55,9 +57,12 @@ pub(super) fn finish(plan: &mut Plan, world: &World, now: Timestamp) {
         if machine.job.is_some_and(|job| world.job(job).is_some()) && machine.gone_at.is_some_and(waits) {
             continue;
         }
-        match machine.unmatched_since() {
-            Some(at) if now.since(at) <= UNMATCHED_MAX => plan.wake_after(at, UNMATCHED_MAX),
-            Some(_) | None => plan.act(Action::Forget { instance: machine.instance.clone() }, Reason::Over),
+        let reruns = config.pool(&machine.purpose.pool).is_some_and(|pool| pool.rerun_interrupted > 0);
+        match (machine.unmatched_since(), machine.gone_at) {
+            (Some(at), _) if now.since(at) <= UNMATCHED_MAX => plan.wake_after(at, UNMATCHED_MAX),
+            // Its job may have been interrupted, which shows when GitHub names it.
+            (Some(_), Some(at)) if reruns && machine.was_taken() && now.since(at) <= KEPT_FOR_A_NAME => {}
+            (Some(_) | None, _) => plan.act(Action::Forget { instance: machine.instance.clone() }, Reason::Over),
         }
     }
 }

@@ -181,19 +181,30 @@ impl<'a> Launcher<'a> {
         }
         let pool = self.pool(&want.class.pool);
         let sources: Arc<[usize]> = want.class.shapes.iter().map(|shape| self.source(shape)).collect();
+        let again = self.run_again(want);
         let mut steady = sources.to_vec();
         steady.sort_by_key(|source| self.sources[*source].shape.market != Market::OnDemand);
-        self.steady.insert(index, self.run_again(want));
+        self.steady.entry(index).or_insert(again);
         let site = Site { pool, sources, steady: steady.into() };
         self.sites.insert(index, site.clone());
         site
     }
 
-    /// Queued jobs of a class that are run again, where the pool has asked for that.
+    /// Queued jobs of a class that are run again, where the pool has asked for that, for which no on-demand machine is here or
+    /// on its way.
     fn run_again(&self, want: &Wants) -> u32 {
         let asked = self.config.pool(&want.class.pool).is_some_and(|pool| pool.rerun_interrupted > 0);
-        let queued = self.world.class(&want.class.id).filter(|_| asked).map(|state| state.queued.keys());
-        count(queued.into_iter().flatten().filter(|(_, job)| job.attempt > 1).count())
+        let Some(state) = self.world.class(&want.class.id).filter(|_| asked) else { return 0 };
+        let again = count(state.queued.keys().filter(|(_, job)| job.attempt > 1).count());
+        if again == 0 {
+            return 0;
+        }
+        let is_steady = |purpose: &Purpose| purpose.market == Market::OnDemand;
+        let of_class = |launch: &&Launch| launch.purpose.class == want.class.id && is_steady(&launch.purpose);
+        let launching: u32 = self.world.launches().filter(of_class).map(|launch| launch.count).sum();
+        let machines = state.supplies().filter_map(|instance| self.world.machine(instance));
+        let here = count(machines.filter(|machine| is_steady(&machine.purpose)).count());
+        again.saturating_sub(launching + here)
     }
 
     fn pool(&mut self, name: &PoolName) -> usize {
@@ -227,6 +238,8 @@ impl<'a> Launcher<'a> {
     /// Launches `count` machines for the idle target; what does not fit is no one's loss.
     fn keep_idle(&mut self, index: usize, want: &Wants, count: u32) {
         let reason = Reason::IdleTarget { target: want.target, spare: want.spare() };
+        // The bias is for jobs.
+        self.steady.insert(index, 0);
         let _ = self.take(index, want, count, &reason);
     }
 
@@ -250,13 +263,18 @@ impl<'a> Launcher<'a> {
             let steady = self.steady.get(&index).copied().unwrap_or(0);
             let place = match self.place(if steady > 0 { &site.steady } else { &site.sources }) {
                 Ok(place) => place,
+                // It is a bias and no more: what can be had is taken.
+                Err(_) if steady > 0 => {
+                    self.steady.insert(index, 0);
+                    continue;
+                }
                 Err(wait) => return Some((count, wait)),
             };
             let source = &self.sources[place.source];
             let price = source.zones[place.zone].price;
             let affordable = self.budget.map_or(u32::MAX, |budget| budget.fits(price));
             if affordable == 0 && steady > 0 {
-                // It is a bias and no more: what can be paid for is taken.
+                // Likewise what can be paid for.
                 self.steady.insert(index, 0);
                 continue;
             }

@@ -205,7 +205,7 @@ pub fn plan(world: &World, config: &FleetConfig, policy: Policy, now: Timestamp)
         plan.waits.extend(short.map(|want| (want.class.id.clone(), want.short(), Wait::Frozen)));
         return plan;
     }
-    endings::finish(&mut plan, world, now);
+    endings::finish(&mut plan, world, config, now);
     endings::answer_drains(&mut plan, world, now);
     endings::overdue(&mut plan, world, config, now);
     let bounds = config.bounds_at(now);

@@ -55,6 +55,12 @@ impl ClassWorld {
             + count(self.idle.len())
     }
 
+    /// The machines among these that exist.
+    pub fn supplies(&self) -> impl Iterator<Item = &InstanceId> {
+        let sets = [&self.booting, &self.ready, &self.between, &self.registering, &self.idle];
+        sets.into_iter().flatten().map(|(_, instance)| instance)
+    }
+
     /// Machines that are hot, or will be without another decision.
     pub fn hot(&self) -> u32 {
         count(self.idle.len()) + count(self.registering.len()) + self.granted

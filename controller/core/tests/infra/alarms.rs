@@ -114,8 +114,9 @@ fn all() -> Vec<Alarm> {
             FIVE,
             ("3", "1"),
             "GitHub keeps a job open though its machine has been gone for half an hour; its run does not end. The healer's log \
-             says which. Where the pool sets rerun_interrupted, the run is cancelled and run again if nothing else goes on in \
-             it. Then: if it does not end by itself, cancel the run at GitHub, by force if need be, and run it again.",
+             says which, and on which runner. Where the pool sets rerun_interrupted, the run is cancelled and run again if \
+             nothing else goes on in it and it is known which job the dead runner holds. Then: if it does not end by itself, \
+             cancel the run at GitHub, by force if need be, and run it again.",
         ),
         one(
             "FactsSetAside",

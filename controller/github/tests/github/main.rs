@@ -5,6 +5,7 @@
 mod access;
 mod bench;
 mod checkup;
+mod deliveries;
 mod described;
 mod groups;
 mod limits;

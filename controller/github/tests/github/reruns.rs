@@ -1,9 +1,9 @@
 //! Workflow runs: read, and run again.
 
-use muster_core::ids::{JobId, RunId};
+use muster_core::ids::{JobId, RunId, RunnerName};
 use muster_core::job::Conclusion;
 use muster_core::ports::{Github, Reruns};
-use muster_core::rerun::RunNow;
+use muster_core::rerun::{JobNow, RunNow};
 use muster_tests::github::Fault;
 
 use crate::bench::{Bench, limited, organization, rejected, request, unknown};
@@ -36,13 +36,14 @@ async fn a_run_is_read_run_again_and_read_at_its_next_attempt() {
     let over = RunNow { attempt: 1, conclusion: Some(Conclusion::Failure) };
     assert_eq!(bench.github.run(REPOSITORY, run).await.unwrap(), Some(over));
     let ended = bench.github.run_jobs(REPOSITORY, run, 1).await.unwrap();
-    let well = Some(Conclusion::Success);
-    assert_eq!(ended, [(jobs[0], Some(Conclusion::Failure)), (jobs[1], well.clone()), (jobs[2], well)]);
+    let told = ended.iter().map(|job| (job.job, job.conclusion.clone().unwrap(), job.waits));
+    let well = Conclusion::Success;
+    assert!(told.eq([(jobs[0], Conclusion::Failure, false), (jobs[1], well.clone(), false), (jobs[2], well, false)]));
     bench.github.rerun_failed(REPOSITORY, run).await.unwrap();
     let goes_on = RunNow { attempt: 2, conclusion: None };
     assert_eq!(bench.github.run(REPOSITORY, run).await.unwrap(), Some(goes_on));
     let again = bench.github.run_jobs(REPOSITORY, run, 2).await.unwrap();
-    assert!(again.len() == 1 && again[0].1.is_none(), "the one that is run again goes on");
+    assert!(again.len() == 1 && again[0].conclusion.is_none() && again[0].waits, "the one that is run again waits");
     assert!(rejected(bench.github.rerun_failed(REPOSITORY, run).await).contains("may not be over"));
     let asked = bench.fake.world().asked_tokens().to_vec();
     let writes = asked.iter().filter(|body| body["permissions"]["actions"] == "write");
@@ -95,10 +96,12 @@ async fn a_run_that_a_dead_runner_holds_up_is_cancelled_and_ends_by_force() {
         let job = world.add_job(run, &["linux"]);
         world.set_job_status(job, "in_progress");
         world.job(job).unwrap().deaf = true;
+        world.job(job).unwrap().runner = Some((7, "linux-i-00000001-abcdef".to_owned()));
         (RunId(run), JobId(job))
     };
     let open = RunNow { attempt: 1, conclusion: None };
-    assert_eq!(bench.github.run_jobs(REPOSITORY, run, 1).await.unwrap(), [(job, None)]);
+    let on = JobNow { job, conclusion: None, waits: false, runner: Some(RunnerName::new("linux-i-00000001-abcdef")) };
+    assert_eq!(bench.github.run_jobs(REPOSITORY, run, 1).await.unwrap(), [on]);
     bench.github.cancel(REPOSITORY, run, false).await.unwrap();
     assert_eq!(bench.github.run(REPOSITORY, run).await.unwrap(), Some(open), "its runner does not answer");
     bench.fake.fail(Fault::status("POST", "force-cancel", 502, "Bad gateway"));
@@ -108,4 +111,32 @@ async fn a_run_that_a_dead_runner_holds_up_is_cancelled_and_ends_by_force() {
     assert_eq!(bench.github.run(REPOSITORY, run).await.unwrap(), Some(over));
     assert!(rejected(bench.github.cancel(REPOSITORY, run, true).await).contains("it may be over"));
     bench.github.rerun_failed(REPOSITORY, run).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_run_is_superseded_by_a_later_one_of_its_workflow_on_its_branch() {
+    let (bench, run, _) = failed(1);
+    let superseded = || bench.github.is_superseded(REPOSITORY, run);
+    assert!(!superseded().await.unwrap());
+    bench.fake.world().add_run(REPOSITORY, "deploy");
+    let elsewhere = bench.fake.world().add_run(REPOSITORY, "ci");
+    bench.fake.world().set_branch(elsewhere, Some("fix/a b&c"));
+    assert!(!superseded().await.unwrap(), "another workflow, and another branch");
+    assert!(!bench.github.is_superseded(REPOSITORY, RunId(elsewhere)).await.unwrap(), "a branch with a name like that");
+    bench.fake.fail(Fault::status("GET", "branch=main", 502, "Bad gateway"));
+    unknown(superseded().await);
+    bench.fake.world().add_run(REPOSITORY, "ci");
+    assert!(superseded().await.unwrap());
+}
+
+#[tokio::test]
+async fn what_is_not_known_of_a_run_may_supersede_it() {
+    let (bench, run, _) = failed(1);
+    for _ in 0..100 {
+        bench.fake.world().add_run(REPOSITORY, "another");
+    }
+    assert!(bench.github.is_superseded(REPOSITORY, run).await.unwrap(), "it is on no page that was read");
+    bench.fake.world().set_branch(run.0, None);
+    assert!(bench.github.is_superseded(REPOSITORY, run).await.unwrap(), "it is on no branch");
+    assert!(bench.github.is_superseded(REPOSITORY, RunId(1)).await.unwrap(), "there is no such run");
 }

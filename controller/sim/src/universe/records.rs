@@ -9,7 +9,7 @@ use muster_core::ids::{JobId, RunId};
 use muster_core::job::{Completed, Conclusion, JobEvent, JobEvidence, Started};
 use muster_core::ports::{FailedDelivery, GithubError, Listed};
 use muster_core::release::Release;
-use muster_core::rerun::RunNow;
+use muster_core::rerun::{JobNow, RunNow};
 use muster_core::time::Timestamp;
 
 use super::Universe;
@@ -77,14 +77,23 @@ impl Universe {
 
     /// The jobs of an attempt of a run that were queued, and how they ended. Of an earlier attempt than the latest the universe
     /// remembers nothing.
-    pub fn run_jobs(&mut self, run: RunId, attempt: u32) -> Vec<(JobId, Option<Conclusion>)> {
+    pub fn run_jobs(&mut self, run: RunId, attempt: u32) -> Vec<JobNow> {
         self.hub.requests += 1;
         let Some(run) = self.work.no_of(run).and_then(|no| self.work.run(no)) else { return Vec::new() };
         let of_attempt = run.jobs.iter().filter(|job| job.key.attempt == attempt);
-        let told = of_attempt.filter_map(|job| match job.state {
-            State::Over(outcome) => Some((job.key.job, Some(outcome.conclusion()))),
-            State::Queued | State::Assigned | State::Running => Some((job.key.job, None)),
-            State::Waiting => None,
+        let told = of_attempt.filter_map(|job| {
+            let conclusion = match job.state {
+                State::Over(outcome) => Some(outcome.conclusion()),
+                State::Queued | State::Assigned | State::Running => None,
+                State::Waiting => return None,
+            };
+            let waits = matches!(job.state, State::Queued | State::Assigned);
+            Some(JobNow {
+                job: job.key.job,
+                conclusion,
+                waits,
+                runner: job.runner.as_ref().map(|runner| runner.name.clone()),
+            })
         });
         told.collect()
     }

@@ -26,7 +26,7 @@ fn launched(n: u32, seconds: u64) -> Machine {
 }
 
 impl Fleet {
-    fn commits(&self, batch: &Batch) {
+    pub(in crate::healer) fn commits(&self, batch: &Batch) {
         let generation = self.store.generation().now_or_never().unwrap().unwrap();
         self.store.commit(batch, generation).now_or_never().unwrap().unwrap();
     }

@@ -3,7 +3,7 @@
 use futures_util::FutureExt;
 use muster_core::ids::PoolName;
 use muster_core::job::Conclusion;
-use muster_core::rerun::RunNow;
+use muster_core::rerun::{JobNow, RunNow};
 use muster_store::MemoryStore;
 
 use super::*;
@@ -16,8 +16,12 @@ fn job(n: i64, attempt: u32) -> InterruptedJob {
     InterruptedJob { key, run: RUN, repository, pool, at: at(0) }
 }
 
-fn failed(job: i64) -> (JobId, Option<Conclusion>) {
-    (JobId(job), Some(Conclusion::Failure))
+fn ended(job: i64, conclusion: Conclusion) -> JobNow {
+    JobNow { job: JobId(job), conclusion: Some(conclusion), waits: false, runner: None }
+}
+
+fn failed(job: i64) -> JobNow {
+    ended(job, Conclusion::Failure)
 }
 
 impl Fleet {
@@ -41,7 +45,10 @@ impl Fleet {
 
     fn asked_of_runs(&self) -> Vec<String> {
         let asked = std::mem::take(&mut self.records.lock().asked);
-        asked.into_iter().filter(|word| ["run", "jobs of", "rerun"].iter().any(|one| word.starts_with(one))).collect()
+        asked
+            .into_iter()
+            .filter(|word| ["run", "jobs of", "later", "rerun"].iter().any(|one| word.starts_with(one)))
+            .collect()
     }
 
     fn refuses(&self, word: &str, error: GithubError) {
@@ -57,7 +64,7 @@ fn noted(store: &MemoryStore) -> String {
 fn one_request_runs_all_interrupted_jobs_of_a_run_again() {
     let mut fleet = Fleet::interrupted();
     assert_eq!(fleet.outcomes(0), [(2, Outcome::Rerun)]);
-    assert_eq!(fleet.asked_of_runs(), ["run 10", "jobs of 10 #1", "rerun 10"]);
+    assert_eq!(fleet.asked_of_runs(), ["run 10", "jobs of 10 #1", "later than 10", "rerun 10"]);
     for seconds in [60, 3_600] {
         assert_eq!(fleet.outcomes(seconds), []);
     }
@@ -89,7 +96,11 @@ fn a_run_that_is_not_over_is_looked_at_again_less_and_less_often() {
 #[test]
 fn what_is_not_to_be_run_again_is_told_once() {
     let run = |attempt, conclusion| RunNow { attempt, conclusion: Some(conclusion) };
-    let rows = [(run(2, Conclusion::Failure), 1, Outcome::Already), (run(2, Conclusion::Failure), 2, Outcome::Limit)];
+    let rows = [
+        (run(2, Conclusion::Failure), 1, Outcome::Already),
+        (run(2, Conclusion::Failure), 2, Outcome::Limit),
+        (run(1, Conclusion::Success), 1, Outcome::Succeeded),
+    ];
     for (now, attempt, outcome) in rows {
         let mut fleet = Fleet::interrupted();
         fleet.puts_down(&[job(1, attempt)]);
@@ -103,8 +114,12 @@ fn what_is_not_to_be_run_again_is_told_once() {
     assert_eq!(fleet.asked_of_runs(), ["run 10", "jobs of 10 #1"]);
     let mut fleet = Fleet::interrupted();
     fleet.records.lock().runs.insert(RUN, run(1, Conclusion::Cancelled));
-    fleet.records.lock().of_run.push((JobId(3), Some(Conclusion::Cancelled)));
+    fleet.records.lock().of_run.push(ended(3, Conclusion::Cancelled));
     assert_eq!(fleet.outcomes(0), [(2, Outcome::Cancelled)]);
+    let mut fleet = Fleet::interrupted();
+    fleet.records.lock().superseded.insert(RUN);
+    assert_eq!((fleet.outcomes(0), fleet.outcomes(3_600)), (vec![(2, Outcome::Superseded)], vec![]));
+    assert_eq!(fleet.asked_of_runs(), ["run 10", "jobs of 10 #1", "later than 10"], "it may end the later one");
     let mut fleet = Fleet::interrupted();
     fleet.records.lock().runs.clear();
     assert_eq!(fleet.outcomes(0), [(2, Outcome::Refused)]);
@@ -126,7 +141,7 @@ fn after_a_lost_answer_the_attempt_is_looked_at_and_nothing_is_asked_twice() {
     fleet.refuses("rerun 10", GithubError::Unknown("a test".to_owned()));
     assert_eq!(fleet.outcomes(0), []);
     assert_eq!(fleet.outcomes(60), [(2, Outcome::Rerun)]);
-    assert_eq!(fleet.asked_of_runs(), ["run 10", "jobs of 10 #1", "rerun 10", "run 10"]);
+    assert_eq!(fleet.asked_of_runs(), ["run 10", "jobs of 10 #1", "later than 10", "rerun 10", "run 10"]);
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Stranded jobs: which are, and what is done about their runs.
 
 use futures_util::FutureExt;
-use muster_core::ids::RunnerId;
+use muster_core::ids::{JobId, RunnerId};
 use muster_core::job::{Completed, JobEvent, JobEvidence, RunnerRef, STALL_ROUNDS_MAX, Stall, Started};
 use muster_core::ports::{Batch, Listed};
-use muster_core::rerun::Outcome;
+use muster_core::rerun::{JobNow, Outcome};
 
 use super::*;
 use crate::healer::tests::{Fleet, at, queued, told};
@@ -29,8 +29,22 @@ fn taken() -> Machine {
     Machine { job: Some(job), gone_at: Some(at(GONE)), ..machine(&two_classes(), 0, 1, at(0)) }
 }
 
-fn open(job: i64) -> (JobId, Option<Conclusion>) {
-    (JobId(job), None)
+/// A job that goes on, on that runner.
+fn on(job: i64, runner: &str) -> JobNow {
+    JobNow { job: JobId(job), conclusion: None, waits: false, runner: Some(RunnerName::new(runner)) }
+}
+
+fn open(job: i64) -> JobNow {
+    on(job, runner().as_str())
+}
+
+fn over(job: i64, conclusion: Conclusion) -> JobNow {
+    JobNow { conclusion: Some(conclusion), ..open(job) }
+}
+
+/// Job and run of the same number, ten times that.
+fn numbered(n: i64) -> JobEvent {
+    told(n, "linux", "acme/api", queued())
 }
 
 impl Fleet {
@@ -79,12 +93,12 @@ fn its_run_is_cancelled_then_by_force_and_run_again_when_it_is_over() {
     assert_eq!(fleet.cancelled_until(LONG + 1_800), [(LONG, false), (LONG + 600, true)]);
     // It ends as cancelled, with what needed the job: by nobody but us.
     fleet.records.lock().runs.insert(RUN, RunNow { attempt: 1, conclusion: Some(Conclusion::Cancelled) });
-    fleet.records.lock().of_run = [1, 2].map(|job| (JobId(job), Some(Conclusion::Cancelled))).to_vec();
-    let mut over = JobRecord::from_event(&running(), at(0));
-    over.completed =
+    fleet.records.lock().of_run = [1, 2].map(|job| over(job, Conclusion::Cancelled)).to_vec();
+    let mut ended = JobRecord::from_event(&running(), at(0));
+    ended.completed =
         Some(Completed { completed_at: at(5_000), conclusion: Conclusion::Cancelled, started_at: None, runner: None });
     let generation = fleet.store.generation().now_or_never().unwrap().unwrap();
-    let batch = Batch { jobs: vec![over], ..Batch::default() };
+    let batch = Batch { jobs: vec![ended], ..Batch::default() };
     fleet.store.commit(&batch, generation).now_or_never().unwrap().unwrap();
     let healed = fleet.step_at(LONG + 2_100);
     assert_eq!(healed.stranded_jobs, []);
@@ -99,9 +113,13 @@ type Spoil<'a> = (&'a str, &'a dyn Fn(&Fleet));
 
 #[test]
 fn a_run_is_not_cancelled_for_what_else_is_or_was_in_it() {
-    let spoil: [Spoil<'_>; 7] = [
+    let spoil: [Spoil<'_>; 9] = [
+        ("it runs elsewhere", &|fleet| fleet.records.lock().of_run = vec![on(1, "linux-i-00000009-abcdef")]),
+        ("another of its workflow has begun", &|fleet| {
+            fleet.records.lock().superseded.insert(RUN);
+        }),
         ("another job goes on", &|fleet| fleet.records.lock().of_run.push(open(2))),
-        ("another job has failed", &|fleet| fleet.records.lock().of_run.push((JobId(2), Some(Conclusion::Failure)))),
+        ("another job has failed", &|fleet| fleet.records.lock().of_run.push(over(2, Conclusion::Failure))),
         ("it is over", &|fleet| {
             fleet.records.lock().runs.insert(RUN, RunNow { attempt: 1, conclusion: Some(Conclusion::Failure) });
         }),
@@ -120,27 +138,98 @@ fn a_run_is_not_cancelled_for_what_else_is_or_was_in_it() {
     }
 }
 
-#[test]
-fn a_queued_job_that_no_runner_gets_is_told_if_a_dead_runner_of_its_pool_has_a_job_and_nothing_is_cancelled() {
-    let dead = Listed { id: RunnerId(7), name: runner(), online: false, busy: true, release: None };
-    let other = Listed { name: RunnerName::new("other-i-00000001-abcdef"), ..dead.clone() };
-    for (listed, is_told) in [(vec![dead], 1), (vec![other], 0), (vec![], 0)] {
-        let mut fleet = Fleet::rerunning();
-        let mut job = JobRecord::from_event(&told(1, "linux", "acme/api", queued()), at(0));
-        job.stall = Some(Stall { at: at(300), rounds: STALL_ROUNDS_MAX });
-        let batch = Batch { jobs: vec![job], ..Batch::default() };
-        fleet
-            .store
-            .commit(&batch, fleet.store.generation().now_or_never().unwrap().unwrap())
-            .now_or_never()
-            .unwrap()
-            .unwrap();
-        fleet.records.lock().listed = listed;
-        fleet.records.lock().runs.insert(RUN, RunNow { attempt: 1, conclusion: None });
-        fleet.records.lock().of_run = vec![open(1)];
-        assert_eq!(fleet.cancelled_until(LONG + 1_800), []);
-        assert_eq!(fleet.found_at(LONG + 2_100), is_told);
+impl Fleet {
+    /// Jobs that no runner gets, and dead runners of their pool with a job, which this GitHub lists.
+    fn with_unservable(self, jobs: &[i64], dead: &[RunnerName]) -> Fleet {
+        for job in jobs {
+            let mut job = JobRecord::from_event(&numbered(*job), at(0));
+            job.stall = Some(Stall { at: at(300), rounds: STALL_ROUNDS_MAX });
+            self.records.lock().runs.insert(job.about.run, RunNow { attempt: 1, conclusion: None });
+            self.commits(&Batch { jobs: vec![job], ..Batch::default() });
+        }
+        self.lists_dead(dead);
+        self
     }
+
+    fn lists_dead(&self, dead: &[RunnerName]) {
+        let one = |(id, name): (i64, &RunnerName)| Listed {
+            id: RunnerId(id),
+            name: name.clone(),
+            online: false,
+            busy: true,
+            release: None,
+        };
+        self.records.lock().listed = (7..).zip(dead).map(one).collect();
+    }
+}
+
+fn waiting(job: i64) -> JobNow {
+    JobNow { waits: true, runner: None, ..open(job) }
+}
+
+#[test]
+fn the_run_of_a_queued_job_that_a_dead_runner_holds_is_cancelled_while_it_waits_at_github() {
+    let other = RunnerName::new("other-i-00000001-abcdef");
+    for (dead, told, cancelled) in [(vec![runner()], 1, true), (vec![other], 0, false), (vec![], 0, false)] {
+        let mut fleet = Fleet::rerunning().with_unservable(&[1], &dead);
+        fleet.records.lock().of_run = vec![waiting(1)];
+        // The list is known at the second look, and half an hour later it is long enough.
+        let expected = if cancelled { vec![(LONG, false), (LONG + 600, true)] } else { vec![] };
+        assert_eq!(fleet.cancelled_until(LONG + 1_800), expected);
+        assert_eq!(fleet.found_at(LONG + 2_100), told);
+    }
+    let mut fleet = Fleet::rerunning().with_unservable(&[1], &[runner()]);
+    fleet.records.lock().of_run = vec![on(1, "linux-i-00000009-abcdef")];
+    assert_eq!(fleet.cancelled_until(LONG + 1_800), [], "our ledger is behind: it runs by now");
+}
+
+#[test]
+fn of_more_queued_jobs_than_dead_runners_none_is_known_to_be_held() {
+    let mut fleet = Fleet::rerunning().with_unservable(&[1, 2], &[runner()]);
+    fleet.records.lock().of_run = vec![waiting(1)];
+    assert_eq!(fleet.cancelled_until(LONG + 1_800), []);
+    assert_eq!(fleet.found_at(LONG + 2_100), 2, "they are told");
+}
+
+#[test]
+fn half_an_hour_counts_for_one_runner_that_is_dead_in_every_list() {
+    let mut fleet = Fleet::rerunning().with_unservable(&[1], &[runner()]);
+    let another = RunnerName::new("linux-i-00000002-abcdef");
+    for seconds in (0..=4_200).step_by(300) {
+        // Another one each time.
+        fleet.lists_dead(&[if seconds % 600 == 0 { runner() } else { another.clone() }]);
+        assert_eq!(fleet.found_at(seconds), 0, "{seconds}");
+    }
+    let mut fleet = Fleet::rerunning().with_unservable(&[1], &[runner()]);
+    for seconds in (0..=4_200).step_by(300) {
+        if seconds == 1_500 {
+            fleet.records.lock().refuse = Some(("registrations".to_owned(), GithubError::Unknown("a test".to_owned())));
+        }
+        assert_eq!(fleet.found_at(seconds), usize::from(seconds >= 3_900), "{seconds}");
+    }
+}
+
+#[test]
+fn all_runs_get_their_turn_and_one_that_github_refuses_to_cancel_is_left_to_people() {
+    let many: Vec<i64> = (1..=12).collect();
+    let names: Vec<RunnerName> = many.iter().map(|n| RunnerName::new(format!("linux-i-{n:08x}-abcdef"))).collect();
+    let mut fleet = Fleet::rerunning().with_unservable(&many, &names);
+    // The first of them are held up by something else, which does not keep the others from being cancelled.
+    fleet.records.lock().of_run = many[8..].iter().map(|job| waiting(*job)).collect();
+    let _ = fleet.cancelled_until(LONG + 900);
+    let asked = std::mem::take(&mut fleet.records.lock().asked);
+    let looked: BTreeSet<&String> = asked.iter().filter(|word| word.starts_with("jobs of")).collect();
+    assert_eq!(looked.len(), many.len(), "{looked:?}");
+
+    let mut fleet = Fleet::rerunning().stranded();
+    let mut tries = 0;
+    for seconds in (0..=LONG + 7_200).step_by(300) {
+        fleet.refuses_cancel(GithubError::Rejected("403".to_owned()));
+        let told = fleet.step_at(seconds).troubles;
+        tries += told.iter().filter(|why| why.contains("403")).count();
+        assert_eq!(told.iter().any(|why| why.contains("left to people")), tries == 5 && !told.is_empty(), "{told:?}");
+    }
+    assert_eq!(tries, 5);
 }
 
 #[test]
