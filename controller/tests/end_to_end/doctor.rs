@@ -63,21 +63,33 @@ fn a_build_without_adapters_says_so() {
     assert!(build["remedy"].as_str().unwrap().contains("--features aws"), "{build}");
 }
 
+/// A GitHub, and the folder of a fleet for it, of which nothing is wrong. `api_url` tells where the fleet finds it.
 #[cfg(feature = "aws")]
-#[test]
-fn a_healthy_set_up_is_fine_and_a_sick_one_is_found_bad() {
+pub(crate) fn healthy(
+    base_path: &str,
+    api_url: impl Fn(&muster_tests::github::FakeGithub) -> String,
+) -> (muster_tests::github::FakeGithub, TempDir) {
     use muster_tests::github::{FakeGithub, FakeLog, FakeOwner, FakeSetup};
 
     let mut setup = FakeSetup::new(FakeOwner::Organization("octo-org".to_owned()));
-    setup.apps = vec![1];
+    (setup.apps, setup.base_path) = (vec![1], base_path.to_owned());
     let fake = FakeGithub::start(setup);
     fake.world().group("Default").unwrap().public = true;
     fake.world().deliver(FakeLog::App(1), "workflow_job", serde_json::json!({ "action": "queued" }), 202);
-    let text = SERVES_RECORDED.replace("webhook_secrets", &format!("api_url = \"{}\"\nwebhook_secrets", fake.url()));
+    let url = format!("api_url = \"{}\"\nwebhook_secrets", api_url(&fake));
     // Of the pools in it, one is closed to public repositories, and its group is not.
-    let text = text.replace("repositories = [\"*\"]\npublic_repositories = true", "repositories = [\"*\"]");
-    let text = text.replace("repositories = [\"*\"]", "repositories = [\"*\"]\npublic_repositories = true");
+    let text = SERVES_RECORDED
+        .replace("webhook_secrets", &url)
+        .replace("repositories = [\"*\"]\npublic_repositories = true", "repositories = [\"*\"]")
+        .replace("repositories = [\"*\"]", "repositories = [\"*\"]\npublic_repositories = true");
     let folder = folder(&text, &fake.key(1));
+    (fake, folder)
+}
+
+#[cfg(feature = "aws")]
+#[test]
+fn a_healthy_set_up_is_fine_and_a_sick_one_is_found_bad() {
+    let (fake, folder) = healthy("", |fake| fake.url().to_owned());
     let well = doctor(&folder, &["--json", "--door", "https://muster.example"]);
     assert_eq!(well.code, Some(0), "{} {}", well.out, well.err);
     let found = findings(&well);

@@ -1,10 +1,11 @@
 //! A GitHub of an enterprise: TLS by an authority of its own, behind a proxy, and addresses other than github.com's.
 
 use muster_tests::Answer;
-use muster_tests::github::{ConnectProxy, FakeGithub, FakeLog, FakeOwner, FakeSetup, TlsFront};
+use muster_tests::github::{ConnectProxy, FakeGithub, TlsFront};
 use tempfile::TempDir;
 
-use crate::fleet::{SERVES_RECORDED, folder, muster};
+use crate::doctor::healthy;
+use crate::fleet::muster;
 
 /// A GitHub that is reached at `host` only, under a path, through a proxy, by those who trust its authority.
 struct Enterprise {
@@ -16,16 +17,9 @@ struct Enterprise {
 
 impl Enterprise {
     fn at(host: &str, base_path: &str) -> Enterprise {
-        let mut setup = FakeSetup::new(FakeOwner::Organization("octo-org".to_owned()));
-        setup.apps = vec![1];
-        setup.base_path = base_path.to_owned();
-        let fake = FakeGithub::start(setup);
-        fake.world().group("Default").unwrap().public = true;
-        fake.world().deliver(FakeLog::App(1), "workflow_job", serde_json::json!({ "action": "queued" }), 202);
+        let (fake, folder) = healthy(base_path, |_| format!("https://{host}{base_path}"));
         let front = TlsFront::start(&[host], fake.address());
         let proxy = ConnectProxy::start(&[(&format!("{host}:443"), front.address())]);
-        let url = format!("api_url = \"https://{host}{base_path}\"\nwebhook_secrets");
-        let folder = folder(&SERVES_RECORDED.replace("webhook_secrets", &url), &fake.key(1));
         std::fs::write(folder.path().join("authority.pem"), front.authority()).unwrap();
         Enterprise { _fake: fake, front, proxy, folder }
     }
