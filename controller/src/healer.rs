@@ -34,7 +34,7 @@ pub mod sweep;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ use self::registrations::Registrations;
 use self::releases::Releases;
 use self::reruns::Reruns;
 use self::silent::Silent;
-use self::stranded::Stranded;
+use self::stranded::{STRANDED_AFTER, Stranded};
 use self::sweep::Sweep;
 
 /// How often the log of deliveries is read.
@@ -111,9 +111,10 @@ impl<S: Store, R: Records + Github + Runs, K: Clock> Healer<S, R, K> {
         let now = around.now();
         if self.looked_around_at.is_none_or(|at| now.since(at) >= SWEEP_EVERY) && !around.is_over() {
             let parts = (&mut self.silent, &mut self.stranded, &mut self.sweep);
-            match look_around(around, intake, parts, self.registrations.stranded(), &mut healed).await {
+            let dead = self.registrations.dead_for(STRANDED_AFTER);
+            match look_around(around, intake, parts, &dead, &mut healed).await {
                 Ok(()) => self.looked_around_at = Some(now),
-                Err(error) => healed.troubles.push(format!("sweep: {error}")),
+                Err(error) => healed.troubles.push(format!("reading the ledger: {error}")),
             }
         }
         if let Err(error) = self.reruns.step(around, &config, &mut healed).await {
@@ -133,17 +134,24 @@ impl<S: Store, R: Records + Github + Runs, K: Clock> Healer<S, R, K> {
     }
 }
 
-/// Silent jobs, stranded ones, and the sweep: all from one reading of the ledger. `dead` are runners that GitHub says have a job,
-/// and whose machine is gone.
+/// Silent jobs, stranded ones, and the sweep: all from one reading of the ledger. What one of them cannot store does not keep
+/// the others. `dead` are runners that GitHub says have a job, and whose machine is gone, for long.
 async fn look_around<S: Store, R: Records + Runs, K: Clock>(
     around: Around<'_, S, R, K>,
     intake: &Intake<S>,
     (silent, stranded, sweep): (&mut Silent, &mut Stranded, &mut Sweep),
-    dead: &BTreeSet<RunnerName>,
+    dead: &BTreeMap<RunnerName, Timestamp>,
     healed: &mut Healed,
 ) -> Result<(), StoreError> {
     let snapshot = around.store.load().await?;
-    silent.step(around, intake, &snapshot, healed).await?;
-    stranded.step(around, &intake.config(), (&snapshot, dead), healed).await?;
-    sweep.step(around, intake, &snapshot, healed).await
+    if let Err(error) = silent.step(around, intake, &snapshot, healed).await {
+        healed.troubles.push(format!("silent jobs: {error}"));
+    }
+    if let Err(error) = stranded.step(around, &intake.config(), (&snapshot, dead), healed).await {
+        healed.troubles.push(format!("stranded jobs: {error}"));
+    }
+    if let Err(error) = sweep.step(around, intake, &snapshot, healed).await {
+        healed.troubles.push(format!("sweep: {error}"));
+    }
+    Ok(())
 }

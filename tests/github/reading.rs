@@ -166,13 +166,16 @@ pub(super) fn of_repository(world: &World, ask: &Ask<'_>) -> Reply {
             if let Some(branch) = ask.text("branch") {
                 all.retain(|run| run.branch.as_deref() == Some(branch.as_str()));
             }
+            if let Some(event) = ask.text("event") {
+                all.retain(|run| run.event == event);
+            }
             if let Some(span) = ask.text("created") {
                 let Some((from, to)) = instants(&span) else { return error(422, "created is no span of time") };
                 all.retain(|run| (from..=to).contains(&run.at.as_secs()));
             }
             all.sort_by_key(|run| std::cmp::Reverse(run.id));
             let total = all.len();
-            if ["created", "branch"].iter().any(|name| ask.text(name).is_some()) || status.is_some() {
+            if ["created", "branch", "event"].iter().any(|name| ask.text(name).is_some()) || status.is_some() {
                 all.truncate(SEARCH_MAX);
             }
             let page: Vec<Value> = ask.page(all).into_iter().map(|one| run(world, found, one)).collect();
@@ -281,7 +284,7 @@ fn run(world: &World, of: &Repository, run: &Run) -> Value {
     let status = world.records.status(run.id);
     let mut value = json!({
         "id": run.id, "node_id": format!("WFR_{}", run.id), "name": run.workflow, "head_branch": run.branch,
-        "run_number": world.records.run_number(run), "run_attempt": run.attempt, "display_title": "a push", "event": "push", "status": status,
+        "run_number": world.records.run_number(run), "run_attempt": run.attempt, "display_title": "a push", "event": run.event, "status": status,
         "conclusion": (status == "completed").then(|| conclusion(world, run)),
         "head_sha": "0".repeat(40),
         "path": ".github/workflows/ci.yml", "workflow_id": world.records.workflow_number(run), "url": url("/w"), "html_url": url("/w"),

@@ -82,6 +82,7 @@ pub(super) struct Run {
     pub(super) repository: String,
     pub(super) workflow: String,
     pub(super) branch: Option<String>,
+    pub(super) event: String,
     pub(super) at: Duration,
     pub(super) cancelled: bool,
     pub(super) attempt: u32,
@@ -240,14 +241,15 @@ impl World {
         let repository = self.repository(repository).name.clone();
         let (id, at) = (self.number(), self.now());
         let (workflow, branch) = (workflow.to_owned(), Some("main".to_owned()));
-        self.records.runs.push(Run { id, repository, workflow, branch, at, cancelled: false, attempt: 1 });
+        let (event, cancelled, attempt) = ("push".to_owned(), false, 1);
+        self.records.runs.push(Run { id, repository, workflow, branch, event, at, cancelled, attempt });
         id
     }
 
-    /// Lets a run be of another branch than `main`, or of none.
-    pub fn set_branch(&mut self, run: i64, branch: Option<&str>) {
+    /// Lets a run be of another branch than `main`, or of none, and of another event than a push.
+    pub fn set_branch(&mut self, run: i64, branch: Option<&str>, event: &str) {
         if let Some(run) = self.records.runs.iter_mut().find(|known| known.id == run) {
-            run.branch = branch.map(str::to_owned);
+            (run.branch, run.event) = (branch.map(str::to_owned), event.to_owned());
         }
     }
 

@@ -28,9 +28,10 @@ pub const REMEMBERED_MAX: usize = 1_000;
 pub const FORGOTTEN: &str = "forgotten";
 /// Our clock and GitHub's may differ by this: a job that ended so long before the cloud's notice ended by itself.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(5);
-/// A machine that goes without a notice is known to be gone at most so long after it was. A job that ended longer before that
-/// ended by itself: an agent that cannot tell its job's end powers its machine off, five minutes later.
-const GONE_KNOWN_WITHIN: Duration = Duration::from_secs(120);
+/// A machine that goes without a notice is known to be gone at most so long after it was: it is absent in three reads over two
+/// minutes. A job that ended longer before that ended by itself: an agent that cannot tell its job's end powers its machine off,
+/// five minutes later.
+const GONE_KNOWN_WITHIN: Duration = Duration::from_secs(240);
 
 /// A job that failed when the cloud took its machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -61,7 +61,7 @@ fn a_job_is_interrupted_if_its_machine_was_taken_and_nothing_else_ended_it() {
     assert!(!found(&Machine { terminate_at: Some(at(90)), ..taken() }, &job), "we have ended it");
     assert!(!found(&Machine { gone_at: None, ..taken() }, &job));
     assert!(!found(&Machine { job: Some(key(2)), ..taken() }, &job));
-    let job_of_its_own = ended(at(100 - 121), Conclusion::Failure);
+    let job_of_its_own = ended(at(100 - 241), Conclusion::Failure);
     assert!(!found(&taken(), &job_of_its_own), "its agent could not tell, and has switched the machine off");
     assert!(!found(&taken(), &ended(at(106), Conclusion::Cancelled)), "somebody has cancelled it, its runner was gone");
     let warned = Machine { interrupted_at: Some(at(100)), ..taken() };

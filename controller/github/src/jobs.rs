@@ -195,7 +195,8 @@ impl RestGithub {
     pub(crate) async fn read_job(&self, about: &JobAbout, job: JobId) -> Result<Option<JobEvent>, GithubError> {
         let path = format!("{}/actions/jobs/{job}", path_of(&about.repository)?);
         let answer = self.read(&path, None).await.map_err(told)?;
-        if is_gone(&answer) {
+        // Which permission is lacking is worth telling.
+        if is_closed(&answer) && answer.status != StatusCode::FORBIDDEN {
             return Ok(None);
         }
         let what = || format!("job {job} of {}", about.repository);

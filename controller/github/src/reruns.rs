@@ -15,6 +15,8 @@ use crate::deliveries::is_gone;
 use crate::github::{RestGithub, told};
 use crate::jobs::path_of;
 
+/// Events whose runs are of a branch of their own.
+const OF_A_BRANCH: [&str; 3] = ["pull_request", "pull_request_target", "merge_group"];
 /// GitHub's largest page.
 const PAGE: usize = 100;
 /// Pages of jobs that are read: a run may have a few matrices of 256 jobs.
@@ -28,6 +30,7 @@ struct RunAnswer {
     run_number: Option<i64>,
     workflow_id: Option<i64>,
     head_branch: Option<String>,
+    event: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -62,6 +65,12 @@ impl JobAnswer {
     }
 }
 
+/// Whether the latest of these numbers is later than the run's. Numbers of runs count within a workflow; none means that the
+/// page is full of later runs of others.
+fn is_later(numbers: &[i64], this: &RunAnswer) -> bool {
+    numbers.iter().max().is_none_or(|latest| Some(*latest) > this.run_number)
+}
+
 impl RestGithub {
     pub(crate) async fn read_run(&self, repository: &str, run: RunId) -> Result<Option<RunNow>, GithubError> {
         let Some(read) = self.run_answer(repository, run).await? else { return Ok(None) };
@@ -83,26 +92,41 @@ impl RestGithub {
         answer.json().map(Some).map_err(|why| GithubError::Unknown(format!("{}: {why}", what())))
     }
 
-    /// Whether a later run of the run's workflow is listed for its branch. What does not read, or is on no branch, may be.
+    /// Whether a later run of the run's workflow has begun that may share its concurrency group: on the same branch, or, unless
+    /// the run is a pull request's or of a branch that has had others, for the same event anywhere. A tag looks like a branch with
+    /// one run. What cannot be told may be.
     pub(crate) async fn has_later_run(&self, repository: &str, run: RunId) -> Result<bool, GithubError> {
         let Some(this) = self.run_answer(repository, run).await? else { return Ok(true) };
-        let (Some(branch), Some(_), Some(_)) = (&this.head_branch, this.workflow_id, this.run_number) else {
+        let (Some(branch), Some(event)) = (&this.head_branch, &this.event) else { return Ok(true) };
+        let on_branch = self.numbers_of(repository, &this, ("branch", branch)).await?;
+        if is_later(&on_branch, &this) {
             return Ok(true);
-        };
-        // Numbers of runs count within a workflow. The list is of all workflows, the latest first: if none of this one is on its
-        // first page, that is full of later runs of others.
-        let branch: String = form_urlencoded::byte_serialize(branch.as_bytes()).collect();
+        }
+        let alone = on_branch.len() < 2;
+        if OF_A_BRANCH.contains(&&**event) || (event == "push" && !alone) {
+            return Ok(false);
+        }
+        Ok(is_later(&self.numbers_of(repository, &this, ("event", event)).await?, &this))
+    }
+
+    /// The numbers of runs of the same workflow, the latest, as far as one page goes. It is of all workflows.
+    async fn numbers_of(
+        &self,
+        repository: &str,
+        this: &RunAnswer,
+        (name, value): (&str, &str),
+    ) -> Result<Vec<i64>, GithubError> {
+        let value: String = form_urlencoded::byte_serialize(value.as_bytes()).collect();
         let base = path_of(repository)?;
-        let path = format!("{base}/actions/runs?branch={branch}&exclude_pull_requests=true&per_page={PAGE}");
-        let what = || format!("the runs on the branch of run {run} of {repository}");
+        let path = format!("{base}/actions/runs?{name}={value}&exclude_pull_requests=true&per_page={PAGE}");
+        let what = || format!("the runs of {repository} with {name} {value}");
         let answer = self.read(&path, None).await.map_err(told)?;
         if !answer.status.is_success() {
             return Err(self.unread(&what(), &answer));
         }
         let page: RunsPage = answer.json().map_err(|why| GithubError::Unknown(format!("{}: {why}", what())))?;
-        let same = |other: &&RunAnswer| other.workflow_id == this.workflow_id;
-        let latest = page.workflow_runs.iter().filter(same).filter_map(|other| other.run_number).max();
-        Ok(latest.is_none_or(|latest| Some(latest) > this.run_number))
+        let same = page.workflow_runs.iter().filter(|other| other.workflow_id == this.workflow_id);
+        Ok(same.filter_map(|other| other.run_number).collect())
     }
 
     pub(crate) async fn read_run_jobs(

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_core::job::JobEvidence;
+use muster_core::job::{JobEvent, JobEvidence, JobPhase};
 use muster_core::ports::{FailedDelivery, GithubError, Records, Store, StoreError};
 use muster_core::time::Timestamp;
 use muster_webhook::clock::Clock;
@@ -16,14 +16,14 @@ use muster_webhook::signature::Signed;
 
 use super::Healed;
 use super::around::Around;
-use crate::reconcile::from_github;
 
 /// How far back the first look goes: GitHub fails a job that was queued for a day (GitHub Actions limits).
 pub const LOOK_BACK: Duration = Duration::from_secs(24 * 3_600);
 /// A delivery may appear in the log some time after it was tried.
 pub(super) const OVERLAP: Duration = Duration::from_secs(300);
-/// Payloads read in one step: each is a request.
-pub const PAYLOADS_MAX: usize = 100;
+/// Payloads read in one step. Each is a request, and what may be over is another: 60 of the 90 points that optional work has in
+/// a minute, so that the other looks go on after an outage.
+pub const PAYLOADS_MAX: usize = 30;
 /// What a delivery of this age says may be over: the job is asked for too.
 const STALE_AFTER: Duration = Duration::from_secs(120);
 /// Where the log was read to, among the ledger's notes: milliseconds since 1970.
@@ -54,7 +54,7 @@ impl Log {
             None => kept_mark(around.store).await?.unwrap_or(oldest),
         };
         let since = (kept - OVERLAP).max(oldest);
-        let failed = match from_github(around.clock, around.github.failed_since(since)).await {
+        let failed = match around.ask(around.github.failed_since(since)).await {
             Ok(failed) => failed,
             Err(error) => {
                 healed.troubles.push(format!("reading the log of deliveries: {error}"));
@@ -109,9 +109,14 @@ async fn heal<S: Store, R: Records, K: Clock>(
     healed: &mut Healed,
 ) -> Result<Result<(), String>, StoreError> {
     let again = |error: GithubError| Ok(Err(format!("delivery {}: {error}", delivery.guid)));
-    let payload = match from_github(around.clock, around.github.payload(delivery)).await {
+    let payload = match around.ask(around.github.payload(delivery)).await {
         Ok(Some(payload)) => payload,
         Ok(None) => return Ok(Ok(())),
+        // Tried again it would hold up all that come after it. The sweep finds the job.
+        Err(error @ GithubError::Rejected(_)) => {
+            healed.troubles.push(format!("delivery {} is left out: {error}", delivery.guid));
+            return Ok(Ok(()));
+        }
         Err(error) => return again(error),
     };
     // GitHub tried at that instant: the job's clock counts from then, and not from ours.
@@ -124,13 +129,17 @@ async fn heal<S: Store, R: Records, K: Clock>(
         }
     };
     let late = around.now().since(delivery.delivered_at);
-    if late >= STALE_AFTER {
-        match from_github(around.clock, around.github.job(&event.about, event.key.job)).await {
+    if late >= STALE_AFTER && may_be_over(around, intake, &event).await? {
+        match around.ask(around.github.job(&event.about, event.key.job)).await {
             // First, so that nobody takes for demand what is over.
             Ok(Some(now)) if !matches!(now.evidence, JobEvidence::Queued { .. }) => {
                 intake.put(now, around.now(), None).await?;
             }
             Ok(_) => {}
+            // GitHub does not say: it is demand until somebody knows better.
+            Err(error @ GithubError::Rejected(_)) => {
+                healed.troubles.push(format!("delivery {}: {error}; its job is taken for queued", delivery.guid));
+            }
             Err(error) => return again(error),
         }
     }
@@ -139,4 +148,14 @@ async fn heal<S: Store, R: Records, K: Clock>(
         healed.deliveries.push((stored.event.key, late));
     }
     Ok(Ok(()))
+}
+
+/// Whether a job that was queued some time ago is to be asked for: one of ours of which nothing later is known.
+async fn may_be_over<S: Store, R, K: Clock>(
+    around: Around<'_, S, R, K>,
+    intake: &Intake<S>,
+    event: &JobEvent,
+) -> Result<bool, StoreError> {
+    let known = around.store.jobs(&[event.key]).await?;
+    Ok(intake.resolve(event).class().is_some() && known.iter().all(|job| job.phase() < JobPhase::Running))
 }

@@ -25,7 +25,7 @@ use muster_webhook::clock::Clock;
 
 use super::Healed;
 use super::around::Around;
-use crate::reconcile::{from_github, from_github_within};
+use crate::reconcile::from_github_within;
 
 /// How often the list is read, ...
 pub const LIST_EVERY: Duration = Duration::from_secs(300);
@@ -63,13 +63,19 @@ pub(super) struct Registrations {
     next_at: Option<Timestamp>,
     /// Since when a registration gives cause for doubt, in every list.
     since: BTreeMap<RunnerId, Timestamp>,
-    stranded: BTreeSet<RunnerName>,
+    /// Runners that each list since then said have a job, and whose machine is gone.
+    stranded: BTreeMap<RunnerName, Timestamp>,
+    /// When the last list was read.
+    listed_at: Option<Timestamp>,
 }
 
 impl Registrations {
-    /// Runners that the last list said have a job, and whose machine is gone.
-    pub(super) fn stranded(&self) -> &BTreeSet<RunnerName> {
-        &self.stranded
+    /// Runners of which GitHub has said that they have a job, in two lists so far apart and in each between, and whose machine is
+    /// gone; since when.
+    pub(super) fn dead_for(&self, long: Duration) -> BTreeMap<RunnerName, Timestamp> {
+        let last = self.listed_at.unwrap_or(Timestamp::EPOCH);
+        let dead = self.stranded.iter().filter(|(_, since)| last.since(**since) >= long);
+        dead.map(|(runner, since)| (runner.clone(), *since)).collect()
     }
 
     /// Reads the list, if it is time, and acts on what has been so for long enough. Returns what was read.
@@ -111,14 +117,21 @@ impl Registrations {
             }
         }
         healed.stranded.extend(doubts.stranded.iter().cloned());
-        self.stranded = doubts.stranded;
+        self.stranded.retain(|runner, _| doubts.stranded.contains(runner));
+        for runner in doubts.stranded {
+            self.stranded.entry(runner).or_insert(began);
+        }
+        self.listed_at = Some(began);
         let mut leftovers: Vec<_> =
             doubts.leftovers.into_iter().filter(|(id, _)| long(id, LEFTOVER_AFTER)).take(REMOVED_MAX).collect();
         if store.switch().await? == Switch::Freeze {
             leftovers.clear();
         }
         for (id, name) in leftovers {
-            match from_github(clock, github.remove(id)).await {
+            if around.is_over() {
+                break;
+            }
+            match around.ask(github.remove(id)).await {
                 Ok(Removal::Gone) => {
                     self.since.remove(&id);
                     healed.leftovers.push(name);

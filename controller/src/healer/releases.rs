@@ -27,7 +27,6 @@ use muster_webhook::clock::Clock;
 
 use super::Healed;
 use super::around::Around;
-use crate::reconcile::from_github;
 
 /// How often GitHub is asked for the releases that it offers, and for the end of each that is carried and not the newest.
 pub const ASK_EVERY: Duration = Duration::from_secs(6 * 3_600);
@@ -68,7 +67,7 @@ impl Releases {
         (listed, snapshot): (&[Listed], &Snapshot),
         healed: &mut Healed,
     ) -> Result<(), StoreError> {
-        let Around { store, github, clock, .. } = around;
+        let Around { store, clock, .. } = around;
         let kept = match self.known.take() {
             Some(known) => known,
             // What does not read was written by another version: it is learned anew.
@@ -84,7 +83,7 @@ impl Releases {
         });
         of_ours.for_each(|(machine, release)| known.carry(machine, release));
         known.forget_old(clock.now());
-        self.ask((github, clock), &mut known, healed).await;
+        self.ask(around, &mut known, healed).await;
         let told = self.tell((store, clock.now()), config, (&known, snapshot), healed).await;
         if known != kept {
             let text = serde_json::to_string(&known).unwrap_or_default();
@@ -94,11 +93,16 @@ impl Releases {
         told
     }
 
-    async fn ask<R: Records, K: Clock>(&mut self, (github, clock): (&R, &K), known: &mut Known, healed: &mut Healed) {
-        let now = clock.now();
+    async fn ask<S, R: Records, K: Clock>(
+        &mut self,
+        around: Around<'_, S, R, K>,
+        known: &mut Known,
+        healed: &mut Healed,
+    ) {
+        let now = around.now();
         let due = |at: Option<&Timestamp>| at.is_none_or(|at| now.since(*at) >= ASK_EVERY);
         if due(self.offered_at.as_ref()) {
-            match from_github(clock, github.offered()).await {
+            match around.ask(around.github.offered()).await {
                 Ok(offered) => known.offer(&offered, now),
                 Err(error) => {
                     healed.troubles.push(format!("runner releases that GitHub offers: {error}"));
@@ -112,7 +116,7 @@ impl Releases {
         self.ends_at.retain(|_, at| now.since(*at) < ASK_EVERY);
         let behind = known.behind().into_iter().filter(|release| !self.ends_at.contains_key(release));
         for release in behind.take(ENDS_MAX).collect::<Vec<_>>() {
-            match from_github(clock, github.retirement(release)).await {
+            match around.ask(around.github.retirement(release)).await {
                 Ok(told) => {
                     told.into_iter().for_each(|told| known.retire(release, told));
                     self.ends_at.insert(release, now);

@@ -25,7 +25,6 @@ use serde::{Deserialize, Serialize};
 
 use super::around::Around;
 use super::{Healed, stranded};
-use crate::reconcile::from_github;
 
 /// How long after a look that came to nothing the next one is; each one later doubles it, ...
 pub const AGAIN_AFTER: Duration = Duration::from_secs(60);
@@ -33,7 +32,7 @@ pub const AGAIN_AFTER: Duration = Duration::from_secs(60);
 const AGAIN_MAX: Duration = Duration::from_secs(900);
 /// Runs looked at in one step: at most five requests each.
 pub const RUNS_MAX: usize = 10;
-/// So often GitHub may refuse, or not answer, before a run is given up.
+/// So often GitHub may refuse, or not show it, before a run is given up.
 const TRIES_MAX: u32 = 5;
 /// Where it is kept, among the ledger's notes, as JSON.
 const NOTE: &str = "reruns";
@@ -61,7 +60,7 @@ struct Kept {
     /// The intent: GitHub was or is about to be asked.
     asked_at: Option<Timestamp>,
     outcome: Option<Outcome>,
-    /// Requests that were refused, or not answered.
+    /// Requests that were refused.
     tries: u32,
     next_at: Timestamp,
     wait: Duration,
@@ -106,8 +105,9 @@ impl Reruns {
         let now = around.now();
         let wanted = wanted(&jobs, &stranded, config, now);
         kept.retain(|run, _| wanted.iter().any(|wanted| wanted.run == *run));
-        let due: Vec<Wanted<'_>> =
+        let mut due: Vec<Wanted<'_>> =
             wanted.into_iter().filter(|wanted| is_due(kept.get(&wanted.run), wanted, now)).collect();
+        due.sort_by_key(|wanted| (kept.get(&wanted.run).map(|kept| kept.next_at), wanted.run));
         if !due.is_empty() {
             let snapshot = store.load().await?;
             for wanted in due.iter().filter(|wanted| is_quiet(wanted, &snapshot)).take(RUNS_MAX) {
@@ -184,7 +184,7 @@ async fn look<S: Store, R: Runs, K: Clock>(
     kept: &mut BTreeMap<RunId, Kept>,
     healed: &mut Healed,
 ) -> Result<bool, StoreError> {
-    let Around { store, github, clock, .. } = around;
+    let Around { store, github, .. } = around;
     let now = around.now();
     let (attempt, jobs) = (wanted.attempt, wanted.jobs.len());
     let fresh = Kept { attempt, jobs, asked_at: None, outcome: None, tries: 0, next_at: now, wait: AGAIN_AFTER };
@@ -205,7 +205,7 @@ async fn look<S: Store, R: Runs, K: Clock>(
                 entry.asked_at = Some(now);
             }
             store.put_note(NOTE, &serde_json::to_string(&*kept).unwrap_or_default()).await?;
-            from_github(clock, github.rerun_failed(wanted.repository, wanted.run)).await.map(|()| Some(Outcome::Rerun))
+            around.ask(github.rerun_failed(wanted.repository, wanted.run)).await.map(|()| Some(Outcome::Rerun))
         }
         Ok(Err(outcome)) => Ok(outcome),
         Err(error) => Err(error),
@@ -223,7 +223,8 @@ async fn look<S: Store, R: Runs, K: Clock>(
         }
         Err(error) => {
             healed.troubles.push(format!("running run {} of {} again: {error}", wanted.run, wanted.repository));
-            entry.tries = tries + 1;
+            // No answer is no refusal: GitHub may be down for an hour.
+            entry.tries = tries + u32::from(matches!(error, GithubError::Rejected(_)));
             (entry.tries >= TRIES_MAX).then_some(Outcome::Refused)
         }
     };
@@ -242,21 +243,22 @@ async fn look<S: Store, R: Runs, K: Clock>(
 
 /// Whether GitHub says that the run may be run again; why not, or `None` if it is not over.
 async fn may_rerun<S, R: Runs, K: Clock>(
-    Around { github, clock, .. }: Around<'_, S, R, K>,
+    around: Around<'_, S, R, K>,
     wanted: &Wanted<'_>,
 ) -> Result<Result<(), Option<Outcome>>, GithubError> {
-    let Some(run) = from_github(clock, github.run(wanted.repository, wanted.run)).await? else {
-        return Ok(Err(Some(Outcome::Refused)));
+    let github = around.github;
+    let Some(run) = around.ask(github.run(wanted.repository, wanted.run)).await? else {
+        return Err(GithubError::Rejected("GitHub does not show it".to_owned()));
     };
     if let Err(why) = judge(&run, wanted.attempt, wanted.reruns_max) {
         return Ok(Err(why));
     }
-    let jobs = from_github(clock, github.run_jobs(wanted.repository, wanted.run, wanted.attempt)).await?;
+    let jobs = around.ask(github.run_jobs(wanted.repository, wanted.run, wanted.attempt)).await?;
     let was_cancelled = run.conclusion == Some(Conclusion::Cancelled) && !wanted.cancelled;
     let interrupted: BTreeSet<JobId> = wanted.jobs.iter().map(|key| key.job).collect();
     if let Err(why) = judge_jobs(&jobs, was_cancelled, &interrupted) {
         return Ok(Err(Some(why)));
     }
-    let superseded = from_github(clock, github.is_superseded(wanted.repository, wanted.run)).await?;
+    let superseded = around.ask(github.is_superseded(wanted.repository, wanted.run)).await?;
     Ok(if superseded { Err(Some(Outcome::Superseded)) } else { Ok(()) })
 }

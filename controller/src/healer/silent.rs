@@ -16,7 +16,6 @@ use muster_webhook::intake::Intake;
 
 use super::Healed;
 use super::around::Around;
-use crate::reconcile::from_github;
 
 /// Silent jobs asked for in one step.
 pub const ASKED_MAX: usize = 20;
@@ -52,7 +51,7 @@ pub(super) struct Silent {
 }
 
 impl Silent {
-    /// Asks for jobs of which nothing was heard for long, those first that have been silent longest.
+    /// Asks for jobs of which nothing was heard for long.
     pub(super) async fn step<S: Store, R: Records, K: Clock>(
         &mut self,
         around: Around<'_, S, R, K>,
@@ -63,23 +62,24 @@ impl Silent {
         let now = around.now();
         let live: BTreeSet<JobKey> = snapshot.jobs.iter().map(|job| job.key).collect();
         self.asked.retain(|key, _| live.contains(key));
-        for job in self.due(snapshot, now).into_iter().take(ASKED_MAX) {
+        for job in self.due(snapshot, now) {
             if around.is_over() {
                 break;
             }
-            let told = match from_github(around.clock, around.github.job(&job.about, job.key.job)).await {
+            let told = match around.ask(around.github.job(&job.about, job.key.job)).await {
                 Ok(told) => told,
                 Err(error) => {
                     healed.troubles.push(format!("asking for job {}: {error}", job.key.job));
                     if matches!(error, GithubError::Limited { .. }) {
                         break;
                     }
+                    // Others have their turn before it is asked for again.
+                    self.asked.insert(job.key, Asked { at: now, wait: self.next_wait(job.key), hidden: false });
                     continue;
                 }
             };
-            let before = self.asked.get(&job.key);
-            let (hidden, hidden_before) = (told.is_none(), before.is_some_and(|asked| asked.hidden));
-            let wait = before.map_or(SILENT_AFTER, |asked| (asked.wait * 2).min(SILENT_MAX));
+            let hidden_before = self.asked.get(&job.key).is_some_and(|asked| asked.hidden);
+            let (hidden, wait) = (told.is_none(), self.next_wait(job.key));
             let further = match told {
                 Some(event) => is_further(&event, job).then_some(event),
                 None => (hidden_before && is_over_by_now(job, now)).then(|| never_shown(job, now)),
@@ -98,22 +98,34 @@ impl Silent {
         Ok(())
     }
 
+    /// How long a job is left alone after another question that told nothing new.
+    fn next_wait(&self, key: JobKey) -> Duration {
+        self.asked.get(&key).map_or(SILENT_AFTER, |asked| (asked.wait * 2).min(SILENT_MAX))
+    }
+
+    /// Those whose turn it is, the longest silent first. Half of the places are for those whose machine is gone, if there are so
+    /// many: a long queue at a cap does not keep them waiting.
     fn due<'a>(&self, snapshot: &'a Snapshot, now: Timestamp) -> Vec<&'a JobRecord> {
         let machines: BTreeMap<&InstanceId, &Machine> =
             snapshot.machines.iter().map(|machine| (&machine.instance, machine)).collect();
-        let mut due: Vec<(Timestamp, &JobRecord)> = Vec::new();
+        let (mut orphans, mut others): (Vec<(Timestamp, &JobRecord)>, Vec<_>) = (Vec::new(), Vec::new());
         for job in &snapshot.jobs {
             let (since, after) = match self.asked.get(&job.key) {
                 Some(asked) => (asked.at, asked.wait),
                 None => (heard_at(job), SILENT_AFTER),
             };
-            let after = if is_orphaned(job, &machines) { after.min(ORPHANED_AFTER) } else { after };
+            let orphaned = is_orphaned(job, &machines);
+            let after = if orphaned { after.min(ORPHANED_AFTER) } else { after };
             if now.since(since) >= after {
-                due.push((since, job));
+                if orphaned { &mut orphans } else { &mut others }.push((since, job));
             }
         }
-        due.sort_by_key(|(since, job)| (*since, job.key));
-        due.into_iter().map(|(_, job)| job).collect()
+        for due in [&mut orphans, &mut others] {
+            due.sort_by_key(|(since, job)| (*since, job.key));
+        }
+        let first = orphans.len().min((ASKED_MAX / 2).max(ASKED_MAX.saturating_sub(others.len())));
+        let all = orphans.into_iter().take(first).chain(others);
+        all.take(ASKED_MAX).map(|(_, job)| job).collect()
     }
 }
 

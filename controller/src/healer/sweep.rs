@@ -16,7 +16,6 @@ use muster_webhook::intake::Intake;
 use super::Healed;
 use super::around::Around;
 use super::silent::heard_at;
-use crate::reconcile::from_github;
 
 /// Repositories swept in one step. Each costs two lists at least where something changes all the time: so many are some
 /// 8,600 requests a day at most, and a fleet that has more active ones sweeps each less often.
@@ -52,7 +51,7 @@ impl Sweep {
         for job in &snapshot.jobs {
             self.active.insert(job.about.repository.clone(), now);
         }
-        match from_github(around.clock, around.github.pushed_since(now - ACTIVE_FOR)).await {
+        match around.ask(around.github.pushed_since(now - ACTIVE_FOR)).await {
             Ok(pushed) => self.active.extend(pushed.into_iter().map(|repository| (repository, now))),
             Err(error) => healed.troubles.push(format!("listing repositories: {error}")),
         }
@@ -66,7 +65,7 @@ impl Sweep {
             let of_it = || heard.iter().filter(|(_, (_, of))| *of == repository);
             let let_be: BTreeSet<RunId> =
                 of_it().filter(|(run, (at, _))| self.goes_well(**run, *at, now)).map(|(run, _)| *run).collect();
-            match from_github(around.clock, around.github.waiting(&repository, &let_be)).await {
+            match around.ask(around.github.waiting(&repository, &let_be)).await {
                 Ok(None) => {}
                 Ok(Some(waiting)) => {
                     take_in(around, intake, waiting, healed).await?;

@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard};
 use futures_util::FutureExt;
 use muster_core::config::FleetConfig;
 use muster_core::fact::{Fact, FactBody};
-use muster_core::ids::{Generation, JobId, JobKey, RunId, RunnerId};
-use muster_core::job::{Completed, Conclusion, JobAbout, JobEvent, JobEvidence, JobRecord, Started};
+use muster_core::ids::{Generation, JobId, JobKey, RunId, RunnerId, RunnerName};
+use muster_core::job::{Completed, Conclusion, JobAbout, JobEvent, JobEvidence, JobRecord, RunnerRef, Started};
 use muster_core::machine::{Removal, instance_of};
 use muster_core::ports::{Batch, FailedDelivery, GithubError, Listed, MintRequest, Minted};
 use muster_core::release::{Release, Retirement};
@@ -379,6 +379,40 @@ fn a_refusal_costs_no_delivery() {
 }
 
 #[test]
+fn a_delivery_that_github_does_not_let_us_read_holds_up_no_other() {
+    let mut fleet = Fleet::new();
+    for job in 1..=3 {
+        fleet.fails(job, "queued", 10 * u64::try_from(job).unwrap());
+    }
+    fleet.records.lock().refuse = Some(("payload app/1/1-queued".to_owned(), GithubError::Rejected("451".to_owned())));
+    let healed = fleet.step_at(60);
+    assert_eq!((healed.deliveries.len(), healed.troubles.len()), (2, 1), "{healed:?}");
+    let mut fleet = Fleet::new();
+    fleet.fails(1, "queued", 10);
+    fleet.records.lock().refuse = Some(("job 1".to_owned(), GithubError::Rejected("403".to_owned())));
+    let healed = fleet.step_at(600);
+    assert_eq!(
+        (healed.deliveries.len(), healed.troubles.len()),
+        (1, 1),
+        "demand until somebody knows better: {healed:?}"
+    );
+}
+
+#[test]
+fn what_is_not_ours_or_known_to_have_begun_is_not_asked_for() {
+    let mut fleet = Fleet::new();
+    for job in 1..=3 {
+        fleet.fails(job, "queued", 10);
+    }
+    let hosted = String::from_utf8(payload(2, "queued", 7)).unwrap().replace("[\"linux\"]", "[\"ubuntu-latest\"]");
+    fleet.records.lock().payloads.insert("app/1/2-queued".into(), hosted.into_bytes());
+    fleet.knows(&told(3, "linux", "acme/api", running(20)), 20);
+    fleet.step_at(600);
+    let asked: Vec<String> = fleet.asked().into_iter().filter(|word| word.starts_with("job ")).collect();
+    assert_eq!(asked, ["job 1"]);
+}
+
+#[test]
 fn another_process_goes_on_where_the_log_was_read_to() {
     let mut fleet = Fleet::new();
     fleet.step_at(0);
@@ -519,6 +553,25 @@ fn a_job_that_github_does_not_show_past_its_longest_life_is_over() {
 }
 
 #[test]
+fn neither_a_long_queue_nor_jobs_that_github_refuses_keep_an_orphan_waiting() {
+    let mut fleet = Fleet::new();
+    let runner = RunnerRef { id: None, name: RunnerName::new("linux-i-0123456789abcdef0-abcdef") };
+    let started = JobEvidence::InProgress(Started { started_at: at(600), runner: Some(runner) });
+    for job in 1..=100 {
+        fleet.knows(&told(job, "linux", "acme/api", queued()), 0);
+    }
+    fleet.knows(&told(200, "linux", "acme/api", started), 600);
+    fleet.step_at(900);
+    let asked: Vec<String> = fleet.asked().into_iter().filter(|word| word.starts_with("job ")).collect();
+    assert_eq!((asked.len(), asked[0].as_str()), (silent::ASKED_MAX, "job 200"));
+    fleet.records.lock().refuse = Some(("job 20".to_owned(), GithubError::Rejected("403".to_owned())));
+    fleet.step_at(1_200);
+    fleet.asked();
+    fleet.step_at(1_500);
+    assert!(!fleet.asked().contains(&"job 20".to_owned()), "others have their turn first");
+}
+
+#[test]
 fn what_there_is_no_time_for_is_for_the_next_step() {
     let mut fleet = Fleet::new();
     for job in 1..=3 {
@@ -538,12 +591,9 @@ fn what_there_is_no_time_for_is_for_the_next_step() {
 #[test]
 fn a_job_whose_machine_is_gone_is_asked_for_soon() {
     let mut fleet = Fleet::new();
-    let runner = muster_core::job::RunnerRef {
-        id: None,
-        name: muster_core::ids::RunnerName::new("linux-i-0123456789abcdef0-abcdef"),
-    };
+    let runner = RunnerRef { id: None, name: RunnerName::new("linux-i-0123456789abcdef0-abcdef") };
     let started = JobEvidence::InProgress(Started { started_at: START, runner: Some(runner) });
-    assert!(instance_of(&muster_core::ids::RunnerName::new("linux-i-0123456789abcdef0-abcdef")).is_some());
+    assert!(instance_of(&RunnerName::new("linux-i-0123456789abcdef0-abcdef")).is_some());
     fleet.knows(&told(1, "linux", "acme/api", started), 0);
     fleet.records.lock().jobs.insert(JobId(1), told(1, "linux", "acme/api", completed(100)));
     fleet.step_at(0);

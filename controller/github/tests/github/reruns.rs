@@ -115,18 +115,38 @@ async fn a_run_that_a_dead_runner_holds_up_is_cancelled_and_ends_by_force() {
 
 #[tokio::test]
 async fn a_run_is_superseded_by_a_later_one_of_its_workflow_on_its_branch() {
-    let (bench, run, _) = failed(1);
+    let (bench, _, _) = failed(1);
+    let run = RunId(bench.fake.world().add_run(REPOSITORY, "ci"));
     let superseded = || bench.github.is_superseded(REPOSITORY, run);
     assert!(!superseded().await.unwrap());
     bench.fake.world().add_run(REPOSITORY, "deploy");
     let elsewhere = bench.fake.world().add_run(REPOSITORY, "ci");
-    bench.fake.world().set_branch(elsewhere, Some("fix/a b&c"));
+    bench.fake.world().set_branch(elsewhere, Some("fix/a b&c"), "pull_request");
     assert!(!superseded().await.unwrap(), "another workflow, and another branch");
     assert!(!bench.github.is_superseded(REPOSITORY, RunId(elsewhere)).await.unwrap(), "a branch with a name like that");
     bench.fake.fail(Fault::status("GET", "branch=main", 502, "Bad gateway"));
     unknown(superseded().await);
     bench.fake.world().add_run(REPOSITORY, "ci");
     assert!(superseded().await.unwrap());
+}
+
+/// A release of an older version over a newer one.
+#[tokio::test]
+async fn what_is_no_branchs_own_is_superseded_wherever_a_later_run_is() {
+    let (bench, _, _) = failed(1);
+    let run_of = |branch: &str, event: &str| {
+        let run = bench.fake.world().add_run(REPOSITORY, "release");
+        bench.fake.world().set_branch(run, Some(branch), event);
+        RunId(run)
+    };
+    for (event, superseded) in [("push", true), ("release", true), ("schedule", true), ("pull_request", false)] {
+        let (earlier, later) = (run_of(&format!("v1.0-{event}"), event), run_of(&format!("v1.1-{event}"), event));
+        assert_eq!(bench.github.is_superseded(REPOSITORY, earlier).await.unwrap(), superseded, "{event}");
+        assert!(!bench.github.is_superseded(REPOSITORY, later).await.unwrap(), "{event}");
+    }
+    let (_, second) = (run_of("topic", "push"), run_of("topic", "push"));
+    run_of("another", "push");
+    assert!(!bench.github.is_superseded(REPOSITORY, second).await.unwrap(), "a branch in use has a group of its own");
 }
 
 #[tokio::test]
@@ -136,7 +156,7 @@ async fn what_is_not_known_of_a_run_may_supersede_it() {
         bench.fake.world().add_run(REPOSITORY, "another");
     }
     assert!(bench.github.is_superseded(REPOSITORY, run).await.unwrap(), "it is on no page that was read");
-    bench.fake.world().set_branch(run.0, None);
+    bench.fake.world().set_branch(run.0, None, "push");
     assert!(bench.github.is_superseded(REPOSITORY, run).await.unwrap(), "it is on no branch");
     assert!(bench.github.is_superseded(REPOSITORY, RunId(1)).await.unwrap(), "there is no such run");
 }

@@ -122,7 +122,8 @@ fn what_is_not_to_be_run_again_is_told_once() {
     assert_eq!(fleet.asked_of_runs(), ["run 10", "jobs of 10 #1", "later than 10"], "it may end the later one");
     let mut fleet = Fleet::interrupted();
     fleet.records.lock().runs.clear();
-    assert_eq!(fleet.outcomes(0), [(2, Outcome::Refused)]);
+    assert_eq!([0, 60, 180, 420].map(|seconds| fleet.outcomes(seconds).len()), [0; 4], "it may be shown again");
+    assert_eq!(fleet.outcomes(900), [(2, Outcome::Refused)]);
 }
 
 #[test]
@@ -157,19 +158,21 @@ fn a_process_that_died_after_the_request_does_not_repeat_it() {
 }
 
 #[test]
-fn what_github_refuses_is_given_up_after_some_tries_and_a_limit_is_no_try() {
+fn what_github_refuses_is_given_up_after_some_tries_and_no_answer_is_no_try() {
     let mut fleet = Fleet::interrupted();
     let mut told = Vec::new();
     for n in 0..20_u64 {
-        let error = match n < 10 {
-            true => GithubError::Limited { until: at(0) },
-            false => GithubError::Rejected("403".to_owned()),
+        let (word, error) = match n {
+            n if n >= 10 => ("rerun 10", GithubError::Rejected("403".to_owned())),
+            n if n % 2 == 0 => ("rerun 10", GithubError::Limited { until: at(0) }),
+            // GitHub is down.
+            _ => ("run 10", GithubError::Unknown("nothing was sent".to_owned())),
         };
-        fleet.refuses("rerun 10", error);
+        fleet.refuses(word, error);
         told.extend(fleet.outcomes(n * 1_000));
     }
     assert_eq!(told, [(2, Outcome::Refused)]);
-    assert_eq!(fleet.asked_of_runs().iter().filter(|word| *word == "rerun 10").count(), 15);
+    assert_eq!(fleet.asked_of_runs().iter().filter(|word| *word == "rerun 10").count(), 10);
 }
 
 #[test]

@@ -193,20 +193,52 @@ fn of_more_queued_jobs_than_dead_runners_none_is_known_to_be_held() {
 
 #[test]
 fn half_an_hour_counts_for_one_runner_that_is_dead_in_every_list() {
-    let mut fleet = Fleet::rerunning().with_unservable(&[1], &[runner()]);
+    let mut fleet = Fleet::rerunning().with_unservable(&[1], &[]);
     let another = RunnerName::new("linux-i-00000002-abcdef");
     for seconds in (0..=4_200).step_by(300) {
         // Another one each time.
         fleet.lists_dead(&[if seconds % 600 == 0 { runner() } else { another.clone() }]);
         assert_eq!(fleet.found_at(seconds), 0, "{seconds}");
     }
-    let mut fleet = Fleet::rerunning().with_unservable(&[1], &[runner()]);
-    for seconds in (0..=4_200).step_by(300) {
-        if seconds == 1_500 {
-            fleet.records.lock().refuse = Some(("registrations".to_owned(), GithubError::Unknown("a test".to_owned())));
+    for refused_at in [None, Some(1_500)] {
+        let mut fleet = Fleet::rerunning().with_unservable(&[1], &[]);
+        for seconds in (0..=4_200).step_by(300) {
+            // One stays, another comes before it in the order and goes.
+            let first = RunnerName::new("linux-i-00000000-abcdef");
+            fleet.lists_dead(&[first, runner()][usize::from(seconds % 600 == 0)..]);
+            if refused_at == Some(seconds) {
+                fleet.records.lock().refuse =
+                    Some(("registrations".to_owned(), GithubError::Unknown("a test".to_owned())));
+            }
+            let long = LONG + refused_at.map_or(0, |at| at + 300);
+            assert_eq!(fleet.found_at(seconds), usize::from(seconds >= long), "{seconds} {refused_at:?}");
         }
-        assert_eq!(fleet.found_at(seconds), usize::from(seconds >= 3_900), "{seconds}");
     }
+}
+
+#[test]
+fn a_dead_runner_whose_job_is_known_holds_no_other() {
+    let mut fleet = Fleet::rerunning().stranded().with_unservable(&[2], &[runner()]);
+    fleet.records.lock().of_run = vec![open(1)];
+    assert_eq!(fleet.cancelled_until(LONG), [(LONG, false)], "the one that it has");
+    let told = fleet.step_at(LONG + 300).stranded_jobs;
+    assert_eq!(told.iter().map(|stranded| stranded.job.key.job).collect::<Vec<_>>(), [JobId(1)]);
+}
+
+/// The plan gives such a job another round every half an hour.
+#[test]
+fn a_job_that_is_tried_once_more_is_stranded_all_the_same() {
+    let mut fleet = Fleet::rerunning().with_unservable(&[1], &[runner()]);
+    fleet.records.lock().of_run = vec![waiting(1)];
+    let mut cancelled = Vec::new();
+    for seconds in (0..=LONG).step_by(300) {
+        let mut job = JobRecord::from_event(&numbered(1), at(0));
+        let rounds = if seconds % 600 == 0 { STALL_ROUNDS_MAX } else { STALL_ROUNDS_MAX - 1 };
+        job.stall = Some(Stall { at: at(seconds), rounds });
+        fleet.commits(&Batch { jobs: vec![job], ..Batch::default() });
+        cancelled.extend(fleet.step_at(seconds).cancelled.iter().map(|(_, force)| (seconds, *force)));
+    }
+    assert_eq!(cancelled, [(LONG, false)]);
 }
 
 #[test]
@@ -227,21 +259,26 @@ fn all_runs_get_their_turn_and_one_that_github_refuses_to_cancel_is_left_to_peop
         fleet.refuses_cancel(GithubError::Rejected("403".to_owned()));
         let told = fleet.step_at(seconds).troubles;
         tries += told.iter().filter(|why| why.contains("403")).count();
-        assert_eq!(told.iter().any(|why| why.contains("left to people")), tries == 5 && !told.is_empty(), "{told:?}");
+        assert_eq!(told.iter().any(|why| why.contains("left to people")), tries == 6 && !told.is_empty(), "{told:?}");
     }
-    assert_eq!(tries, 5);
+    assert_eq!(tries, 6);
 }
 
 #[test]
-fn a_request_is_not_repeated_after_a_lost_answer_or_a_crash_and_is_after_a_refusal() {
+fn after_a_lost_answer_or_a_crash_it_is_asked_again_ten_minutes_later_and_never_by_force_first() {
     let mut fleet = Fleet::rerunning().stranded();
     fleet.refuses_cancel(GithubError::Unknown("a test".to_owned()));
-    assert_eq!(fleet.cancelled_until(LONG), [(LONG, false)]);
+    assert_eq!(fleet.cancelled_until(LONG), []);
+    assert_eq!(fleet.records.lock().asked.iter().filter(|word| *word == "cancel 10").count(), 1);
+    // The intent is in the ledger: another process does not ask at once, and knows by whom the run was cancelled.
     fleet.restart();
-    assert_eq!(fleet.cancels([LONG + 300, LONG + 600]), [(LONG + 600, true)], "another process knows");
+    assert_eq!(cancelled(&*fleet.store).now_or_never().unwrap().unwrap().len(), 1);
+    assert_eq!(fleet.cancels([LONG + 300, LONG + 600, LONG + 1_200]), [(LONG + 600, false), (LONG + 1_200, true)]);
     for error in [GithubError::Rejected("403".to_owned()), GithubError::Limited { until: at(0) }] {
         let mut fleet = Fleet::rerunning().stranded();
         fleet.refuses_cancel(error);
-        assert_eq!(fleet.cancelled_until(LONG + 300), [(LONG + 300, false)]);
+        assert_eq!(fleet.cancelled_until(LONG), []);
+        assert_eq!(cancelled(&*fleet.store).now_or_never().unwrap().unwrap(), [], "nothing has happened");
+        assert_eq!(fleet.cancels([LONG + 300]), [(LONG + 300, false)]);
     }
 }
