@@ -18,13 +18,14 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use self::calls::{Outside, Told};
+use self::calls::{Granted, Outside, Told};
 use crate::clock::Clock;
 use crate::host::{self, Pen};
 use crate::http;
 use crate::kept::{Keeper, Kept};
 use crate::life::{Answer, Ask, Life, Look, Moment, Observation, Phase, Step};
 use crate::metadata::{Metadata, NOTICE_EVERY};
+use crate::options;
 use crate::runner::{self, Happening, Running};
 use crate::settings::Settings;
 use crate::ship;
@@ -57,7 +58,7 @@ struct Shell {
     calls: BTreeMap<u64, AbortHandle>,
     running: Option<Running>,
     orphan: Option<Box<dyn Pen>>,
-    config: Option<String>,
+    granted: Option<Granted>,
     watches: bool,
     /// The call that says how it ended, after which the runner's logs are put away.
     last_word: Option<u64>,
@@ -98,7 +99,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         calls: BTreeMap::new(),
         running: None,
         orphan,
-        config: None,
+        granted: None,
         watches: false,
         last_word: None,
     };
@@ -130,7 +131,8 @@ impl Shell {
             }
         });
         let session = self.kept.session.is_some();
-        self.observe(Observation::Orphan { session }).await
+        let may_take = Observation::JobMayTake(self.settings.job_may_take(self.kept.job_hours));
+        self.take(Vec::new(), VecDeque::from([may_take, Observation::Orphan { session }])).await
     }
 
     async fn live(mut self, mut inbox: UnboundedReceiver<Event>) -> anyhow::Result<()> {
@@ -181,7 +183,7 @@ impl Shell {
                 if self.running.is_some() || *self.life.phase() != Phase::Starting {
                     return None;
                 }
-                let started = self.start();
+                let started = self.start().await;
                 self.observe(started).await
             }
             Event::Called(call, told) => {
@@ -194,10 +196,14 @@ impl Shell {
                     self.kept.session = Some(session);
                     self.keep();
                 }
-                if let Some(config) = told.config {
-                    self.config = Some(config);
+                let mut seen = VecDeque::new();
+                if let Some(granted) = told.granted {
+                    let may_take = self.settings.job_may_take(granted.options.max_job_hours);
+                    seen.push_back(Observation::JobMayTake(may_take));
+                    self.granted = Some(granted);
                 }
-                self.observe(Observation::Answered(call, told.answer)).await
+                seen.push_back(Observation::Answered(call, told.answer));
+                self.take(Vec::new(), seen).await
             }
         }
     }
@@ -278,13 +284,13 @@ impl Shell {
                 }
             }
             Step::NewKeys => {
-                self.config = None;
+                self.granted = None;
                 if let Err(e) = self.kept.renew() {
                     words::log(&format!("no fresh keys: {e}"));
                 }
                 self.keep();
             }
-            Step::StartRunner { again: false } => return vec![self.start()],
+            Step::StartRunner { again: false } => return vec![self.start().await],
             Step::StartRunner { again: true } => {
                 let (events, folder) = (self.events.clone(), self.settings.runner_dir.clone());
                 spawn_local(async move {
@@ -328,9 +334,9 @@ impl Shell {
         });
     }
 
-    fn start(&mut self) -> Observation {
+    async fn start(&mut self) -> Observation {
         self.running = None;
-        match self.start_runner() {
+        match self.start_runner().await {
             Ok(running) => {
                 self.running = Some(running);
                 self.watch();
@@ -340,16 +346,18 @@ impl Shell {
         }
     }
 
-    fn start_runner(&mut self) -> io::Result<Running> {
+    async fn start_runner(&mut self) -> io::Result<Running> {
         // What a job can do, it can do from its first step on: so this comes before.
         if self.settings.firewall {
             host::secure(&self.settings.metadata)?;
         }
-        let config = self.config.as_ref().ok_or_else(|| io::Error::other("there is no configuration"))?;
+        let granted = self.granted.as_ref().ok_or_else(|| io::Error::other("there is no configuration"))?;
+        let variables = options::apply(&granted.options, &self.settings).await?;
+        self.kept.job_hours = granted.options.max_job_hours;
         self.kept.started = true;
         // Without it a restarted agent would not know; with it, nothing may be wrong.
         self.keeper.keep(&self.kept)?;
-        Running::start(&self.settings, config)
+        Running::start(&self.settings, &variables, &granted.config)
     }
 
     /// Looks for the cloud's notices, once a runner is there.
