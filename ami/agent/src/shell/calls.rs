@@ -33,7 +33,7 @@ pub(super) struct Granted {
 pub(super) struct Told {
     pub(super) answer: Answer,
     pub(super) session: Option<SessionProof>,
-    pub(super) granted: Option<Granted>,
+    pub(super) granted: Option<Box<Granted>>,
 }
 
 impl From<NotTaken> for Told {
@@ -189,10 +189,10 @@ fn grant(
     of: (&InstanceId, u32),
     sealed: Option<&str>,
     options: Option<RunnerOptions>,
-) -> Result<Option<Granted>, Told> {
+) -> Result<Option<Box<Granted>>, Told> {
     let Some(sealed) = sealed else { return Ok(None) };
     let config = open(keys, SealPurpose::RunnerConfig, of, sealed)?;
-    Ok(Some(Granted { config, options: options.unwrap_or_default() }))
+    Ok(Some(Box::new(Granted { config, options: options.unwrap_or_default() })))
 }
 
 fn open(keys: &KeyPair, purpose: SealPurpose, of: (&InstanceId, u32), sealed: &str) -> Result<String, Told> {

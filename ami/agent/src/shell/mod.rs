@@ -58,7 +58,7 @@ struct Shell {
     calls: BTreeMap<u64, AbortHandle>,
     running: Option<Running>,
     orphan: Option<Box<dyn Pen>>,
-    granted: Option<Granted>,
+    granted: Option<Box<Granted>>,
     watches: bool,
     /// The call that says how it ended, after which the runner's logs are put away.
     last_word: Option<u64>,

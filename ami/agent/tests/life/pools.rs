@@ -22,8 +22,8 @@ struct Scripts(TempDir);
 
 impl Scripts {
     fn new() -> Scripts {
-        let folder = tempfile::tempdir().unwrap();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
         let scripts = Scripts(folder);
         // The runner's folder is where all of them run.
         scripts.add("started", "env > env-of-hook; id -u > hook-ran-as\n");
@@ -37,8 +37,8 @@ impl Scripts {
     }
 
     fn add(&self, name: &str, text: &str) {
-        fs::write(self.path(name), text).unwrap();
-        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o644)).unwrap();
+        fs::write(self.path(name), text).expect("a script");
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o644)).expect("permissions");
     }
 
     fn job(&self) -> Job {
@@ -55,7 +55,7 @@ impl Scripts {
 }
 
 fn variables(agent: &Agent, file: &str) -> BTreeMap<String, String> {
-    let text = fs::read_to_string(agent.path("runner").join(file)).unwrap();
+    let text = fs::read_to_string(agent.path("runner").join(file)).expect("a script has run");
     let pairs = text.lines().filter_map(|line| line.split_once('='));
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }

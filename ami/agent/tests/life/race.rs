@@ -21,7 +21,7 @@ const ROUNDS: &str = "MUSTER_TEST_DRAINS";
 const GAP_MS: &str = "MUSTER_TEST_DRAIN_GAP_MS";
 /// Worlds beside each other, each with one machine at a time; more where machines sleep for longer.
 const LANES: u64 = 24;
-const LANES_MAX: u64 = 96;
+const LANES_MAX: u64 = 48;
 /// A gap's most, in milliseconds, unless it is said: a tenth of the 5 s that were seen.
 const GAP_MAX: u64 = 500;
 /// How long a job takes.
