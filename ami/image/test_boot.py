@@ -40,6 +40,18 @@ fi
 systemd-notify --ready
 systemctl poweroff
 """
+# Cannot stay up, and leaves a job behind, which is frozen as in a drain.
+FAILING_AGENT = """#!/bin/sh
+pen="$(findmnt -n -t cgroup2 -o TARGET)$(sed -n s/^0:://p /proc/self/cgroup)/muster-runner"
+echo started >>/var/told
+if [ ! -e "$pen" ]; then
+    mkdir "$pen"
+    sh -c 'sleep 10; echo the job has ended >>/var/told' &
+    echo $! >"$pen/cgroup.procs"
+    echo 1 >"$pen/cgroup.freeze"
+fi
+kill -9 $$
+"""
 # Whoever's machine it is: when everything has started or was skipped.
 SURVEY = """#!/bin/sh
 sleep 3
@@ -91,7 +103,7 @@ def inside(root, whose):
 
 
 class Boot(Scratch):
-    def boot(self, whose, unit=None, agent=None):
+    def boot(self, whose, unit=None, agent=None, script=AGENT):
         """What the machine has told when it has switched itself off, or what was said beside it."""
         if not shutil.which("systemd-nspawn"):
             self.fail("systemd-nspawn is missing: apt-get install systemd-container")
@@ -102,7 +114,7 @@ class Boot(Scratch):
             # It sets up TLS whether it is used or not.
             shutil.copytree("/etc/ssl/certs", self.root / "etc/ssl/certs", symlinks=True)
         else:
-            (self.image / "agent/muster-agent-x64").write_text(AGENT)
+            (self.image / "agent/muster-agent-x64").write_text(script)
         self.run_script("agent.sh")
         self.put("etc/systemd/system/amazon-ssm-agent.service", "[Service]\nExecStart=/bin/sleep infinity\n")
         self.put("etc/systemd/system/ssh.service.d/not-ours.conf", "")
@@ -139,6 +151,9 @@ class Boot(Scratch):
                 "second, and what was started is alive there",
             ],
         )
+
+    def test_an_agent_that_cannot_stay_up_ends_the_machine_after_its_job(self):
+        self.assertEqual(self.boot("muster", script=FAILING_AGENT), ["started"] * 5 + ["the job has ended"])
 
     def test_the_agent_itself_claims_and_switches_the_machine_off(self):
         agent = os.environ.get("MUSTER_TEST_AGENT") or self.skipTest("MUSTER_TEST_AGENT names no agent")

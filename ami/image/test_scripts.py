@@ -358,6 +358,13 @@ class Agent(Scratch):
             path = self.settings()[f"hook_job_{name}"]
             self.assertTrue(os.access(self.root / path.lstrip("/"), os.X_OK))
 
+    def test_hooks_for_pools_to_name(self):
+        (self.image / "hooks").mkdir()
+        (self.image / "hooks/license.sh").write_text("#!/bin/sh\n")
+        self.run_script("agent.sh")
+        self.assertEqual(self.settings(), {})
+        self.assertTrue(os.access(self.root / "usr/local/lib/muster/hooks/license.sh", os.X_OK))
+
     def test_sealing_leaves_nothing_of_this_machine(self):
         self.run_script("agent.sh")
         self.put("root/.ssh/authorized_keys", "ssh-ed25519 AAAA\n")
@@ -480,15 +487,20 @@ class Build(unittest.TestCase):
     def test_what_is_given_besides(self):
         more = self.folder / "more"
         more.mkdir()
-        for name in ("job-started.sh", "job-completed.sh"):
+        for name in ("job-started.sh", "license.sh"):
             (more / name).write_text("#!/bin/sh\n")
         (more / "acme.crt").write_text("-----BEGIN CERTIFICATE-----\n")
         self.build(MUSTER_AGENT_ARM64=self.elf(183), MUSTER_IMAGE_CA=str(more), MUSTER_IMAGE_HOOKS=str(more))
         with tarfile.open(self.folder / "files/image.tar.gz") as archive:
             names = set(archive.getnames())
-            for name in ("ca/acme.crt", "hooks/job-started.sh", "agent/muster-agent-arm64", "scripts/lib.sh"):
+            for name in ("ca/acme.crt", "hooks/job-started.sh", "hooks/license.sh", "agent/muster-agent-arm64", "scripts/lib.sh"):
                 self.assertIn(name, names)
             self.assertTrue(archive.getmember("hooks/job-started.sh").mode & 0o100)
+
+    def test_a_folder_without_hooks(self):
+        (self.folder / "none").mkdir()
+        said = self.build(works=False, MUSTER_AGENT_X64=self.elf(), MUSTER_IMAGE_HOOKS=str(self.folder / "none"))
+        self.assertIn("has no *.sh", said)
 
     def test_a_private_key_is_not_packed(self):
         more = self.folder / "more"

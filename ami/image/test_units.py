@@ -28,7 +28,12 @@ class Units(unittest.TestCase):
             text = "[Unit]\nDescription=stub\nDefaultDependencies=no\n"
             text += "[Service]\nExecStart=/bin/true\n" * service + "[Socket]\nListenStream=/run/stub\n" * socket
             (self.units / name).write_text(text)
-        for name in ("usr/local/bin/muster-agent", "usr/local/lib/muster/user-data", "bin/true"):
+        for name in (
+            "usr/local/bin/muster-agent",
+            "usr/local/lib/muster/agent-failed",
+            "usr/local/lib/muster/user-data",
+            "bin/true",
+        ):
             path = self.root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("#!/bin/sh\n")
@@ -44,9 +49,11 @@ class Units(unittest.TestCase):
         )
         return done.returncode, done.stdout + done.stderr
 
-    def test_the_agents_unit(self):
-        shutil.copy(HERE / "files/muster-agent.service", self.units)
-        self.assertEqual(self.verify("muster-agent.service"), (0, ""))
+    def test_the_agents_units(self):
+        for name in ("muster-agent.service", "muster-agent-failed.service"):
+            shutil.copy(HERE / "files" / name, self.units)
+        for name in ("muster-agent.service", "muster-agent-failed.service"):
+            self.assertEqual(self.verify(name), (0, ""))
 
     def test_what_is_dropped_into_others(self):
         for unit, file in (("amazon-ssm-agent.service", "ssm.conf"), ("docker.socket", "docker.conf")):
@@ -61,7 +68,7 @@ class Units(unittest.TestCase):
             ("Type=notify", "Type=notified"),
             ("WatchdogSec=60", "WatchDogSeconds=60"),
             ("/usr/local/bin/muster-agent", "/usr/local/bin/muster-agents"),
-            ("StartLimitAction=poweroff", "StartLimitAction=power"),
+            ("StartLimitBurst=5", "StartLimitBurst=five"),
         ):
             self.assertIn(right, text)
             (self.units / "muster-agent.service").write_text(text.replace(right, wrong))

@@ -21,7 +21,7 @@ use thiserror::Error;
 use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::format::{self, BadField};
-use crate::handover;
+use crate::handover::Handover;
 use crate::proof;
 use crate::seal::{Seal, SealError, SealPurpose, Sealer};
 use crate::token;
@@ -97,6 +97,7 @@ pub enum Over {
 /// The receiving end of claims.
 pub struct Claims<S, I, C> {
     store: Arc<S>,
+    handover: Handover<S>,
     identity: Arc<I>,
     clock: Arc<C>,
     sealer: Arc<dyn Sealer>,
@@ -114,7 +115,7 @@ enum Speaker<'a> {
 impl<S: Store, I: Identity, C: Clock> Claims<S, I, C> {
     /// The receiving end over these ports. `bell` wakes the scaler, `registrar` the registrar.
     pub fn new(
-        store: Arc<S>,
+        handover: Handover<S>,
         identity: Arc<I>,
         clock: Arc<C>,
         sealer: Arc<dyn Sealer>,
@@ -122,7 +123,8 @@ impl<S: Store, I: Identity, C: Clock> Claims<S, I, C> {
         registrar: Arc<dyn Bell>,
         wakers: Arc<Wakers>,
     ) -> Claims<S, I, C> {
-        Claims { store, identity, clock, sealer, bell, registrar, wakers }
+        let store = handover.store();
+        Claims { store, handover, identity, clock, sealer, bell, registrar, wakers }
     }
 
     /// Takes in one claim, and waits up to `wait_s` for the configuration, but no longer than 25 s after the claim came. Ready at once with `wait_s` 0 if the ports are.
@@ -259,15 +261,16 @@ impl<S: Store, I: Identity, C: Clock> Claims<S, I, C> {
     async fn answer(&self, row: ClaimRow, wait_s: u32, came_at: Timestamp) -> Result<ClaimAnswer, ClaimError> {
         let ClaimRow { instance, session, sealed_session, .. } = row;
         let mut wait = Wait::begin(&*self.clock, &self.wakers, &instance, wait_s, came_at);
-        let sealed_config = loop {
+        let configured = loop {
             let row = self.store.claim(&instance).await?.filter(|row| row.session == session);
-            let config = handover::sealed_config(&*self.store, row, self.clock.now()).await?;
-            if config.is_some() || !wait.again().await {
-                break config;
+            let configured = self.handover.configured(row, self.clock.now()).await?;
+            if configured.is_some() || !wait.again().await {
+                break configured;
             }
         };
         drop(wait);
-        Ok(ClaimAnswer { instance, session, sealed_session, sealed_config })
+        let (sealed_config, options) = configured.map(|one| (one.sealed, one.options)).unzip();
+        Ok(ClaimAnswer { instance, session, sealed_session, sealed_config, options })
     }
 }
 

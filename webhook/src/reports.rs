@@ -18,7 +18,7 @@ use thiserror::Error;
 use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::format::{self, BadField};
-use crate::handover;
+use crate::handover::Handover;
 use crate::token;
 use crate::wait::Wait;
 use crate::wakers::Wakers;
@@ -40,6 +40,7 @@ pub enum ReportError {
 /// The receiving end of reports.
 pub struct Reports<S, C> {
     store: Arc<S>,
+    handover: Handover<S>,
     clock: Arc<C>,
     bell: Arc<dyn Bell>,
     wakers: Arc<Wakers>,
@@ -47,8 +48,9 @@ pub struct Reports<S, C> {
 
 impl<S: Store, C: Clock> Reports<S, C> {
     /// The receiving end over these ports. `bell` wakes the scaler.
-    pub fn new(store: Arc<S>, clock: Arc<C>, bell: Arc<dyn Bell>, wakers: Arc<Wakers>) -> Reports<S, C> {
-        Reports { store, clock, bell, wakers }
+    pub fn new(handover: Handover<S>, clock: Arc<C>, bell: Arc<dyn Bell>, wakers: Arc<Wakers>) -> Reports<S, C> {
+        let store = handover.store();
+        Reports { store, handover, clock, bell, wakers }
     }
 
     /// Takes in one report. An idle machine's is held back up to `wait_s` until there is an order, or a configuration for
@@ -92,10 +94,10 @@ impl<S: Store, C: Clock> Reports<S, C> {
     /// What there is to tell this machine.
     async fn news(&self, row: &ClaimRow, request: &ReportRequest) -> Result<Option<ReportAnswer>, StoreError> {
         let order = self.store.order(&row.instance).await?.filter(|order| order.seq > request.seen_order);
-        let sealed_config = match request.state {
+        let configured = match request.state {
             AgentState::Ready => {
                 let row = self.store.claim(&row.instance).await?.filter(|now| now.session == row.session);
-                handover::sealed_config(&*self.store, row, self.clock.now()).await?
+                self.handover.configured(row, self.clock.now()).await?
             }
             AgentState::Listening
             | AgentState::Busy
@@ -106,8 +108,9 @@ impl<S: Store, C: Clock> Reports<S, C> {
             | AgentState::Interrupted
             | AgentState::Failed { .. } => None,
         };
+        let (sealed_config, options) = configured.map(|one| (one.sealed, one.options)).unzip();
         let some = order.is_some() || sealed_config.is_some();
-        Ok(some.then_some(ReportAnswer { sealed_config, order }))
+        Ok(some.then_some(ReportAnswer { sealed_config, options, order }))
     }
 }
 

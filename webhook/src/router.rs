@@ -28,6 +28,7 @@ use crate::body::{self, BodyError, RUNNER_BYTES_MAX, WEBHOOK_BYTES_MAX};
 use crate::claims::{ClaimError, Claims};
 use crate::clock::Clock;
 use crate::delivery::DeliveryHeaders;
+use crate::handover::Handover;
 use crate::intake::Ignored;
 use crate::live::LiveConfig;
 use crate::logs::{LogError, Logs};
@@ -106,20 +107,13 @@ where
     /// A door of these parts.
     pub fn new(parts: DoorParts<S, I, C>) -> Door<S, I, C> {
         let DoorParts { store, identity, clock, secrets, config, sealer, bell, registrar, wakers, pulse } = parts;
+        let handover = || Handover::new(store.clone(), config.clone());
         Door {
             prewarms: Prewarms::new(store.clone(), identity.clone(), clock.clone(), bell.clone()),
             webhooks: Webhooks::new(store.clone(), clock.clone(), secrets, config.clone(), bell.clone()),
-            claims: Claims::new(
-                store.clone(),
-                identity,
-                clock.clone(),
-                sealer,
-                bell.clone(),
-                registrar,
-                wakers.clone(),
-            ),
+            claims: Claims::new(handover(), identity, clock.clone(), sealer, bell.clone(), registrar, wakers.clone()),
             logs: Logs::new(store.clone(), config.clone(), None),
-            reports: Reports::new(store.clone(), clock.clone(), bell, wakers),
+            reports: Reports::new(handover(), clock.clone(), bell, wakers),
             store,
             clock,
             config,

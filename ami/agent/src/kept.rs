@@ -19,6 +19,9 @@ pub struct Kept {
     private_key: String,
     /// The session, once the claim is answered; while the next one is asked for, the former.
     pub session: Option<SessionProof>,
+    /// The pool's `max_job_hours`, once its runner was started.
+    #[serde(default)]
+    pub job_hours: Option<u32>,
     /// Whether its runner was started.
     pub started: bool,
     /// The power is being switched off.
@@ -38,8 +41,14 @@ impl Kept {
     /// # Errors
     /// The system gives no random bytes.
     pub fn fresh() -> io::Result<Kept> {
-        let mut kept =
-            Kept { nonce: String::new(), private_key: String::new(), session: None, started: false, over: false };
+        let mut kept = Kept {
+            nonce: String::new(),
+            private_key: String::new(),
+            session: None,
+            job_hours: None,
+            started: false,
+            over: false,
+        };
         kept.renew()?;
         Ok(kept)
     }

@@ -2,7 +2,8 @@
 //! unprivileged user, reports, and the machine is gone. `docs/protocol.md` is what it says and hears.
 //!
 //! [`life`] decides, and is pure. [`shell`] does: [`metadata`], [`identity`] and [`door`] are the outside, [`runner`] the
-//! process and its signs, [`host`] the operating system. [`ship`] is what is left behind.
+//! process and its signs, [`host`] the operating system. [`options`] is what a pool gives its runners, [`ship`] what is
+//! left behind.
 
 pub mod check;
 pub mod clock;
@@ -13,6 +14,7 @@ pub mod identity;
 pub mod kept;
 pub mod life;
 pub mod metadata;
+pub mod options;
 pub mod runner;
 pub mod settings;
 pub mod shell;

@@ -19,6 +19,8 @@ pub const PATH_VARIABLE: &str = "MUSTER_AGENT_SETTINGS";
 pub const FASTER_VARIABLE: &str = "MUSTER_AGENT_TEST_FASTER";
 /// The same: see [`Limits::shorter`].
 pub const SHORTER_VARIABLE: &str = "MUSTER_AGENT_TEST_SHORTER";
+/// The same: a job's hours are so many times shorter.
+pub const JOBS_SHORTER_VARIABLE: &str = "MUSTER_AGENT_TEST_JOBS_SHORTER";
 
 /// What `processes_max` may be. The runner alone has some 30 threads; Linux has no more processes than the last
 /// (`PID_MAX_LIMIT`).
@@ -42,7 +44,7 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// Where last words go.
     pub console: PathBuf,
-    /// Hours after which a job is ended.
+    /// Hours after which a job is ended, unless the door says what its pool grants.
     pub max_job_hours: f64,
     /// Hours for which a machine may be idle.
     pub idle_hours: f64,
@@ -60,6 +62,12 @@ pub struct Settings {
     pub hook_job_started: Option<PathBuf>,
     /// A script that runs after each job's last step.
     pub hook_job_completed: Option<PathBuf>,
+    /// Where the agent puts what a pool gives its runners, for them to read: a file system in memory.
+    pub pool_dir: PathBuf,
+    /// The configuration of Docker's daemon, which a pool may change. Without its folder there is no Docker.
+    pub docker_config: PathBuf,
+    /// What makes a daemon that runs read it, and starts none.
+    pub docker_reload: Vec<String>,
     /// Container images that a machine of a standby stock pulls before it is stopped.
     pub warm_images: Vec<String>,
     /// What ends the machine.
@@ -85,6 +93,9 @@ impl Default for Settings {
             environment: BTreeMap::new(),
             hook_job_started: None,
             hook_job_completed: None,
+            pool_dir: PathBuf::from("/run/muster-pool"),
+            docker_config: PathBuf::from("/etc/docker/daemon.json"),
+            docker_reload: ["systemctl", "try-restart", "docker.service"].map(str::to_owned).to_vec(),
             warm_images: Vec::new(),
             power_off: vec!["systemctl".to_owned(), "poweroff".to_owned()],
         }
@@ -135,7 +146,7 @@ impl Settings {
         let absolute = |path: &PathBuf| path.is_absolute();
         let hours = |hours: f64| hours > 0.0 && hours <= 10_000.0;
         let named = |name: &String| !name.is_empty() && !name.contains(['=', '\0']);
-        let rules: [(&'static str, bool, &'static str); 12] = [
+        let rules: [(&'static str, bool, &'static str); 15] = [
             ("metadata", self.metadata.starts_with("http://"), "must be an address such as http://169.254.169.254"),
             ("runner_dir", absolute(&self.runner_dir), "must be an absolute path"),
             ("runner_user", !matches!(&*self.runner_user, "" | "root"), "must be a user other than root"),
@@ -146,6 +157,9 @@ impl Settings {
             ("idle_hours", hours(self.idle_hours), "must be hours: more than 0, at most 10000"),
             ("hook_job_started", self.hook_job_started.iter().all(absolute), "must be an absolute path"),
             ("hook_job_completed", self.hook_job_completed.iter().all(absolute), "must be an absolute path"),
+            ("pool_dir", absolute(&self.pool_dir), "must be an absolute path"),
+            ("docker_config", absolute(&self.docker_config), "must be an absolute path"),
+            ("docker_reload", !self.docker_reload.is_empty(), "must name a command, such as [\"true\"]"),
             ("environment", self.environment.keys().all(named), "must have names without `=`"),
             ("power_off", !self.power_off.is_empty(), "must name a command, such as [\"systemctl\", \"poweroff\"]"),
         ];
@@ -157,10 +171,19 @@ impl Settings {
 
     /// The limits that follow. `spread` is this machine's own number between 0 and 1.
     pub fn limits(&self, spread: f64) -> Limits {
-        let hours = |hours: f64| Duration::from_secs_f64(hours * 3_600.0);
-        let limits = Limits::new(hours(self.max_job_hours), hours(self.idle_hours), spread);
+        let limits = Limits::new(self.job_may_take(None), hours(self.idle_hours), spread);
         limits.faster(times(FASTER_VARIABLE)).shorter(times(SHORTER_VARIABLE))
     }
+
+    /// How long a job may take: what its pool grants, or else these settings.
+    pub fn job_may_take(&self, pool_hours: Option<u32>) -> Duration {
+        let granted = pool_hours.filter(|hours| *hours > 0).map(f64::from);
+        hours(granted.unwrap_or(self.max_job_hours)).div_f64(times(JOBS_SHORTER_VARIABLE))
+    }
+}
+
+fn hours(hours: f64) -> Duration {
+    Duration::from_secs_f64(hours * 3_600.0)
 }
 
 fn times(variable: &str) -> f64 {
@@ -201,6 +224,13 @@ mod tests {
         };
         assert_eq!(read, Settings::default());
         assert_eq!(Settings::parse("agent.example.toml", text).unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn the_pools_hours_govern_a_job() {
+        let settings = Settings { max_job_hours: 2.0, ..Settings::default() };
+        let may = |pool: Option<u32>| settings.job_may_take(pool).as_secs();
+        assert_eq!((may(Some(1)), may(Some(200)), may(None), may(Some(0))), (3_600, 720_000, 7_200, 7_200));
     }
 
     #[test]

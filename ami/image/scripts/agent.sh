@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Muster's agent, its settings and its unit.
 #
-#   HOOKS         on | off: job-started.sh and job-completed.sh, packed with the scripts, run around each job
+#   HOOKS         on | off: job-started.sh and job-completed.sh, packed with the scripts, run around each job. A pool may
+#                 name these or others that are packed whether they are on or off
 #   PROXY         http://HOST:PORT or empty, for agent and jobs
 #   NO_PROXY_FOR  names that are reached without it, with commas, besides loopback and the metadata service
 #   WARM_IMAGES   container images that a machine pulls on its way into a standby stock, with commas
@@ -17,7 +18,11 @@ install -D -m 0755 "$binary" "$root/usr/local/bin/muster-agent"
 if [[ "$HOOKS" == on ]]; then
     for hook in job-started job-completed; do
         [[ -f "$here/hooks/$hook.sh" ]] || die "the archive has no hooks/$hook.sh" "pack again with MUSTER_IMAGE_HOOKS"
-        install -D -m 0755 "$here/hooks/$hook.sh" "$root/usr/local/lib/muster/hooks/$hook.sh"
+    done
+fi
+if compgen -G "$here/hooks/*.sh" >/dev/null; then
+    for hook in "$here"/hooks/*.sh; do
+        install -D -m 0755 "$hook" "$root/usr/local/lib/muster/hooks/${hook##*/}"
     done
 fi
 AUTHORITIES=""
@@ -59,5 +64,7 @@ if environment:
 PYTHON
 
 put muster-agent.service /etc/systemd/system/muster-agent.service
+put muster-agent-failed.service /etc/systemd/system/muster-agent-failed.service
+put agent-failed /usr/local/lib/muster/agent-failed 0755
 units enable muster-agent.service
 say "agent is in /usr/local/bin"

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::claim::Order;
+use crate::config::RunnerOptions;
 use crate::ids::{InstanceId, ShapeId};
 use crate::log_shelf::LogKind;
 
@@ -61,6 +62,9 @@ pub struct ClaimAnswer {
     /// The runner configuration, sealed to the claim's key (base64); absent until it is minted: report `ready` and wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed_config: Option<String>,
+    /// What the pool gives its runners, beside every configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<RunnerOptions>,
 }
 
 /// What an agent tells of itself. Repeating a state is a heartbeat.
@@ -122,6 +126,9 @@ pub struct ReportAnswer {
     /// The runner configuration, sealed to the claim's key (base64): only to `ready`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed_config: Option<String>,
+    /// What the pool gives its runners, beside every configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<RunnerOptions>,
     /// What to do, if anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Numbered>,

@@ -117,6 +117,121 @@ const ERRORS: &[Case] = &[
     ("pool[0].standby.max", &[("arch = \"x64\"", "arch = \"x64\"\nstandby = { min = 5, max = 4 } #!")]),
     ("pool[0].sizes.cpu-8.idle.max", &[("vcpus = 8", "vcpus = 8\nidle = { min = 5, max = 4 } #!")]),
     ("pool[0].sizes.cpu-8.usd_per_hour.spot", &[("vcpus = 8", "vcpus = 8\nusd_per_hour = { spot = -1 } #!")]),
+    // What a pool gives its runners
+    (
+        "pool[0].runner.hook_job_start",
+        &[("[pool.sizes.cpu-2]", "[pool.runner]\nhook_job_start = \"/a/b.sh\" #!\n[pool.sizes.cpu-2]")],
+    ),
+    (
+        "pool[0].runner.hook_job_started",
+        &[("[pool.sizes.cpu-2]", "[pool.runner]\nhook_job_started = \"hooks/started.sh\" #!\n[pool.sizes.cpu-2]")],
+    ),
+    (
+        "pool[0].runner.hook_job_completed",
+        &[("[pool.sizes.cpu-2]", "[pool.runner]\nhook_job_completed = \"/hooks/completed\" #!\n[pool.sizes.cpu-2]")],
+    ),
+    (
+        "pool[0].runner.proxy",
+        &[("[pool.sizes.cpu-2]", "[pool.runner]\nproxy = \"proxy.acme.example:3128\" #!\n[pool.sizes.cpu-2]")],
+    ),
+    (
+        "pool[0].runner.proxy",
+        &[("[pool.sizes.cpu-2]", "[pool.runner]\nproxy = \"http://user:hunter2@proxy:3128\" #!\n[pool.sizes.cpu-2]")],
+    ),
+    (
+        "pool[0].runner.proxy",
+        &[("[pool.sizes.cpu-2]", "[pool.runner]\nproxy = \"http://proxy:3128/path\" #!\n[pool.sizes.cpu-2]")],
+    ),
+    (
+        "pool[0].runner.no_proxy",
+        &[("[pool.sizes.cpu-2]", "[pool.runner]\nno_proxy = [\"acme.example\"] #!\n[pool.sizes.cpu-2]")],
+    ),
+    (
+        "pool[0].runner.no_proxy[0]",
+        &[(
+            "[pool.sizes.cpu-2]",
+            "[pool.runner]\nproxy = \"http://proxy:1\"\nno_proxy = [\"a,b\"] #!\n[pool.sizes.cpu-2]",
+        )],
+    ),
+    (
+        "pool[0].runner.extra_ca",
+        &[("[pool.sizes.cpu-2]", "[pool.runner]\nextra_ca = \"file:ca.pem\" #!\n[pool.sizes.cpu-2]")],
+    ),
+    (
+        "pool[0].runner.extra_ca",
+        &[(
+            "[pool.sizes.cpu-2]",
+            "[pool.runner]\nextra_ca = \"-----BEGIN CERTIFICATE-----\\nAAAA\\n-----END CERTIFICATE-----\" #!\n[pool.sizes.cpu-2]",
+        )],
+    ),
+    (
+        "pool[0].runner.extra_ca",
+        &[(
+            "[pool.sizes.cpu-2]",
+            "[pool.runner]\nextra_ca = \"-----BEGIN PRIVATE KEY-----\\nhunter2\\n-----END PRIVATE KEY-----\" #!\n[pool.sizes.cpu-2]",
+        )],
+    ),
+    (
+        "pool[0].runner.environment",
+        &[("[pool.sizes.cpu-2]", "[pool.runner]\nenvironment = [\"GOPROXY=https://a\"] #!\n[pool.sizes.cpu-2]")],
+    ),
+    (
+        "pool[0].runner.environment.GOPROXY",
+        &[("[pool.sizes.cpu-2]", "[pool.runner]\nenvironment = { GOPROXY = 1 } #!\n[pool.sizes.cpu-2]")],
+    ),
+    (
+        "pool[0].runner.environment.GO-PROXY",
+        &[("[pool.sizes.cpu-2]", "[pool.runner]\nenvironment = { \"GO-PROXY\" = \"a\" } #!\n[pool.sizes.cpu-2]")],
+    ),
+    (
+        "pool[0].runner.environment.https_proxy",
+        &[(
+            "[pool.sizes.cpu-2]",
+            "[pool.runner]\nenvironment = { https_proxy = \"http://proxy:1\" } #!\n[pool.sizes.cpu-2]",
+        )],
+    ),
+    (
+        "pool[0].runner.environment.ACTIONS_RUNNER_HOOK_JOB_STARTED",
+        &[(
+            "[pool.sizes.cpu-2]",
+            "[pool.runner]\nenvironment = { ACTIONS_RUNNER_HOOK_JOB_STARTED = \"/a.sh\" } #!\n[pool.sizes.cpu-2]",
+        )],
+    ),
+    (
+        "pool[0].runner.environment.LD_PRELOAD",
+        &[("[pool.sizes.cpu-2]", "[pool.runner]\nenvironment = { LD_PRELOAD = \"/a.so\" } #!\n[pool.sizes.cpu-2]")],
+    ),
+    (
+        "pool[0].runner.environment.PIP_INDEX_URL",
+        &[(
+            "[pool.sizes.cpu-2]",
+            "[pool.runner]\nenvironment = { PIP_INDEX_URL = \"https://user:hunter2@pypi.acme.example/simple\" } #!\n[pool.sizes.cpu-2]",
+        )],
+    ),
+    (
+        "pool[0].runner.environment.A",
+        &[("[pool.sizes.cpu-2]", "[pool.runner]\nenvironment = { A = \"a\\nb\" } #!\n[pool.sizes.cpu-2]")],
+    ),
+    (
+        "pool[0].runner.docker_data_root",
+        &[("[pool.sizes.cpu-2]", "[pool.runner]\ndocker_data_root = \"data/docker\" #!\n[pool.sizes.cpu-2]")],
+    ),
+    (
+        "pool[0].runner.docker_data_root",
+        &[("[pool.sizes.cpu-2]", "[pool.runner]\ndocker_data_root = \"/data/../etc\" #!\n[pool.sizes.cpu-2]")],
+    ),
+    (
+        "pool[0].runner.docker_mirrors[0]",
+        &[(
+            "[pool.sizes.cpu-2]",
+            "[pool.runner]\ndocker_mirrors = [\"https://mirror.acme.example/v2\"] #!\n[pool.sizes.cpu-2]",
+        )],
+    ),
+    (
+        "pool[1].runner.docker_data_root",
+        &[("[pool.sizes.m2]", "[pool.runner]\ndocker_data_root = \"/data/docker\" #!\n[pool.sizes.m2]")],
+    ),
+    ("pool[1].runner.extra_ca", &[("[pool.sizes.m2]", "[pool.runner]\nextra_ca = \"x\" #!\n[pool.sizes.m2]")]),
     // GitHub
     (
         "github",
@@ -347,6 +462,10 @@ const WARNINGS: &[Case] = &[
         &[("[pool.sizes.cpu-2]", "[[pool.schedule]]\nwhen = \"mon\"\nidle = { min = 11 } #!\n[pool.sizes.cpu-2]")],
     ),
     ("pool[0].max_job_hours", &[("arch = \"x64\"", "arch = \"x64\"\nmax_job_hours = 121 #!")]),
+    (
+        "pool[0].runner.environment.NPM_TOKEN",
+        &[("[pool.sizes.cpu-2]", "[pool.runner]\nenvironment = { NPM_TOKEN = \"a\" } #!\n[pool.sizes.cpu-2]")],
+    ),
     (
         "pool[0].public_repositories",
         &[("arch = \"x64\"", "arch = \"x64\"\npublic_repositories = true #!\nrepositories = [\"*\"]")],

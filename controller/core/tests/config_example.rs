@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use muster_core::config::{Arch, Bounds, FleetConfig, Hook, Market, MarketPolicy, Os, Owner};
+use muster_core::config::{Arch, Bounds, FleetConfig, Hook, Market, MarketPolicy, Os, Owner, RunnerOptions};
 use muster_core::ids::ClassId;
 use muster_core::time::Timestamp;
 use proptest::prelude::*;
 
 const EXAMPLE: &str = include_str!("../../../muster.example.toml");
+const AUTHORITY: &str = include_str!("../../../tests/configs/authority.pem");
 
 /// The label sets of the trace that ships, with the class that serves each under the example.
 const SETS: [(&str, &str); 6] = [
@@ -114,13 +115,14 @@ fn the_example_names_every_key() {
         .replace("[fleet]\n", "[fleet]\nx = 1\n")
         .replace("[metrics]\n", "[metrics]\nx = 1\n")
         .replace("# [logs]\n# bucket", "[logs]\nxxxx = 1\nbucket")
+        .replace("# [pool.runner]\n", "[pool.runner]\nxxxx = 1\n")
         .replace("[github]\n", "x = 1\n[github]\nx = 1\n")
         .replace("[[github.app]]\n", "[[github.app]]\nxxxx = 1\n")
         .replace("[[pool]]\n", "[[pool]]\nxxxxxx = 1\n")
         .replace("[pool.sizes.cpu-8]\n", "[pool.sizes.cpu-8]\nxxxx = 1\n")
         .replace("[[pool.schedule]]\n", "[[pool.schedule]]\nxxxx = 1\n");
     let errors = FleetConfig::parse("f", &probe).errors;
-    assert_eq!(errors.len(), 12, "{errors:#?}");
+    assert_eq!(errors.len(), 13, "{errors:#?}");
     let mut names = 0;
     for remedy in errors.iter().filter_map(|d| d.remedy.split_once("keys here: ")).map(|(_, keys)| keys) {
         for name in remedy.split(", ").map(|name| name.split(' ').next().unwrap_or(name).trim_matches('`')) {
@@ -133,7 +135,7 @@ fn the_example_names_every_key() {
             names += 1;
         }
     }
-    assert!(names > 40, "{names}");
+    assert!(names > 50, "{names}");
 }
 
 #[test]
@@ -289,4 +291,27 @@ proptest! {
             prop_assert!(fleet.resolve(set, "a/b", true).class().is_some(), "{:?}", set);
         }
     }
+}
+
+/// As people read it, without the marks of comments.
+#[test]
+fn the_examples_options_for_runners_are_good() {
+    let (_, text) = EXAMPLE.split_once("# [pool.runner]\n").unwrap();
+    let text: String = text.lines().map_while(|line| line.strip_prefix("# ")).map(|line| format!("{line}\n")).collect();
+    let pem = AUTHORITY.trim_start_matches("-----BEGIN CERTIFICATE-----\n");
+    let text = text.replace("...\n-----END CERTIFICATE-----\n", pem);
+    let example = EXAMPLE.replacen("# [pool.runner]\n", &format!("[pool.runner]\n{text}"), 1);
+    let parsed = FleetConfig::parse("f", &example);
+    assert_eq!(parsed.errors, []);
+    let config = parsed.config.unwrap();
+    let options = config.pools()[0].runner_options();
+    assert_eq!(options.max_job_hours, Some(6));
+    assert_eq!(options.extra_ca.as_deref(), Some(AUTHORITY));
+    assert_eq!(options.environment["GOPROXY"], "https://mirror.acme.example/go");
+    let said = serde_json::to_value(&options).unwrap();
+    assert_eq!(said.as_object().unwrap().len(), 9, "the example has every option: {said}");
+    assert_eq!(
+        config.pools()[1].runner_options(),
+        RunnerOptions { max_job_hours: Some(6), ..RunnerOptions::default() }
+    );
 }

@@ -5,6 +5,7 @@ mod fake_store;
 mod fuzz;
 mod health;
 mod logs;
+mod options;
 mod payload;
 mod prewarmed;
 mod protocol_doc;

@@ -1,5 +1,6 @@
 //! `docs/protocol.md` is true: its test vector opens, and its examples are what the code reads and writes.
 
+use muster_core::config::RunnerOptions;
 use muster_core::ids::InstanceId;
 use muster_core::protocol::{
     ClaimAnswer, ClaimRequest, LogAnswer, LogRequest, PrewarmedRequest, ReportAnswer, ReportRequest,
@@ -80,6 +81,7 @@ fn the_examples_are_what_is_sent() {
     assert!(examples::<ReportRequest>("report request") >= 2);
     assert!(examples::<PrewarmedRequest>("prewarmed request") >= 1);
     assert!(examples::<ReportAnswer>("report answer") >= 2);
+    assert!(examples::<RunnerOptions>("options") >= 1);
     assert!(examples::<LogRequest>("logs request") >= 1);
     assert!(examples::<LogAnswer>("logs answer") >= 1);
 }

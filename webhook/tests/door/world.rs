@@ -34,33 +34,7 @@ pub(crate) const OTHER_NONCE: &str = "ffeeddccbbaa99887766554433221100";
 /// What the identity check of these tests says to a bad proof. It must not leave the log.
 pub(crate) const DETAIL: &str = "the-detail-for-the-log";
 
-pub(crate) const CONFIG: &str = r#"
-[github]
-organization = "octo-org"
-webhook_secrets = ["env:SECRET"]
-[[github.app]]
-id = 1
-private_key = "file:app.pem"
-[fleet]
-name = "test"
-[[pool]]
-name = "hosted-like"
-os = "linux"
-arch = "x64"
-labels = ["ubuntu-latest"]
-repositories = ["*"]
-public_repositories = true
-[pool.sizes.cpu-2]
-instance_types = ["c7i.large"]
-[[pool]]
-name = "k8s"
-os = "linux"
-arch = "x64"
-labels = ["self-hosted", "k8s"]
-repositories = ["*"]
-[pool.sizes.cpu-2]
-instance_types = ["c7i.large"]
-"#;
+pub(crate) const CONFIG: &str = include_str!("../../../tests/configs/door.toml");
 
 /// tokio's clock, which tests pause.
 pub(crate) struct TestClock {

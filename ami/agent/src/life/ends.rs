@@ -108,9 +108,13 @@ impl Life {
         if self.evidence.job() {
             return self.end(Some(AgentState::Done { ran_job: true }), "the job is over".to_owned(), now);
         }
+        self.exited_without_job(code, now);
+    }
+
+    /// It may be tried again, in this session or another one, but not for ever.
+    fn exited_without_job(&mut self, code: Option<i32>, now: Moment) {
         let words = words(code);
-        let listened = self.evidence.listened();
-        if !listened {
+        if !self.evidence.listened() {
             self.fruitless += 1;
         }
         if code == Some(code::VERSION_DEPRECATED) || self.fruitless >= self.limits.fruitless {

@@ -25,7 +25,7 @@ pub struct Limits {
     pub idle: Duration,
     /// From the runner's start until it listens. The listener's own session retries end after 4 minutes.
     pub start: Duration,
-    /// For one job.
+    /// For one job, unless the pool's options say otherwise.
     pub job: Duration,
     /// How long a message that was received may be a job though no job shows.
     pub message: Duration,

@@ -60,6 +60,8 @@ pub enum Observation {
     Looked(Look),
     /// The answer to [`Step::Kill`]: the runner and all its processes are gone.
     Killed,
+    /// How long a job may take, by the pool's options; told before the answer or the orphan that it is for.
+    JobMayTake(Duration),
     /// The cloud will take this machine, or recommends to leave it; or its system is being shut down.
     Notice,
     /// A former agent on this machine left a live runner behind, whose session is known or not.
@@ -251,6 +253,7 @@ impl Life {
             Observation::RunnerExited(code) => self.exited(code, now),
             Observation::Looked(look) => self.looked(look, now),
             Observation::Killed => self.killed(now),
+            Observation::JobMayTake(limit) => self.limits.job = limit,
             Observation::Notice => self.notice(),
             Observation::Orphan { session } => self.orphan(session, now),
         }

@@ -7,6 +7,8 @@
 
 mod log_tail;
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::process::Stdio;
@@ -69,11 +71,11 @@ pub async fn updated(runner_dir: &Path) {
 }
 
 impl Running {
-    /// Starts a runner with this configuration.
+    /// Starts a runner with this configuration, and these variables beyond those that every runner has.
     ///
     /// # Errors
     /// The system refuses, or the runner's user is not there.
-    pub fn start(settings: &Settings, config: &str) -> io::Result<Running> {
+    pub fn start(settings: &Settings, variables: &BTreeMap<String, OsString>, config: &str) -> io::Result<Running> {
         let Launch { mut command, pen } = host::prepare(settings)?;
         let (reader, writer) = io::pipe()?;
         command.env("PATH", SEARCH).env("LANG", "C.UTF-8");
@@ -82,14 +84,7 @@ impl Running {
             let account = host::account(&settings.runner_user)?;
             command.env("HOME", account.home).env("USER", &account.name).env("LOGNAME", &account.name);
         }
-        command.envs(&settings.environment);
-        let hooks = [
-            ("ACTIONS_RUNNER_HOOK_JOB_STARTED", &settings.hook_job_started),
-            ("ACTIONS_RUNNER_HOOK_JOB_COMPLETED", &settings.hook_job_completed),
-        ];
-        for (name, path) in hooks {
-            command.envs(path.as_ref().map(|path| (name, path)));
-        }
+        command.envs(variables);
         command.env("ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE", "1");
         command.env("ACTIONS_RUNNER_INPUT_JITCONFIG", config);
         command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);

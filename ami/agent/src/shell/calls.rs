@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use muster_core::config::RunnerOptions;
 use muster_core::ids::{InstanceId, ShapeId};
 use muster_core::protocol::{AgentState, ClaimRequest, PrewarmedRequest, ReportRequest, SessionProof};
 use muster_seal::{KeyPair, SealPurpose};
@@ -21,27 +22,34 @@ use crate::words;
 /// How long a claim may be held back, in seconds.
 const CLAIM_WAIT_S: u32 = 25;
 
+/// What a runner is started with. A secret: no `Debug`.
+pub(super) struct Granted {
+    pub(super) config: String,
+    /// Empty from a door that is too old to know of them.
+    pub(super) options: RunnerOptions,
+}
+
 /// What a call has brought. Secrets: no `Debug`.
 pub(super) struct Told {
     pub(super) answer: Answer,
     pub(super) session: Option<SessionProof>,
-    pub(super) config: Option<String>,
+    pub(super) granted: Option<Box<Granted>>,
 }
 
 impl From<NotTaken> for Told {
     fn from(not_taken: NotTaken) -> Told {
         words::log(&not_taken.why);
-        Told { answer: not_taken.answer, session: None, config: None }
+        Told { answer: not_taken.answer, session: None, granted: None }
     }
 }
 
 fn gives_up(why: String) -> Told {
-    Told { answer: Answer::Final(why), session: None, config: None }
+    Told { answer: Answer::Final(why), session: None, granted: None }
 }
 
 fn later(why: &str) -> Told {
     words::log(why);
-    Told { answer: Answer::Unavailable(None), session: None, config: None }
+    Told { answer: Answer::Unavailable(None), session: None, granted: None }
 }
 
 /// Where and what the machine is.
@@ -120,7 +128,7 @@ impl Outside {
             }
             other => other?,
         }
-        Ok(Told { answer: Answer::Heard { config: false, order: None }, session: None, config: None })
+        Ok(Told { answer: Answer::Heard { config: false, order: None }, session: None, granted: None })
     }
 
     async fn claim(&self, place: &Place, kept: &Kept, later: bool) -> Result<Told, Told> {
@@ -149,12 +157,9 @@ impl Outside {
         };
         let of = (&answer.instance, answer.session);
         let token = open(&keys, SealPurpose::Session, of, &answer.sealed_session)?;
-        let config = match &answer.sealed_config {
-            Some(sealed) => Some(open(&keys, SealPurpose::RunnerConfig, of, sealed)?),
-            None => None,
-        };
+        let granted = grant(&keys, of, answer.sealed_config.as_deref(), answer.options.clone())?;
         let session = SessionProof { instance: answer.instance.clone(), session: answer.session, token };
-        Ok(Told { answer: Answer::Claimed { config: config.is_some() }, session: Some(session), config })
+        Ok(Told { answer: Answer::Claimed { config: granted.is_some() }, session: Some(session), granted })
     }
 
     async fn report(
@@ -167,21 +172,27 @@ impl Outside {
         let of = (&from.instance, from.session);
         let request = ReportRequest { from: from.clone(), state, wait_s, seen_order };
         let answer = place.door.report(&request, &self.clock).await?;
-        let config = match &answer.sealed_config {
-            Some(sealed) => {
-                let keys = kept.keys().map_err(|e| gives_up(e.to_string()))?;
-                Some(open(&keys, SealPurpose::RunnerConfig, of, sealed)?)
-            }
-            None => None,
-        };
-        let answer = Answer::Heard { config: config.is_some(), order: answer.order };
-        Ok(Told { answer, session: None, config })
+        let keys = kept.keys().map_err(|e| gives_up(e.to_string()))?;
+        let granted = grant(&keys, of, answer.sealed_config.as_deref(), answer.options)?;
+        let answer = Answer::Heard { config: granted.is_some(), order: answer.order };
+        Ok(Told { answer, session: None, granted })
     }
 }
 
 fn note(error: &dyn std::error::Error) -> String {
     words::log(&error.to_string());
     error.to_string()
+}
+
+fn grant(
+    keys: &KeyPair,
+    of: (&InstanceId, u32),
+    sealed: Option<&str>,
+    options: Option<RunnerOptions>,
+) -> Result<Option<Box<Granted>>, Told> {
+    let Some(sealed) = sealed else { return Ok(None) };
+    let config = open(keys, SealPurpose::RunnerConfig, of, sealed)?;
+    Ok(Some(Box::new(Granted { config, options: options.unwrap_or_default() })))
 }
 
 fn open(keys: &KeyPair, purpose: SealPurpose, of: (&InstanceId, u32), sealed: &str) -> Result<String, Told> {

@@ -4,6 +4,7 @@
 //! that lives then is left to end (`Observation::Orphan`).
 
 mod calls;
+mod steps;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -11,32 +12,26 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context;
-use muster_core::protocol::AgentState;
 use rand::TryRng;
 use rand::rngs::SysRng;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use self::calls::{Outside, Told};
+use self::calls::{Granted, Outside, Told};
 use crate::clock::Clock;
 use crate::host::{self, Pen};
 use crate::http;
 use crate::kept::{Keeper, Kept};
-use crate::life::{Answer, Ask, Life, Look, Moment, Observation, Phase, Step};
-use crate::metadata::{Metadata, NOTICE_EVERY};
-use crate::runner::{self, Happening, Running};
+use crate::life::{Answer, Life, Moment, Observation, Phase, Step};
+use crate::metadata::Metadata;
+use crate::runner::{Happening, Running};
 use crate::settings::Settings;
 use crate::ship;
-use crate::warm;
 use crate::words;
 
 /// Between two looks at a runner that writes nothing.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long the freezer may take.
-const FREEZE_MAX: Duration = Duration::from_secs(3);
-/// How often a metadata service is asked for notices that does not answer any more: it was switched off, as a rule.
-const NOTICE_SELDOM: Duration = Duration::from_secs(60);
 
 /// What comes from the tasks beside the loop.
 enum Event {
@@ -57,7 +52,7 @@ struct Shell {
     calls: BTreeMap<u64, AbortHandle>,
     running: Option<Running>,
     orphan: Option<Box<dyn Pen>>,
-    config: Option<String>,
+    granted: Option<Box<Granted>>,
     watches: bool,
     /// The call that says how it ended, after which the runner's logs are put away.
     last_word: Option<u64>,
@@ -74,34 +69,13 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         words::log("the machine is over: it is switched off");
         return switch_off(settings).await;
     }
-    let spread = f64::from(SysRng.try_next_u32().unwrap_or(0)) / f64::from(u32::MAX);
-    let clock = Rc::new(Clock::default());
-    let metadata = Metadata::new(http::metadata()?, &settings.metadata, clock.clone());
-    let outside = Rc::new(Outside::new(metadata, http::door(&settings)?, clock.clone()));
-    let (life, steps) = Life::begin(settings.limits(spread));
-    let (events, inbox) = unbounded_channel();
-    let started = kept.as_ref().is_some_and(|kept| kept.started);
     let kept = match kept {
         Some(kept) => kept,
         None => Kept::fresh()?,
     };
     keeper.keep(&kept).context("`state_dir` cannot be written to")?;
-    let orphan = host::left_behind(&settings.runner_user, &settings.cgroup);
-    let mut shell = Shell {
-        settings,
-        clock,
-        outside,
-        keeper,
-        kept,
-        life,
-        events,
-        calls: BTreeMap::new(),
-        running: None,
-        orphan,
-        config: None,
-        watches: false,
-        last_word: None,
-    };
+    let started = kept.started;
+    let (mut shell, steps, inbox) = Shell::new(settings, keeper, kept)?;
     words::log(concat!("version ", env!("CARGO_PKG_VERSION")));
     host::notify("READY=1");
     let begun = match started || shell.orphan.is_some() {
@@ -119,6 +93,36 @@ async fn switch_off(settings: Settings) -> anyhow::Result<()> {
 }
 
 impl Shell {
+    fn new(
+        settings: Settings,
+        keeper: Keeper,
+        kept: Kept,
+    ) -> anyhow::Result<(Shell, Vec<Step>, UnboundedReceiver<Event>)> {
+        let spread = f64::from(SysRng.try_next_u32().unwrap_or(0)) / f64::from(u32::MAX);
+        let clock = Rc::new(Clock::default());
+        let metadata = Metadata::new(http::metadata()?, &settings.metadata, clock.clone());
+        let outside = Rc::new(Outside::new(metadata, http::door(&settings)?, clock.clone()));
+        let (life, steps) = Life::begin(settings.limits(spread));
+        let (events, inbox) = unbounded_channel();
+        let orphan = host::left_behind(&settings.runner_user, &settings.cgroup);
+        let shell = Shell {
+            settings,
+            clock,
+            outside,
+            keeper,
+            kept,
+            life,
+            events,
+            calls: BTreeMap::new(),
+            running: None,
+            orphan,
+            granted: None,
+            watches: false,
+            last_word: None,
+        };
+        Ok((shell, steps, inbox))
+    }
+
     /// A former agent has died on this machine. Its runner is left alone; when that is over, so is the machine.
     async fn resume(&mut self) -> Option<()> {
         words::say(&self.settings.console, "an agent before this one has died; its runner is left to end");
@@ -130,7 +134,8 @@ impl Shell {
             }
         });
         let session = self.kept.session.is_some();
-        self.observe(Observation::Orphan { session }).await
+        let may_take = Observation::JobMayTake(self.settings.job_may_take(self.kept.job_hours));
+        self.take(Vec::new(), VecDeque::from([may_take, Observation::Orphan { session }])).await
     }
 
     async fn live(mut self, mut inbox: UnboundedReceiver<Event>) -> anyhow::Result<()> {
@@ -181,7 +186,7 @@ impl Shell {
                 if self.running.is_some() || *self.life.phase() != Phase::Starting {
                     return None;
                 }
-                let started = self.start();
+                let started = self.start().await;
                 self.observe(started).await
             }
             Event::Called(call, told) => {
@@ -194,10 +199,14 @@ impl Shell {
                     self.kept.session = Some(session);
                     self.keep();
                 }
-                if let Some(config) = told.config {
-                    self.config = Some(config);
+                let mut seen = VecDeque::new();
+                if let Some(granted) = told.granted {
+                    let may_take = self.settings.job_may_take(granted.options.max_job_hours);
+                    seen.push_back(Observation::JobMayTake(may_take));
+                    self.granted = Some(granted);
                 }
-                self.observe(Observation::Answered(call, told.answer)).await
+                seen.push_back(Observation::Answered(call, told.answer));
+                self.take(Vec::new(), seen).await
             }
         }
     }
@@ -251,123 +260,6 @@ impl Shell {
         }
     }
 
-    async fn step(&mut self, step: Step) -> Vec<Observation> {
-        match step {
-            Step::ReadMetadata => self.beside(|outside| async move { Observation::Metadata(outside.learn().await) }),
-            Step::Warm => {
-                let settings = self.settings.clone();
-                self.beside(|_| async move {
-                    let _ = tokio::task::spawn_blocking(move || warm::warm(&settings)).await;
-                    Observation::Warm
-                });
-            }
-            Step::Call(call, ask) => {
-                if is_last_word(&ask) {
-                    self.last_word = Some(call);
-                }
-                let (outside, kept, events) = (self.outside.clone(), self.kept.clone(), self.events.clone());
-                let task = spawn_local(async move {
-                    let told = outside.call(ask, kept).await;
-                    let _ = events.send(Event::Called(call, told));
-                });
-                self.calls.insert(call, task.abort_handle());
-            }
-            Step::Abandon(call) => {
-                if let Some(task) = self.calls.remove(&call) {
-                    task.abort();
-                }
-            }
-            Step::NewKeys => {
-                self.config = None;
-                if let Err(e) = self.kept.renew() {
-                    words::log(&format!("no fresh keys: {e}"));
-                }
-                self.keep();
-            }
-            Step::StartRunner { again: false } => return vec![self.start()],
-            Step::StartRunner { again: true } => {
-                let (events, folder) = (self.events.clone(), self.settings.runner_dir.clone());
-                spawn_local(async move {
-                    runner::updated(&folder).await;
-                    let _ = events.send(Event::Updated);
-                });
-            }
-            Step::Freeze => {
-                // It is being updated.
-                let nothing = Observation::Looked(Look { frozen: false, others: true, unread: false });
-                let Some(running) = &mut self.running else { return vec![nothing] };
-                let (signs, look) = running.freeze(FREEZE_MAX).await;
-                return signs.into_iter().map(Observation::Sign).chain([Observation::Looked(look)]).collect();
-            }
-            Step::Thaw => {
-                if let Some(running) = &self.running {
-                    running.thaw();
-                }
-            }
-            Step::Kill => {
-                if let Some(running) = self.running.take() {
-                    running.kill().await;
-                }
-                if let Some(orphan) = self.orphan.take() {
-                    let _ = orphan.kill();
-                }
-                return vec![Observation::Killed];
-            }
-            Step::Say(text) => words::say(&self.settings.console, &text),
-            // Taken by `take`.
-            Step::PowerOff(_) => {}
-        }
-        Vec::new()
-    }
-
-    /// Does something that takes its time, beside the loop.
-    fn beside<F: Future<Output = Observation> + 'static>(&self, what: impl FnOnce(Rc<Outside>) -> F) {
-        let (events, work) = (self.events.clone(), what(self.outside.clone()));
-        spawn_local(async move {
-            let _ = events.send(Event::Seen(work.await));
-        });
-    }
-
-    fn start(&mut self) -> Observation {
-        self.running = None;
-        match self.start_runner() {
-            Ok(running) => {
-                self.running = Some(running);
-                self.watch();
-                Observation::RunnerStarted
-            }
-            Err(e) => Observation::RunnerNotStarted(e.to_string()),
-        }
-    }
-
-    fn start_runner(&mut self) -> io::Result<Running> {
-        // What a job can do, it can do from its first step on: so this comes before.
-        if self.settings.firewall {
-            host::secure(&self.settings.metadata)?;
-        }
-        let config = self.config.as_ref().ok_or_else(|| io::Error::other("there is no configuration"))?;
-        self.kept.started = true;
-        // Without it a restarted agent would not know; with it, nothing may be wrong.
-        self.keeper.keep(&self.kept)?;
-        Running::start(&self.settings, config)
-    }
-
-    /// Looks for the cloud's notices, once a runner is there.
-    fn watch(&mut self) {
-        if std::mem::replace(&mut self.watches, true) {
-            return;
-        }
-        self.beside(|outside| async move {
-            loop {
-                match outside.metadata().notice().await {
-                    Ok(true) => break Observation::Notice,
-                    Ok(false) => sleep(NOTICE_EVERY).await,
-                    Err(_) => sleep(NOTICE_SELDOM).await,
-                }
-            }
-        });
-    }
-
     fn keep(&self) {
         if let Err(e) = self.keeper.keep(&self.kept) {
             words::log(&format!("`state_dir` cannot be written to: {e}"));
@@ -390,14 +282,6 @@ impl Shell {
         for (_, call) in std::mem::take(&mut self.calls) {
             call.abort();
         }
-    }
-}
-
-/// Whether a runner that had a job, or could not get that far, is over with it.
-fn is_last_word(ask: &Ask) -> bool {
-    match ask {
-        Ask::Report { state, .. } => matches!(state, AgentState::Done { ran_job: true } | AgentState::Failed { .. }),
-        Ask::Prewarmed | Ask::Claim { .. } => false,
     }
 }
 

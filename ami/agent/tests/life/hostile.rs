@@ -19,10 +19,8 @@ use serde_json::Value;
 
 use crate::world::github::Job;
 use crate::world::imds::{Imds, key_of, secret_of, session_token_of};
-use crate::world::{Agent, Like, World, privileged};
+use crate::world::{Agent, DONE, Like, UNTIL_GO, World, failed, privileged};
 
-const DONE: Report = Report::Done { ran_job: true };
-const UNTIL_GO: u64 = 600_000;
 /// What is the job's own, or shows nothing by its exit code: what it got is searched all the same.
 const MAY_SUCCEED: [&str; 6] = [
     "everybodys-arguments",
@@ -292,7 +290,8 @@ fn a_job_that_kills_all_it_can_ends_its_machine() {
 fn a_job_that_stops_its_listener_ends_at_its_limit() {
     privileged(|| async {
         let world = World::new().await;
-        let like = Like { settings: "max_job_hours = 0.002".to_owned(), ..Like::default() };
+        // Some seven seconds of its pool's six hours.
+        let like = Like { jobs_shorter: 3_000.0, ..Like::default() };
         let mut agent = world.machine_like(like).await;
         world.listens(&mut agent).await;
         let text = ". \"$(dirname \"$0\")/known\"\nfor one in $(cat \"$GROUP/cgroup.procs\"); do\n\
@@ -301,8 +300,8 @@ fn a_job_that_stops_its_listener_ends_at_its_limit() {
         world.github.queue(script.job());
         world.hears(&mut agent, &Report::Busy).await;
         agent.ends().await;
-        let (_, why) = world.scaler.machine(&agent.instance).failed.expect("it has failed");
-        assert!(why.to_string().contains("max_job_hours"), "{why}");
+        let why = failed(&world, &agent).expect("it has failed");
+        assert!(why.contains("max_job_hours"), "{why}");
         assert_eq!(fs::read_to_string(agent.group().join("cgroup.procs")).unwrap_or_default(), "");
     });
 }

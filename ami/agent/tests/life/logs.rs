@@ -3,12 +3,8 @@
 use std::fs;
 use std::os::unix::fs::{chown, symlink};
 
-use muster_core::machine::Report;
-
 use crate::world::github::Job;
-use crate::world::{World, privileged};
-
-const DONE: Report = Report::Done { ran_job: true };
+use crate::world::{DONE, World, privileged};
 
 #[test]
 fn the_runners_logs_are_kept_after_its_job_and_nothing_of_roots() {

@@ -4,6 +4,7 @@
 mod chance;
 mod hostile;
 mod logs;
+mod pools;
 mod race;
 mod scenarios;
 mod start;

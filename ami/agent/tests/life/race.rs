@@ -4,7 +4,8 @@
 //! Each round is a machine of its own. It ends drained, and then nobody has lost a job, or with its job done. In half of the
 //! rounds the deletion of a registration succeeds whatever runs, so that the agent's key is the only one.
 //!
-//! `MUSTER_TEST_DRAINS` is the number of rounds (`tests/bench/drain-race`).
+//! `MUSTER_TEST_DRAINS` is the number of rounds, and `MUSTER_TEST_DRAIN_GAP_MS` the most that a gap takes
+//! (`tests/bench/drain-race`).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,9 +18,11 @@ use crate::world::github::{Books, Job, Trick};
 use crate::world::{Agent, Like, World, privileged};
 
 const ROUNDS: &str = "MUSTER_TEST_DRAINS";
-/// Worlds beside each other, each with one machine at a time.
+const GAP_MS: &str = "MUSTER_TEST_DRAIN_GAP_MS";
+/// Worlds beside each other, each with one machine at a time; more where machines sleep for longer.
 const LANES: u64 = 24;
-/// A gap's most, in milliseconds: a tenth of the 5 s that were seen.
+const LANES_MAX: u64 = 48;
+/// A gap's most, in milliseconds, unless it is said: a tenth of the 5 s that were seen.
 const GAP_MAX: u64 = 500;
 /// How long a job takes.
 const TAKES_MAX: u64 = 400;
@@ -57,13 +60,35 @@ fn instant(world: &World, agent: &Agent, registration: u64) -> &'static str {
     }
 }
 
+/// How much of it.
+#[derive(Clone, Copy)]
+struct Length {
+    rounds: u64,
+    gap_max: u64,
+}
+
+impl Length {
+    fn asked_for() -> Length {
+        Length { rounds: given(ROUNDS, 48), gap_max: given(GAP_MS, GAP_MAX) }
+    }
+
+    fn lanes(self) -> u64 {
+        (LANES * self.gap_max / GAP_MAX).clamp(LANES, LANES_MAX).min(self.rounds.max(1))
+    }
+}
+
+fn given(variable: &str, otherwise: u64) -> u64 {
+    let text = std::env::var(variable).ok();
+    text.map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
+}
+
 /// One machine: whether it ended drained, and how far its job was when that was ordered.
-async fn round(world: &World, chance: &mut Chance, tricks: &[Trick]) -> (bool, &'static str) {
+async fn round(world: &World, chance: &mut Chance, gap_max: u64, tricks: &[Trick]) -> (bool, &'static str) {
     world.github.plan(tricks);
     // An end of its own comes after half a second.
     let mut agent = world.machine_like(Like { real_address: false, faster: 240.0, ..Like::default() }).await;
     let registration = world.listens(&mut agent).await;
-    let mut gap = || u64::try_from(chance.ms(GAP_MAX).as_millis()).expect("small");
+    let mut gap = || u64::try_from(chance.ms(gap_max).as_millis()).expect("small");
     let gaps = [gap(), gap(), gap()];
     // A worker that shows nothing else is looked for every second.
     let takes = gap() % TAKES_MAX + if tricks.is_empty() { 0 } else { 4 * TAKES_MAX };
@@ -88,15 +113,15 @@ async fn round(world: &World, chance: &mut Chance, tricks: &[Trick]) -> (bool, &
     (drained, at)
 }
 
-async fn lane(rounds: u64, seed: u64, tricks: Vec<Trick>) -> Sums {
+async fn lane(length: Length, seed: u64, tricks: Vec<Trick>) -> Sums {
     let world = World::new().await;
     let mut chance = Chance(seed);
     if seed.is_multiple_of(2) {
         world.github.be_blind();
     }
     let mut sums = Sums::default();
-    for _ in 0..rounds {
-        let (drained, at) = round(&world, &mut chance, &tricks).await;
+    for _ in 0..length.rounds {
+        let (drained, at) = round(&world, &mut chance, length.gap_max, &tricks).await;
         sums.rounds += 1;
         sums.drained += u32::from(drained);
         *sums.at.entry(at).or_default() += 1;
@@ -105,14 +130,15 @@ async fn lane(rounds: u64, seed: u64, tricks: Vec<Trick>) -> Sums {
     sums
 }
 
-async fn race(rounds: u64, tricks: &[Trick]) -> Sums {
-    let seed = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_secs() * LANES;
+async fn race(length: Length, tricks: &[Trick]) -> Sums {
+    let seed = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_secs() * LANES_MAX;
+    let count = length.lanes();
     let local = tokio::task::LocalSet::new();
     let all = local.run_until(async {
         let mut lanes = JoinSet::new();
-        for number in 0..LANES {
-            let share = rounds / LANES + u64::from(number < rounds % LANES);
-            lanes.spawn_local(lane(share, seed + number, tricks.to_vec()));
+        for number in 0..count {
+            let rounds = length.rounds / count + u64::from(number < length.rounds % count);
+            lanes.spawn_local(lane(Length { rounds, ..length }, seed + number, tricks.to_vec()));
         }
         let mut sums = Sums::default();
         while let Some(one) = lanes.join_next().await {
@@ -141,9 +167,9 @@ async fn race(rounds: u64, tricks: &[Trick]) -> Sums {
 #[test]
 fn drains_with_real_processes_kill_no_job() {
     privileged(|| async {
-        let given = std::env::var(ROUNDS).ok();
-        let rounds = given.map_or(48, |text| text.parse().unwrap_or_else(|_| panic!("{ROUNDS}={text} is no number")));
-        let sums = race(rounds, &[]).await;
+        let length = Length::asked_for();
+        let rounds = length.rounds;
+        let sums = race(length, &[]).await;
         assert_eq!((sums.killed, sums.stranded, sums.hung), (0, 0, 0), "{sums:?}");
         // Every machine ended in one of two ways.
         assert_eq!((u64::from(sums.rounds), sums.drained + sums.done), (rounds, sums.rounds), "{sums:?}");
@@ -156,7 +182,7 @@ fn drains_with_real_processes_kill_no_job() {
 #[test]
 fn a_runner_that_shows_only_its_processes_loses_jobs() {
     privileged(|| async {
-        let sums = race(32, &[Trick::Mute]).await;
+        let sums = race(Length { rounds: 32, gap_max: GAP_MAX }, &[Trick::Mute]).await;
         assert!(sums.killed + sums.stranded > 0 && sums.hung == 0, "{sums:?}");
     });
 }

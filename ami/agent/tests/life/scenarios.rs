@@ -7,14 +7,11 @@ use std::time::Duration;
 use muster_core::machine::Report;
 
 use crate::world::github::{Books, Job, Trick};
-use crate::world::{Agent, Like, World, privileged};
+use crate::world::{Agent, DONE, Like, UNTIL_GO, World, failed, privileged};
 
-const DONE: Report = Report::Done { ran_job: true };
 const IDLE: Report = Report::Done { ran_job: false };
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// What a job waits for that ends when the story says so.
-const UNTIL_GO: u64 = 600_000;
 /// How much less patience a machine has with a silent door in stories in which it runs out: 9 s.
 const IMPATIENT: f64 = 200.0;
 
@@ -24,10 +21,6 @@ fn job(takes: u64) -> Job {
 
 fn books(queued: u32) -> Books {
     Books { queued, acquired: queued, done: queued, ..Books::default() }
-}
-
-fn failed(world: &World, agent: &Agent) -> Option<String> {
-    world.scaler.machine(&agent.instance).failed.map(|(_, why)| why.to_string())
 }
 
 /// A job comes and runs to its end, and so does the machine.
@@ -481,19 +474,5 @@ fn the_agent_dies_before_it_has_a_runner() {
         world.listens(&mut agent).await;
         works(&world, &mut agent).await;
         assert_eq!(world.scaler.machine(&agent.instance).session, 1);
-    });
-}
-
-#[test]
-fn a_job_ends_at_its_limit() {
-    privileged(|| async {
-        let world = World::new().await;
-        let like = Like { settings: "max_job_hours = 0.0005".to_owned(), ..Like::default() };
-        let mut agent = world.machine_like(like).await;
-        world.listens(&mut agent).await;
-        world.github.queue(job(UNTIL_GO));
-        agent.ends().await;
-        assert!(failed(&world, &agent).expect("it has failed").contains("max_job_hours"));
-        assert_eq!(world.github.books().killed, 1);
     });
 }

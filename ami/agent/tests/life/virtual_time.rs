@@ -384,3 +384,17 @@ fn a_drain_that_looks_only_for_a_worker_kills_jobs() {
     let sums = race(2_000, Sees::OnlyWorkers);
     assert!(sums.killed > 50, "{sums:?}");
 }
+
+/// What the pool grants, and not what agents grant by themselves; told again, it is the later.
+#[test]
+fn a_job_may_take_what_its_pool_grants() {
+    for granted in [HOUR, 200 * HOUR] {
+        let (mut life, _) = Life::begin(Limits::new(120 * HOUR, 24 * HOUR, 0.5));
+        life.observe(Observation::JobMayTake(7 * HOUR), s(1));
+        life.observe(Observation::JobMayTake(granted), s(2));
+        life.observe(Observation::Orphan { session: false }, s(10));
+        let kills = |steps: Vec<Step>| steps.contains(&Step::Kill);
+        assert!(!kills(life.observe(Observation::Time, s(10) + granted - s(1))), "{granted:?}");
+        assert!(kills(life.observe(Observation::Time, s(10) + granted)), "{granted:?}");
+    }
+}

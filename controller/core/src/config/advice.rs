@@ -24,6 +24,7 @@ pub(super) fn give(config: &FleetConfig, findings: &mut Findings) {
         warn_of_rivals(config, i, pool, &path, findings);
         warn_of_numbers(config, pool, &path, findings);
         warn_of_schedules(pool, &path, findings);
+        warn_of_secrets(pool, &path, findings);
         pool.sizes.iter().enumerate().for_each(|(n, _)| warn_of_hardware(config, pool, n, &path, findings));
         if pool.os == Os::Macos {
             let message = "a Mac is a dedicated host: EC2 bills at least 24 hours of it, whatever runs on it";
@@ -145,6 +146,14 @@ fn warn_of_schedules(pool: &Pool, path: &str, findings: &mut Findings) {
             let message = format!("{} never applies: later schedules overrule it", quote(schedule.when.as_str()));
             findings.warn(format!("{key}.when"), message, "put the general schedule first, exceptions behind it");
         }
+    }
+}
+
+fn warn_of_secrets(pool: &Pool, path: &str, findings: &mut Findings) {
+    for name in pool.runner.looks_secret() {
+        let message = "by its name this is a secret, and every job of the pool can read it";
+        let key = join(&format!("{path}.runner.environment"), name);
+        findings.warn(key, message, "give it to the jobs as a secret of GitHub's, or as a role that they take on");
     }
 }
 

@@ -18,6 +18,7 @@ use super::limits::{JOB_HOURS_MAX, NAME_CHARS_MAX};
 use super::market::{Arch, MarketPolicy, Os};
 use super::pattern::RepositoryPattern;
 use super::pool::{Pool, Prices, Size};
+use super::runner_options::RunnerOptions;
 use super::{FleetConfig, catalog::Catalog};
 use crate::ids::PoolName;
 
@@ -145,6 +146,7 @@ fn pool_of(labels: &[&str], names: &mut BTreeSet<String>) -> Pool {
         max_job_hours: JOB_HOURS_MAX,
         rerun_interrupted: 0,
         serves_group_jobs: labels.is_empty(),
+        runner: RunnerOptions::default(),
         schedules: Vec::new(),
     }
 }

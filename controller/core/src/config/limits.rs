@@ -37,6 +37,20 @@ pub const JOB_HOURS_DEFAULT: u32 = 6;
 pub const LOG_MIB_MAX: u32 = 16;
 /// Default of `logs.max_mib`: a worker's log of hours stays below, as a rule.
 pub const LOG_MIB_DEFAULT: u32 = 4;
+/// Bytes of a pool's `extra_ca`: some eight certificates.
+pub const CA_BYTES_MAX: usize = 16 * 1024;
+/// Variables of a pool's `environment`.
+pub const VARIABLES_MAX: usize = 64;
+/// Bytes of their names and values together.
+pub const VARIABLES_BYTES_MAX: usize = 16 * 1024;
+/// Characters of a variable's name.
+pub const VARIABLE_NAME_CHARS_MAX: usize = 128;
+/// Hosts of a pool's `no_proxy`.
+pub const NO_PROXY_MAX: usize = 64;
+/// Mirrors of a pool's `docker_mirrors`.
+pub const DOCKER_MIRRORS_MAX: usize = 8;
+/// Bytes of one path, host or address of a pool's options.
+pub const OPTION_CHARS_MAX: usize = 255;
 /// Highest plausible hourly price in US dollars; above it a price is taken for a mistake.
 pub const PRICE_USD_MAX: f64 = 1_000_000.0;
 /// Syntax errors told at once; what follows the first few is mostly their echo.
@@ -49,4 +63,9 @@ pub(super) const SHOWN_TEXTS_MAX: usize = 12;
 const _: () = assert!(LABELS_ADDED < LABELS_MAX);
 const _: () = assert!(POOLS_MAX <= CLASSES_MAX);
 const _: () = assert!(LOG_MIB_DEFAULT <= LOG_MIB_MAX);
+/// What a pool gives its runners travels in one answer with their configuration: far below what a Lambda may answer (6 MB),
+/// and small beside it.
+const _: () = assert!(
+    CA_BYTES_MAX + VARIABLES_BYTES_MAX + (NO_PROXY_MAX + DOCKER_MIRRORS_MAX + 4) * OPTION_CHARS_MAX <= 64 * 1024
+);
 const _: () = assert!(JOB_HOURS_DEFAULT <= JOB_HOURS_MAX);

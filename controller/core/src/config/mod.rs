@@ -27,6 +27,8 @@ mod pool;
 mod pool_reader;
 mod refusal;
 mod resolve;
+mod runner_options;
+mod runner_reader;
 mod schedule;
 mod section;
 mod shape;
@@ -48,6 +50,7 @@ pub use pattern::{RepositoryPattern, TypePattern};
 pub use pool::{Pool, Prices, Size};
 pub use refusal::{Refusal, RefusalKind};
 pub use resolve::Resolution;
+pub use runner_options::{BadOption, RunnerOptions};
 pub use schedule::{BoundsChange, Schedule, Window};
 pub use shape::Shape;
 

@@ -10,6 +10,7 @@ use super::bounds::{Bounds, Standby};
 use super::instance_type;
 use super::market::{Arch, Market, MarketPolicy, Os};
 use super::pattern::{RepositoryPattern, TypePattern};
+use super::runner_options::RunnerOptions;
 use super::schedule::Schedule;
 use crate::ids::PoolName;
 
@@ -59,6 +60,9 @@ pub struct Pool {
     pub rerun_interrupted: u32,
     /// Whether it serves jobs that name only a runner group, and so no labels.
     pub serves_group_jobs: bool,
+    /// What it gives its runners beyond what their image has: `[pool.runner]`. With `max_job_hours` it is
+    /// [`Pool::runner_options`].
+    pub runner: RunnerOptions,
     /// Its schedules, in the order of the file; where two apply the later one wins.
     pub schedules: Vec<Schedule>,
 }
@@ -97,6 +101,11 @@ pub struct Prices {
 }
 
 impl Pool {
+    /// What the agents of its machines are told beside a runner configuration.
+    pub fn runner_options(&self) -> RunnerOptions {
+        RunnerOptions { max_job_hours: Some(self.max_job_hours), ..self.runner.clone() }
+    }
+
     /// The name of its default size.
     pub(super) fn default_size(&self) -> &Size {
         &self.sizes[self.default_size]

@@ -16,8 +16,8 @@ use super::market::{Arch, MarketPolicy, Os};
 use super::pattern::{RepositoryPattern, TypePattern};
 use super::pool::{Pool, Size};
 use super::section::Section;
-use super::size_reader;
 use super::wording::{did_you_mean, list, quote};
+use super::{runner_reader, size_reader};
 use crate::ids::PoolName;
 
 /// Reads one pool. `None` only if too little of it is there to judge the rest of the file by.
@@ -64,6 +64,7 @@ pub(super) fn read(mut section: Section<'_>, owner: Option<&Owner>, findings: &m
         max_job_hours,
         rerun_interrupted,
         serves_group_jobs,
+        runner: runner_reader::read(section.table("runner", findings), os, findings),
         schedules: Vec::new(),
     };
     read_markets(&mut section, &mut pool, os.is_some(), findings);

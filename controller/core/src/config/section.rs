@@ -193,6 +193,12 @@ impl<'t> Section<'t> {
         found.filter_map(|(n, v)| as_section(v, self.key(n), findings).map(|s| (n.as_ref(), s))).collect()
     }
 
+    /// All texts in this one, whatever their names: none of them is an unknown key.
+    pub(super) fn named_texts(&self, findings: &mut Findings) -> Vec<(&'t str, &'t str)> {
+        let all = self.table.iter().map(|(name, value)| (name.get_ref().as_ref(), value.get_ref()));
+        all.filter_map(|(name, value)| as_text(value, &self.key(name), findings).map(|text| (name, text))).collect()
+    }
+
     /// Reports the keys that nobody asked for.
     pub(super) fn finish(self, findings: &mut Findings) {
         for name in self.table.keys().map(|name| name.get_ref()) {

@@ -123,7 +123,7 @@ impl<S: Store> Agents<S> {
         if over(&agent.state) {
             self.agents.remove(instance);
         }
-        let ReportAnswer { sealed_config, order } = answer;
+        let ReportAnswer { sealed_config, order, options: _ } = answer;
         Ok(Heard {
             order: order.map(|numbered| numbered.order),
             config: sealed_config.as_deref().and_then(plain::open),

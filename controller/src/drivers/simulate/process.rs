@@ -10,6 +10,7 @@ use muster_core::ports::Store;
 use muster_sim::{SharedUniverse, SimGithub, SimIdentity};
 use muster_webhook::bell::Bell;
 use muster_webhook::claims::Claims;
+use muster_webhook::handover::Handover;
 use muster_webhook::intake::Intake;
 use muster_webhook::live::LiveConfig;
 use muster_webhook::reports::Reports;
@@ -77,7 +78,7 @@ impl<S: Store> Process<S> {
         let bells = Bells::default();
         let registrar = Registrar::unlimited(store.clone(), github.clone(), clock.clone(), PlainSealer::default());
         let config = Arc::new(LiveConfig::new((*scenario.config).clone()));
-        let intake = Intake::new(store.clone(), config, bells.scaler.clone());
+        let intake = Intake::new(store.clone(), config.clone(), bells.scaler.clone());
         Process {
             healer: Healer::new(store.clone(), github.clone(), clock.clone(), intake),
             scaler: Reconciler::new(
@@ -94,7 +95,7 @@ impl<S: Store> Process<S> {
             },
             door: Door {
                 claims: Claims::new(
-                    store.clone(),
+                    Handover::new(store.clone(), config.clone()),
                     Arc::new(identity()),
                     door_clock.clone(),
                     Arc::new(PlainSealer::default()),
@@ -102,7 +103,7 @@ impl<S: Store> Process<S> {
                     bells.registrar.clone(),
                     wakers.clone(),
                 ),
-                reports: Reports::new(store.clone(), door_clock, bells.scaler.clone(), wakers),
+                reports: Reports::new(Handover::new(store.clone(), config), door_clock, bells.scaler.clone(), wakers),
             },
             bells,
             store,

@@ -16,27 +16,9 @@ use super::identity::Sts;
 use super::shelf::Shelf;
 use super::time::Skewed;
 
-const CONFIG: &str = r#"
-[github]
-organization = "octo-org"
-webhook_secrets = ["env:SECRET"]
-[[github.app]]
-id = 1
-private_key = "file:app.pem"
-[fleet]
-name = "test"
-[[pool]]
-name = "linux"
-os = "linux"
-arch = "x64"
-labels = ["self-hosted"]
-repositories = ["*"]
-[pool.sizes.cpu-2]
-instance_types = ["c7i.large"]
-[logs]
-bucket = "acme-logs"
-prefix = "logs"
-"#;
+/// The door's tests have the same. What is added goes on with the pool of the machines here.
+const CONFIG: &str = include_str!("../../../../../tests/configs/door.toml");
+const LOGS: &str = "[logs]\nbucket = \"acme-logs\"\nprefix = \"logs\"\n";
 
 /// What stands in front of the door.
 #[derive(Default)]
@@ -45,6 +27,8 @@ pub(crate) struct Faults {
     pub(crate) down: AtomicBool,
     /// So many answers are lost after the door has done what was asked.
     pub(crate) lose_replies: AtomicU32,
+    /// Whether the door is one that is too old to know of a pool's options.
+    pub(crate) old: AtomicBool,
     /// Paths that were asked for.
     pub(crate) asked: Mutex<Vec<String>>,
     time: Skewed,
@@ -63,19 +47,31 @@ pub(crate) struct Served {
     pub(crate) wakers: Arc<Wakers>,
     pub(crate) faults: Arc<Faults>,
     pub(crate) shelf: Arc<Shelf>,
+    config: Arc<LiveConfig>,
+}
+
+impl Served {
+    /// Another configuration comes into force, with this of the machines' pool.
+    pub(crate) fn configure(&self, pool: &str) {
+        self.config.replace(Arc::new(config(pool)));
+    }
+}
+
+fn config(pool: &str) -> FleetConfig {
+    let parsed = FleetConfig::parse("test.toml", &format!("{CONFIG}{pool}{LOGS}"));
+    parsed.config.unwrap_or_else(|| panic!("{:?}", parsed.errors))
 }
 
 pub(crate) async fn serve(time: Skewed, audience: &str) -> Served {
     let store = Arc::new(MemoryStore::default());
     let wakers = Arc::new(Wakers::in_process());
-    let config = FleetConfig::parse("test.toml", CONFIG);
-    let config = config.config.unwrap_or_else(|| panic!("{:?}", config.errors));
+    let config = Arc::new(LiveConfig::new(config("")));
     let door = Door::new(DoorParts {
         store: store.clone(),
         identity: Arc::new(Sts { audience: audience.to_owned() }),
         clock: Arc::new(time),
         secrets: Arc::new(Secrets::new(&[b"It's a Secret to Everybody"]).expect("one secret")),
-        config: Arc::new(LiveConfig::new(config)),
+        config: config.clone(),
         sealer: Arc::new(HpkeSealer),
         bell: Arc::new(Silent),
         registrar: Arc::new(Silent),
@@ -89,7 +85,7 @@ pub(crate) async fn serve(time: Skewed, audience: &str) -> Served {
     let router = door.with_logs(shelf.clone()).router().layer(from_fn_with_state(faults.clone(), between));
     let router = router.merge(shelf.clone().routes());
     tokio::spawn(async move { axum::serve(listener, router).await });
-    Served { address, store, wakers, faults, shelf }
+    Served { address, store, wakers, faults, shelf, config }
 }
 
 async fn between(State(faults): State<Arc<Faults>>, request: Request, next: Next) -> Response {
@@ -102,6 +98,18 @@ async fn between(State(faults): State<Arc<Faults>>, request: Request, next: Next
     if lost.is_ok() {
         return StatusCode::GATEWAY_TIMEOUT.into_response();
     }
+    if faults.old.load(Ordering::SeqCst) {
+        response = without_options(response).await;
+    }
     response.headers_mut().insert("date", faults.time.date().parse().expect("a date"));
     response
+}
+
+async fn without_options(response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 20).await.expect("a body");
+    let mut answer: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+    answer.as_object_mut().expect("an object").remove("options");
+    parts.headers.remove("content-length");
+    Response::from_parts(parts, answer.to_string().into())
 }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use muster_agent::settings::{FASTER_VARIABLE, SHORTER_VARIABLE};
+use muster_agent::settings::{FASTER_VARIABLE, JOBS_SHORTER_VARIABLE, SHORTER_VARIABLE};
 use muster_core::machine::Report;
 use tempfile::TempDir;
 
@@ -35,6 +35,9 @@ use self::time::Skewed;
 
 /// How much faster the agent waits here: it ends a frozen runner after 83 ms. How long others may take stays as it is.
 pub(crate) const FASTER: f64 = 60.0;
+pub(crate) const DONE: Report = Report::Done { ran_job: true };
+/// What a job waits for that ends when the story says so.
+pub(crate) const UNTIL_GO: u64 = 600_000;
 /// A test that waits longer for one thing has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 const AGENT: &str = env!("CARGO_BIN_EXE_muster-agent");
@@ -63,6 +66,10 @@ pub(crate) struct Like {
     pub(crate) faster: f64,
     /// How much less patience it has with the door.
     pub(crate) shorter: f64,
+    /// How much shorter a job's hours are.
+    pub(crate) jobs_shorter: f64,
+    /// Whether it has Docker.
+    pub(crate) docker: bool,
     /// More settings.
     pub(crate) settings: String,
     /// Whether the ledger knows it.
@@ -77,6 +84,8 @@ impl Default for Like {
             real_address: true,
             faster: FASTER,
             shorter: 1.0,
+            jobs_shorter: 1.0,
+            docker: false,
             settings: String::new(),
             known: true,
         }
@@ -119,6 +128,9 @@ impl World {
         }
         let folder = tempfile::tempdir().expect("a folder");
         install(folder.path());
+        if like.docker {
+            fs::create_dir(folder.path().join("docker")).expect("a folder");
+        }
         let user_data = serde_json::json!({
             "door": format!("http://{}", self.door.address), "audience": self.audience, "fleet": "test", "shape": "a-shape",
         });
@@ -140,11 +152,15 @@ impl World {
         let path = |name: &str| folder.path().join(name).display().to_string();
         let settings = format!(
             "{metadata}runner_user = \"{USER}\"\ncgroup = \"{cgroup}\"\nrunner_dir = {:?}\nstate_dir = {:?}\n\
-             console = {:?}\npower_off = [\"touch\", {:?}]\n{}\n",
+             console = {:?}\npower_off = [\"touch\", {:?}]\npool_dir = {:?}\ndocker_config = {:?}\n\
+             docker_reload = [\"touch\", {:?}]\n{}\n",
             path("runner"),
             path("state"),
             path("console"),
             path("off"),
+            path("pool"),
+            path("docker/daemon.json"),
+            path("docker/reloaded"),
             like.settings
         );
         fs::write(folder.path().join("agent.toml"), settings).expect("settings");
@@ -157,6 +173,7 @@ impl World {
             cgroup,
             faster: like.faster,
             shorter: like.shorter,
+            jobs_shorter: like.jobs_shorter,
             booted_at: Instant::now(),
             child: None,
         };
@@ -213,6 +230,11 @@ impl World {
     }
 }
 
+/// Why the agent has given up, as the ledger knows it.
+pub(crate) fn failed(world: &World, agent: &Agent) -> Option<String> {
+    world.scaler.machine(&agent.instance).failed.map(|(_, why)| why.to_string())
+}
+
 /// A runner's folder, as an image has it.
 fn install(folder: &Path) {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).expect("permissions");
@@ -237,6 +259,7 @@ pub(crate) struct Agent {
     pub(crate) cgroup: String,
     faster: f64,
     shorter: f64,
+    jobs_shorter: f64,
     /// When the agent was started the last time.
     pub(crate) booted_at: Instant,
     child: Option<Child>,
@@ -250,6 +273,7 @@ impl Agent {
         command.arg("run").env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.env("MUSTER_AGENT_SETTINGS", self.folder.path().join("agent.toml"));
         command.env(FASTER_VARIABLE, self.faster.to_string()).env(SHORTER_VARIABLE, self.shorter.to_string());
+        command.env(JOBS_SHORTER_VARIABLE, self.jobs_shorter.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.booted_at = Instant::now();
         self.child = Some(command.spawn().expect("the agent"));

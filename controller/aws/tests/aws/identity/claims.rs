@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_aws::{StsIdentity, TrustedRole};
+use muster_core::config::FleetConfig;
 use muster_core::ids::{InstanceId, LaunchId};
 use muster_core::launch::Launch;
 use muster_core::machine::Machine;
@@ -13,7 +14,7 @@ use muster_store::MemoryStore;
 use muster_store::contract::samples;
 use muster_webhook::claims::{ClaimError, Claims, Early, Over};
 use muster_webhook::seal::KeyPair;
-use muster_webhook::{HpkeSealer, NotifyBell, SystemClock, Wakers};
+use muster_webhook::{Handover, HpkeSealer, LiveConfig, NotifyBell, SystemClock, Wakers};
 use sha2::{Digest, Sha256};
 
 use super::agent::Agent;
@@ -21,6 +22,7 @@ use super::sts::{Play, Sts};
 use super::{ACCOUNT, INSTANCE, Proof, ROLE, identity, now, trusted};
 use crate::emulator::block_on;
 
+const EXAMPLE: &str = include_str!("../../../../../muster.example.toml");
 const NONCE: &str = "5e1f0c9a7b3d42688d90a1b2c3d4e5f6";
 const OTHER_NONCE: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f9";
 
@@ -37,8 +39,9 @@ fn door() -> Door {
     sts.knows(&agent);
     let (store, identity) = (Arc::new(MemoryStore::default()), Arc::new(identity(&sts)));
     let bell = || Arc::new(NotifyBell::default());
+    let config = FleetConfig::parse("muster.example.toml", EXAMPLE).config.expect("the example is good");
     let claims = Claims::new(
-        store.clone(),
+        Handover::new(store.clone(), Arc::new(LiveConfig::new(config))),
         identity.clone(),
         Arc::new(SystemClock),
         Arc::new(HpkeSealer),
