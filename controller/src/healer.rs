@@ -8,7 +8,8 @@
 //! - **The sweep.** A delivery that the log does not have either is found by asking repositories for the jobs that wait: those
 //!   that jobs came from lately, and those in which something was pushed. Answers that have not changed cost no request, and a
 //!   run whose webhooks arrive is not looked into: one that was lost leaves its run silent sooner or later.
-//! - **Silent jobs.** A job that waits or runs and of which nothing was heard for long is asked for by its number.
+//! - **Silent jobs.** A job that waits or runs and of which nothing was heard for long is asked for by its number, unless the
+//!   last list of registrations had its runner (`silent`).
 //! - **Registrations.** One slow list of all of them, instead of a question for each runner (`registrations`). It tells the
 //!   release of each runner too (`releases`).
 //! - **Interrupted runs.** A run whose jobs failed by the loss of their machines is run again, where its pool asks for that
@@ -34,11 +35,9 @@ pub mod sweep;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_core::ids::RunnerName;
 use muster_core::ports::{Github, Records, Reruns as Runs, Store, StoreError};
 use muster_core::time::Timestamp;
 use muster_webhook::clock::Clock;
@@ -111,8 +110,7 @@ impl<S: Store, R: Records + Github + Runs, K: Clock> Healer<S, R, K> {
         let now = around.now();
         if self.looked_around_at.is_none_or(|at| now.since(at) >= SWEEP_EVERY) && !around.is_over() {
             let parts = (&mut self.silent, &mut self.stranded, &mut self.sweep);
-            let dead = self.registrations.dead_for(STRANDED_AFTER);
-            match look_around(around, intake, parts, &dead, &mut healed).await {
+            match look_around(around, intake, parts, &self.registrations, &mut healed).await {
                 Ok(()) => self.looked_around_at = Some(now),
                 Err(error) => healed.troubles.push(format!("reading the ledger: {error}")),
             }
@@ -135,19 +133,20 @@ impl<S: Store, R: Records + Github + Runs, K: Clock> Healer<S, R, K> {
 }
 
 /// Silent jobs, stranded ones, and the sweep: all from one reading of the ledger. What one of them cannot store does not keep
-/// the others. `dead` are runners that GitHub says have a job, and whose machine is gone, for long.
+/// the others.
 async fn look_around<S: Store, R: Records + Runs, K: Clock>(
     around: Around<'_, S, R, K>,
     intake: &Intake<S>,
     (silent, stranded, sweep): (&mut Silent, &mut Stranded, &mut Sweep),
-    dead: &BTreeMap<RunnerName, Timestamp>,
+    registrations: &Registrations,
     healed: &mut Healed,
 ) -> Result<(), StoreError> {
     let snapshot = around.store.load().await?;
-    if let Err(error) = silent.step(around, intake, &snapshot, healed).await {
+    let dead = registrations.dead_for(STRANDED_AFTER);
+    if let Err(error) = silent.step(around, intake, (&snapshot, registrations), healed).await {
         healed.troubles.push(format!("silent jobs: {error}"));
     }
-    if let Err(error) = stranded.step(around, &intake.config(), (&snapshot, dead), healed).await {
+    if let Err(error) = stranded.step(around, &intake.config(), (&snapshot, &dead), healed).await {
         healed.troubles.push(format!("stranded jobs: {error}"));
     }
     if let Err(error) = sweep.step(around, intake, &snapshot, healed).await {

@@ -29,8 +29,10 @@ use crate::reconcile::from_github_within;
 
 /// How often the list is read, ...
 pub const LIST_EVERY: Duration = Duration::from_secs(300);
-/// ... and for each page of it: a list of a hundred pages is read every fifty minutes, which is 120 requests an hour.
-pub const LIST_EVERY_A_PAGE: Duration = Duration::from_secs(30);
+/// ... and for each page of it: a list of a hundred pages is read every 75 minutes, which is 80 requests an hour.
+pub const LIST_EVERY_A_PAGE: Duration = Duration::from_secs(45);
+/// The last list is believed until this many should have been read: one may fail.
+const BELIEVED_FOR: u32 = 2;
 /// GitHub's largest page.
 const PAGE: usize = 100;
 /// A list that takes longer to read is none, ...
@@ -67,9 +69,17 @@ pub(super) struct Registrations {
     stranded: BTreeMap<RunnerName, Timestamp>,
     /// When the last list was read.
     listed_at: Option<Timestamp>,
+    /// Runners whose listener was connected at the last list, and until when that is believed.
+    online: BTreeSet<RunnerName>,
+    online_until: Timestamp,
 }
 
 impl Registrations {
+    /// Whether GitHub has the runner, connected: a runner of one job is listed for as long as that runs.
+    pub(super) fn vouches(&self, runner: &RunnerName, now: Timestamp) -> bool {
+        now < self.online_until && self.online.contains(runner)
+    }
+
     /// Runners of which GitHub has said that they have a job, in two lists so far apart and in each between, and whose machine is
     /// gone; since when.
     pub(super) fn dead_for(&self, long: Duration) -> BTreeMap<RunnerName, Timestamp> {
@@ -102,7 +112,10 @@ impl Registrations {
             }
         };
         let pages = u32::try_from(listed.len().div_ceil(PAGE)).unwrap_or(u32::MAX);
-        self.next_at = Some(began + LIST_EVERY.max(LIST_EVERY_A_PAGE.saturating_mul(pages)));
+        let every = LIST_EVERY.max(LIST_EVERY_A_PAGE.saturating_mul(pages));
+        self.next_at = Some(began + every);
+        self.online = listed.iter().filter(|runner| runner.online).map(|runner| runner.name.clone()).collect();
+        self.online_until = began + every * BELIEVED_FOR;
         // After the list: what has ended meanwhile is no cause for doubt.
         let snapshot = store.load().await?;
         let doubts = judge(&listed, &snapshot, config, began);

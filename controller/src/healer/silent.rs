@@ -1,4 +1,5 @@
-//! Silent jobs: those of which nothing was heard for long are asked for by their number.
+//! Silent jobs: those of which nothing was heard for long are asked for by their number, unless the last list of registrations
+//! had their runner: a runner of one job is listed for as long as that runs.
 //!
 //! A job that GitHub does not show is not over for that: our App may have lost its repository. But GitHub ends every job in
 //! time by itself, so that one which it has not shown for long past that is over.
@@ -16,6 +17,7 @@ use muster_webhook::intake::Intake;
 
 use super::Healed;
 use super::around::Around;
+use super::registrations::Registrations;
 
 /// Silent jobs asked for in one step.
 pub const ASKED_MAX: usize = 20;
@@ -56,13 +58,13 @@ impl Silent {
         &mut self,
         around: Around<'_, S, R, K>,
         intake: &Intake<S>,
-        snapshot: &Snapshot,
+        (snapshot, registrations): (&Snapshot, &Registrations),
         healed: &mut Healed,
     ) -> Result<(), StoreError> {
         let now = around.now();
         let live: BTreeSet<JobKey> = snapshot.jobs.iter().map(|job| job.key).collect();
         self.asked.retain(|key, _| live.contains(key));
-        for job in self.due(snapshot, now) {
+        for job in self.due(snapshot, registrations, now) {
             if around.is_over() {
                 break;
             }
@@ -105,16 +107,20 @@ impl Silent {
 
     /// Those whose turn it is, the longest silent first. Half of the places are for those whose machine is gone, if there are so
     /// many: a long queue at a cap does not keep them waiting.
-    fn due<'a>(&self, snapshot: &'a Snapshot, now: Timestamp) -> Vec<&'a JobRecord> {
+    fn due<'a>(&self, snapshot: &'a Snapshot, registrations: &Registrations, now: Timestamp) -> Vec<&'a JobRecord> {
         let machines: BTreeMap<&InstanceId, &Machine> =
             snapshot.machines.iter().map(|machine| (&machine.instance, machine)).collect();
         let (mut orphans, mut others): (Vec<(Timestamp, &JobRecord)>, Vec<_>) = (Vec::new(), Vec::new());
+        let vouched = |job: &JobRecord| job.runner().is_some_and(|runner| registrations.vouches(&runner.name, now));
         for job in &snapshot.jobs {
+            let orphaned = is_orphaned(job, &machines);
+            if !orphaned && vouched(job) {
+                continue;
+            }
             let (since, after) = match self.asked.get(&job.key) {
                 Some(asked) => (asked.at, asked.wait),
                 None => (heard_at(job), SILENT_AFTER),
             };
-            let orphaned = is_orphaned(job, &machines);
             let after = if orphaned { after.min(ORPHANED_AFTER) } else { after };
             if now.since(since) >= after {
                 if orphaned { &mut orphans } else { &mut others }.push((since, job));

@@ -18,7 +18,6 @@ use muster_webhook::live::LiveConfig;
 use serde_json::json;
 
 use super::log::{LOOK_BACK, OVERLAP, PAYLOADS_MAX};
-use super::sweep::REPOSITORIES_MAX;
 use super::*;
 use crate::clock::VirtualClock;
 
@@ -50,9 +49,9 @@ pub(super) fn at(seconds: u64) -> Timestamp {
 pub(super) struct Memory {
     failed: Vec<FailedDelivery>,
     payloads: BTreeMap<Arc<str>, Vec<u8>>,
-    jobs: BTreeMap<JobId, JobEvent>,
-    pushed: Vec<Arc<str>>,
-    waiting: BTreeMap<Arc<str>, Vec<JobEvent>>,
+    pub(super) jobs: BTreeMap<JobId, JobEvent>,
+    pub(super) pushed: Vec<Arc<str>>,
+    pub(super) waiting: BTreeMap<Arc<str>, Vec<JobEvent>>,
     pub(super) listed: Vec<Listed>,
     pub(super) runs: BTreeMap<RunId, RunNow>,
     pub(super) of_run: Vec<JobNow>,
@@ -61,7 +60,7 @@ pub(super) struct Memory {
     pub(super) offered: Vec<Release>,
     pub(super) retirements: BTreeMap<Release, Retirement>,
     /// The runs that the last sweep of a repository was to let be.
-    let_be: BTreeSet<RunId>,
+    pub(super) let_be: BTreeSet<RunId>,
     /// Requests in order, by a word.
     pub(super) asked: Vec<String>,
     /// Refuses the request with this word, once.
@@ -214,14 +213,14 @@ impl Fleet {
     }
 
     /// What was asked since the last such question.
-    fn asked(&self) -> Vec<String> {
+    pub(super) fn asked(&self) -> Vec<String> {
         let mut asked = std::mem::take(&mut self.records.lock().asked);
         // What comes of it has tests of its own.
         asked.retain(|word| word != "registrations" && word != "offered");
         asked
     }
 
-    fn facts(&self) -> Vec<(Timestamp, JobEvent)> {
+    pub(super) fn facts(&self) -> Vec<(Timestamp, JobEvent)> {
         let facts = self.store.new_facts(1_000).now_or_never().unwrap().unwrap();
         let job = |fact: Fact| match fact.body {
             FactBody::Job(event) => Some((fact.received_at, event)),
@@ -301,7 +300,7 @@ fn completed(seconds: u64) -> JobEvidence {
     JobEvidence::Completed(Completed { completed_at, conclusion, started_at: None, runner: None })
 }
 
-fn keys(jobs: &[i64]) -> Vec<JobKey> {
+pub(super) fn keys(jobs: &[i64]) -> Vec<JobKey> {
     jobs.iter().map(|job| JobKey { job: JobId(*job), attempt: 1 }).collect()
 }
 
@@ -439,65 +438,6 @@ fn so_many_at_a_time() {
     assert_eq!(healed.deliveries.len(), PAYLOADS_MAX);
     assert!(healed.troubles[0].contains("the next look"), "{:?}", healed.troubles);
     assert_eq!(fleet.step_at(120).deliveries.len(), 20);
-}
-
-/// A repository never seen before, whose webhook is in no log.
-#[test]
-fn a_sweep_finds_what_waits_where_something_was_pushed() {
-    let mut fleet = Fleet::new();
-    {
-        let mut memory = fleet.records.lock();
-        memory.pushed = vec!["acme/new".into(), "acme/quiet".into()];
-        let jobs = vec![told(1, "linux", "acme/new", queued()), told(2, "gpu-of-others", "acme/new", queued())];
-        memory.waiting.insert("acme/new".into(), jobs);
-    }
-    let healed = fleet.step_at(0);
-    assert_eq!(healed.swept, [(keys(&[1])[0], Duration::ZERO)], "what no class serves is none of our business");
-    assert_eq!(fleet.facts().len(), 1);
-    fleet.asked();
-    fleet.step_at(60);
-    assert_eq!(fleet.asked(), ["log"], "it is not time");
-    assert_eq!(fleet.step_at(300).swept, [], "it is known");
-    assert_eq!(fleet.asked(), ["log", "pushed", "waiting acme/new", "waiting acme/quiet"]);
-}
-
-#[test]
-fn repositories_take_turns() {
-    let mut fleet = Fleet::new();
-    fleet.records.lock().pushed = (0..70).map(|n| format!("acme/{n:02}").into()).collect();
-    let mut asked = |seconds| {
-        fleet.step_at(seconds);
-        let asked = fleet.asked();
-        asked.iter().filter_map(|word| word.strip_prefix("waiting acme/").map(str::to_owned)).collect::<Vec<_>>()
-    };
-    let turns: Vec<Vec<String>> = (0..5).map(|turn| asked(turn * 300)).collect();
-    assert!(turns.iter().all(|turn| turn.len() == REPOSITORIES_MAX));
-    let all = turns.concat();
-    assert_eq!((all[0].as_str(), all[69].as_str(), all[70].as_str()), ("00", "69", "00"));
-}
-
-#[test]
-fn a_run_whose_webhooks_arrive_is_not_looked_into_and_a_silent_one_is_every_quarter_of_an_hour() {
-    let mut fleet = Fleet::new();
-    fleet.knows(&told(1, "linux", "acme/api", queued()), 0);
-    fleet.records.lock().waiting.insert("acme/api".into(), Vec::new());
-    let run = told(1, "linux", "acme/api", queued()).about.run;
-    let mut looked_at = Vec::new();
-    for seconds in (0..=3_000).step_by(300) {
-        fleet.step_at(seconds);
-        if !fleet.records.lock().let_be.contains(&run) {
-            looked_at.push(seconds);
-        }
-    }
-    assert_eq!(looked_at, [300, 1_200, 2_100, 3_000]);
-    // Something is heard of it again.
-    let started = JobEvidence::InProgress(Started { started_at: at(3_100), runner: None });
-    fleet.knows(&told(1, "linux", "acme/api", started), 3_100);
-    let mut looked = |seconds| {
-        fleet.step_at(seconds);
-        !fleet.records.lock().let_be.contains(&run)
-    };
-    assert_eq!([looked(3_300), looked(3_600), looked(3_900)], [true, false, false]);
 }
 
 #[test]

@@ -5,7 +5,9 @@ use muster_core::machine::{Drain, Registration, Session};
 use muster_core::ports::Batch;
 
 use super::*;
-use crate::healer::tests::{Fleet, at};
+use muster_core::job::{JobEvidence, Started};
+
+use crate::healer::tests::{Fleet, at, told};
 use crate::reconcile::tests::{config as two_classes, machine};
 
 const ID: RunnerId = RunnerId(7);
@@ -196,5 +198,39 @@ fn a_longer_list_is_read_less_often() {
             read_at.push(seconds);
         }
     }
-    assert_eq!(read_at, [0, 600, 1_200, 1_800], "twenty pages");
+    assert_eq!(read_at, [0, 900, 1_800], "twenty pages");
+}
+
+/// A runner of one job is in the list for as long as that runs: the list says it for a hundred at a time.
+#[test]
+fn a_running_job_is_not_asked_for_while_the_list_has_its_runner() {
+    let started = |name: &RunnerName| {
+        let runner = muster_core::job::RunnerRef { id: Some(ID), name: name.clone() };
+        JobEvidence::InProgress(Started { started_at: at(0), runner: Some(runner) })
+    };
+    let busy = {
+        let mut busy = idle();
+        busy.told.busy_at = Some(at(0));
+        busy
+    };
+    let asked_for = |seen: &[Listed], until: u64| {
+        let mut fleet = Fleet::new();
+        fleet.has(busy.clone());
+        fleet.knows(&told(1, "linux", "acme/api", started(&name())), 0);
+        fleet.lists(seen);
+        fleet.heals_until(until);
+        fleet.asked().contains(&"job 1".to_owned())
+    };
+    assert!(!asked_for(&[listed(&name(), true, true)], 7_200));
+    for seen in [&[][..], &[listed(&name(), false, true)]] {
+        assert!(asked_for(seen, 900), "{seen:?}");
+    }
+}
+
+#[test]
+fn a_list_that_was_not_read_again_vouches_for_nobody() {
+    let mut registrations = Registrations { online: BTreeSet::from([name()]), ..Registrations::default() };
+    registrations.online_until = at(600);
+    assert!(registrations.vouches(&name(), at(599)));
+    assert!(!registrations.vouches(&name(), at(600)));
 }
