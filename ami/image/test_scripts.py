@@ -410,6 +410,12 @@ class Claim(Scratch):
         agent = os.environ.get("MUSTER_TEST_AGENT") or self.skipTest("MUSTER_TEST_AGENT names no agent")
         self.run_script("claim.sh", MUSTER_AGENT=agent)
 
+    def test_the_agent_for_arm64(self):
+        """In an emulation of the processor, with the C library of this system for it."""
+        agent = os.environ.get("MUSTER_TEST_AGENT_ARM64") or self.skipTest("MUSTER_TEST_AGENT_ARM64 names no agent")
+        self.put("emulated", f'#!/bin/sh\nexec qemu-aarch64 -L /usr/aarch64-linux-gnu {agent} "$@"\n', 0o755)
+        self.run_script("claim.sh", MUSTER_AGENT=str(self.root / "emulated"))
+
 
 class UserData(unittest.TestCase):
     TOKEN = {"PUT /latest/api/token": (200, {}, b"token")}
