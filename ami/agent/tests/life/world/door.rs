@@ -36,6 +36,7 @@ instance_types = ["c7i.large"]
 [logs]
 bucket = "acme-logs"
 prefix = "logs"
+max_mib = 16
 "#;
 
 /// What stands in front of the door.
