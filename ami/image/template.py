@@ -1,4 +1,4 @@
-"""Reads image.yaml for the tests: intrinsic functions resolved for given parameters, as CloudFormation would."""
+"""Reads image.yaml, or another template, for the tests: intrinsic functions resolved for given parameters, as CloudFormation would."""
 
 import pathlib
 import re
@@ -6,7 +6,12 @@ import re
 import yaml
 
 HERE = pathlib.Path(__file__).parent
-PSEUDO = {"AWS::Region": "eu-central-1", "AWS::AccountId": "123456789012", "AWS::Partition": "aws"}
+PSEUDO = {
+    "AWS::Region": "eu-central-1",
+    "AWS::AccountId": "123456789012",
+    "AWS::Partition": "aws",
+    "AWS::URLSuffix": "amazonaws.com",
+}
 REQUIRED = {
     "Fleet": "acme",
     "CodeBucket": "code",
@@ -34,12 +39,12 @@ Loader.add_multi_constructor("!", tag)
 
 
 class Template:
-    def __init__(self, **parameters):
-        self.body = yaml.load((HERE / "image.yaml").read_text(), Loader)
+    def __init__(self, file="image.yaml", required=REQUIRED, **parameters):
+        self.body = yaml.load((HERE / file).read_text(), Loader)
         declared = self.body["Parameters"]
         unknown = set(parameters) - set(declared)
-        assert not unknown, f"image.yaml has no parameter {unknown}"
-        self.values = {name: what.get("Default") for name, what in declared.items()} | REQUIRED | parameters
+        assert not unknown, f"{file} has no parameter {unknown}"
+        self.values = {name: what.get("Default") for name, what in declared.items()} | required | parameters
 
     def refused(self):
         """What is wrong with the parameters by their patterns, values and the template's rules."""
@@ -47,7 +52,7 @@ class Template:
         for name, what in self.body["Parameters"].items():
             value = self.values[name]
             pattern, allowed = what.get("AllowedPattern"), what.get("AllowedValues")
-            if pattern and not re.fullmatch(pattern, str(value)) or allowed and value not in allowed:
+            if pattern and not re.fullmatch(pattern, str(value)) or allowed and value not in allowed or value is None:
                 wrong.append(name)
         for name, rule in self.body["Rules"].items():
             if self.resolve(rule["RuleCondition"]):

@@ -8,6 +8,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 import time
@@ -416,6 +417,12 @@ class Claim(Scratch):
         agent = os.environ.get("MUSTER_TEST_AGENT") or self.skipTest("MUSTER_TEST_AGENT names no agent")
         self.run_script("claim.sh", MUSTER_AGENT=agent)
 
+    def test_the_agent_for_arm64(self):
+        """In an emulation of the processor, with the C library of this system for it."""
+        agent = os.environ.get("MUSTER_TEST_AGENT_ARM64") or self.skipTest("MUSTER_TEST_AGENT_ARM64 names no agent")
+        self.put("emulated", f'#!/bin/sh\nexec qemu-aarch64 -L /usr/aarch64-linux-gnu {agent} "$@"\n', 0o755)
+        self.run_script("claim.sh", MUSTER_AGENT=str(self.root / "emulated"))
+
 
 class UserData(unittest.TestCase):
     TOKEN = {"PUT /latest/api/token": (200, {}, b"token")}
@@ -450,6 +457,18 @@ class UserData(unittest.TestCase):
         self.assertEqual(self.whose(self.TOKEN | {"GET /latest/user-data": (500, {}, b"")}), (True, False))
 
 
+# Leaves a program, for the target that it is called for, where cargo would.
+CARGO = """
+import os, pathlib, sys
+target, _, glibc = sys.argv[sys.argv.index("--target") + 1].partition(".")
+assert glibc == "2.17" and sys.argv[1] == "zigbuild", sys.argv
+machine = {"x86_64-unknown-linux-gnu": 62, "aarch64-unknown-linux-gnu": 183}[target]
+program = pathlib.Path(os.environ["CARGO_TARGET_DIR"]) / target / "agent/muster-agent"
+program.parent.mkdir(parents=True, exist_ok=True)
+program.write_bytes(b"\\x7fELF" + bytes(14) + machine.to_bytes(2, "little") + NEEDS.encode() + bytes(MORE))
+"""
+
+
 class Build(unittest.TestCase):
     def setUp(self):
         self.folder = pathlib.Path(tempfile.mkdtemp())
@@ -475,6 +494,7 @@ class Build(unittest.TestCase):
         one = self.build("one", MUSTER_AGENT_X64=self.elf())
         self.assertRegex(one, r"^ImagePrefix=muster-image/[0-9a-f]{16} ArchiveSha256=[0-9a-f]{64}\n$")
         self.assertEqual(one, self.build("two", MUSTER_AGENT_X64=self.elf()))
+        self.assertEqual((self.folder / "one/image.yaml").read_bytes(), (HERE / "image.yaml").read_bytes())
         archive = (self.folder / "one/image.tar.gz").read_bytes()
         self.assertIn(hashlib.sha256(archive).hexdigest(), one)
         self.assertNotEqual(one, self.build("three", MUSTER_AGENT_X64=self.elf(needs=b"GLIBC_2.27")))
@@ -482,7 +502,32 @@ class Build(unittest.TestCase):
     def test_an_agent_that_would_not_start(self):
         self.assertIn("2.35", self.build(works=False, MUSTER_AGENT_X64=self.elf(needs=b"GLIBC_2.35")))
         self.assertIn("no Linux program", self.build(works=False, MUSTER_AGENT_ARM64=self.elf()))
-        self.assertIn("there is no agent", self.build(works=False))
+
+    def tools(self, needs="GLIBC_2.17", more=0):
+        """An environment where cargo leaves such a program for any target, and rustup adds any."""
+        tools = self.folder / "tools"
+        tools.mkdir(exist_ok=True)
+        cargo = f"#!{sys.executable}\nNEEDS, MORE = {needs!r}, {more}\n{CARGO}"
+        for name, content in (("cargo", cargo), ("cargo-zigbuild", "#!/bin/sh\n"), ("rustup", "#!/bin/sh\n")):
+            (tools / name).write_text(content)
+            (tools / name).chmod(0o755)
+        return {"PATH": f"{tools}:{os.environ['PATH']}", "CARGO_TARGET_DIR": str(self.folder / "target")}
+
+    def test_agents_are_built_if_none_is_given(self):
+        for archs, built in (({}, {"x64", "arm64"}), ({"MUSTER_IMAGE_ARCHS": "arm64"}, {"arm64"})):
+            self.build(**self.tools(), **archs)
+            with tarfile.open(self.folder / "files/image.tar.gz") as archive:
+                agents = {name.removeprefix("agent/muster-agent-") for name in archive.getnames() if "muster-agent-" in name}
+                self.assertEqual(agents, built)
+
+    def test_an_agent_that_is_built_for_too_few_systems_or_too_large(self):
+        self.assertIn("later than 2.17", self.build(works=False, **self.tools(needs="GLIBC_2.18")))
+        self.assertIn("not less than 6.0 MB", self.build(works=False, **self.tools(more=6_000_000)))
+        self.assertFalse((self.folder / "files").exists())
+
+    def test_a_missing_tool_is_told_with_its_remedy(self):
+        told = self.build(works=False, PATH="/usr/bin:/bin")
+        self.assertIn("pip install ziglang cargo-zigbuild", told)
 
     def test_what_is_given_besides(self):
         more = self.folder / "more"

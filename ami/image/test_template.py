@@ -160,6 +160,68 @@ class Requests(unittest.TestCase):
         declared = Template().body["Parameters"]
         self.assertEqual({name for name, what in declared.items() if "Default" not in what}, set(REQUIRED))
 
+    def test_it_is_built_every_week_whatever_has_changed(self):
+        """So that it has packages and a runner that are a week old at most, three weeks before GitHub's rule strikes."""
+        _, pipeline = Template().resources()["Pipeline"]
+        self.assertEqual(pipeline["Status"], "ENABLED")
+        self.assertRegex(pipeline["Schedule"]["ScheduleExpression"], r"^cron\(0 \d+ \? \* \w{3} \*\)$")
+        self.assertEqual(pipeline["Schedule"]["PipelineExecutionStartCondition"], "EXPRESSION_MATCH_ONLY")
+        self.assertTrue(pipeline["ImageTestsConfiguration"]["ImageTestsEnabled"])
+
+
+class WithinTheFleets(unittest.TestCase):
+    """infra/stack.yaml builds images itself where its parameters ask for that: by stacks of image.yaml within it."""
+
+    SHAPES = {"LinuxX64": "x64", "LinuxArm64": "arm64"}
+    FILES = {"ImagePrefix": REQUIRED["ImagePrefix"], "ImageArchiveSha256": REQUIRED["ArchiveSha256"]}
+
+    def fleet(self, **parameters):
+        required = {"Fleet": "acme", "CodeBucket": "code", "CodePrefix": "muster/0123456789abcdef"}
+        return Template("../../infra/stack.yaml", required, **parameters)
+
+    def test_each_is_what_a_stack_of_its_own_would_be(self):
+        for shape, arch in self.SHAPES.items():
+            for system in ("ubuntu2404", "al2023"):
+                fleet = self.fleet(**{f"Build{shape}": system}, **self.FILES)
+                self.assertEqual(fleet.refused(), [])
+                resource = fleet.body["Resources"][f"{shape}Image"]
+                self.assertTrue(fleet.condition(resource["Condition"]))
+                within = fleet.resolve(resource["Properties"])
+                self.assertEqual(
+                    within["TemplateURL"], f"https://s3.eu-central-1.amazonaws.com/code/{REQUIRED['ImagePrefix']}/image.yaml"
+                )
+                image = Template(required={}, **within["Parameters"])
+                self.assertEqual(image.refused(), [])
+                _, distribution = image.resources()["Distribution"]
+                told = distribution["Distributions"][0]["SsmParameterConfigurations"][0]["ParameterName"]
+                self.assertEqual(told, f"/imagebuilder/muster/acme/{system}-{arch}")
+
+    def test_the_scaler_is_told_of_it(self):
+        variables = self.fleet().body["Resources"]["Scaler"]["Properties"]["Environment"]["Variables"]
+        for shape, name in (("LinuxX64", "MUSTER_IMAGE_LINUX_X64"), ("LinuxArm64", "MUSTER_IMAGE_LINUX_ARM64")):
+            builds = self.fleet(**{f"Build{shape}": "al2023"}, **self.FILES)
+            self.assertEqual(builds.resolve(variables[name]), f"{shape}Image.Outputs.Image")
+            takes = self.fleet(**{f"Image{shape}": "ssm:/elsewhere"})
+            self.assertEqual(takes.resolve(variables[name]), "ssm:/elsewhere")
+        self.assertIn("Image", Template().body["Outputs"])
+
+    def test_by_default_none_is_built(self):
+        fleet = self.fleet()
+        self.assertEqual(fleet.refused(), [])
+        for shape in self.SHAPES:
+            self.assertFalse(fleet.condition(fleet.body["Resources"][f"{shape}Image"]["Condition"]))
+
+    def test_parameters_that_make_no_sense_are_refused(self):
+        for shape in self.SHAPES:
+            build = {f"Build{shape}": "ubuntu2404"}
+            for wrong in (
+                build,
+                build | {"ImagePrefix": REQUIRED["ImagePrefix"]},
+                build | self.FILES | {f"Image{shape}": "ami-0123456789abcdef0"},
+                {f"Build{shape}": "windows2022"} | self.FILES,
+            ):
+                self.assertNotEqual(self.fleet(**wrong).refused(), [], wrong)
+
 
 if __name__ == "__main__":
     unittest.main()

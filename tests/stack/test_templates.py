@@ -9,9 +9,10 @@ import unittest
 
 from botocore.exceptions import ClientError
 
-from stack import FUNCTIONS, REGION, ROOT, Emulator, Stack, deploy, stand_in
+from stack import FUNCTIONS, REGION, ROOT, Emulator, Stack, deploy, stand_in, template
 
 INFRA = ROOT / "infra"
+IMAGE = ROOT / "ami/image/image.yaml"
 HOME = "111111111111"
 SCALER = f"arn:aws:iam::{HOME}:role/muster-acme-ScalerRole"
 BUS = f"arn:aws:events:{REGION}:{HOME}:event-bus/default"
@@ -147,6 +148,24 @@ class Templates(unittest.TestCase):
             with self.subTest(template=name), self.assertRaises(ClientError) as caught:
                 deploy(self.emulator, f"refused-{name.split('.')[0]}", INFRA / name, given)
             self.assertIn(f"Unrecognized resource types: [{', '.join(REFUSED[name])}]", str(caught.exception))
+
+    def test_the_fleets_stack_builds_its_image_by_a_stack_within_it(self):
+        # Parameters and outputs as they are; of the rest one resource, since the emulator knows none of Image Builder's.
+        image, prefix = template(IMAGE), "muster-image/0123456789abcdef"
+        image["Resources"] = {"BuildLog": image["Resources"]["BuildLog"]}
+        image["Outputs"]["PipelineArn"]["Value"] = "the pipeline's"
+        s3 = self.emulator.client("s3")
+        s3.create_bucket(Bucket="code")
+        s3.put_object(Bucket="code", Key=f"{prefix}/image.yaml", Body=json.dumps(image).encode())
+        files = {"ImagePrefix": prefix, "ImageArchiveSha256": "0" * 64}
+        stack = self.stack("builds", BuildLinuxX64="al2023", ImageLinuxX64="", **files)
+        told = stack.invoke("scaler", {"stand-in": "environment"})["MUSTER_IMAGE_LINUX_X64"]
+        self.assertEqual(told, "ssm:/imagebuilder/muster/builds/al2023-x64")
+        self.assertEqual(stack.outputs["PipelineLinuxX64"], "the pipeline's")
+        self.assertIn("LinuxX64Image", stack.resources)
+        self.assertNotIn("LinuxArm64Image", stack.resources)
+        logs = self.emulator.client("logs").describe_log_groups(logGroupNamePrefix="/aws/imagebuilder/")["logGroups"]
+        self.assertEqual([group["logGroupName"] for group in logs], ["/aws/imagebuilder/muster-builds-al2023-x64"])
 
     def routes(self, table):
         """Where a route table leads to, by destination; local ways left out."""

@@ -7,7 +7,7 @@ use std::time::Duration;
 use muster_core::protocol::{
     ClaimAnswer, ClaimRequest, LogAnswer, LogRequest, PrewarmedRequest, ReportAnswer, ReportRequest,
 };
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Body, Client, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -78,7 +78,7 @@ impl Door {
     ///
     /// # Errors
     /// It was not taken, or nobody knows.
-    pub async fn put(&self, to: LogAnswer, log: Vec<u8>) -> Result<(), String> {
+    pub async fn put(&self, to: LogAnswer, log: Body) -> Result<(), String> {
         if self.base.starts_with("https://") && !to.url.starts_with("https://") {
             return Err("the address is not https".to_owned());
         }

@@ -3,17 +3,21 @@
 //! What lives here: which files of `_diag`, how much of them, and for how long it is tried. What may not: waiting for it.
 //! Nothing of it is anybody's condition: what fails is told in the journal, and goes with the machine.
 //!
-//! Invariant: no file is read but through [`host::Diag`], and nothing is sent but to an address that the door has given.
+//! Invariants: no file is read but through [`host::Diag`], and nothing is sent but to an address that the door has given.
+//! A log is in memory in pieces, never as a whole: the agent's memory is the job's loss.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::time::Duration;
 
 use muster_core::config::limits::LOG_MIB_MAX;
 use muster_core::log_shelf::{FILES_MAX, LogKind};
 use muster_core::protocol::{LogRequest, SessionProof};
+use reqwest::Body;
+use tokio::io::AsyncReadExt as _;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
+use tokio_util::io::ReaderStream;
 
 use crate::clock::Clock;
 use crate::door::Door;
@@ -24,8 +28,10 @@ use crate::words;
 
 /// All of it is over after this long. The machine is ended from outside in about as much time as a rule.
 pub const SHIP_WITHIN: Duration = Duration::from_secs(20);
-/// The most of one file that is held in memory: the door never takes more.
+/// The most of one file that is sent: the door never takes more.
 const BYTES_MAX: u64 = (LOG_MIB_MAX as u64) << 20;
+/// So much of a file is read at once.
+const PIECE: usize = 32 << 10;
 
 /// One log.
 struct Log {
@@ -78,9 +84,9 @@ async fn put(logs: Vec<Log>, door: &Door, from: &SessionProof, clock: &Clock) ->
             }
         };
         let granted = to.bytes.min(BYTES_MAX);
-        let read = spawn_blocking(move || tail(file, granted)).await;
-        let sent = match read.unwrap_or_else(|_| Err(io::Error::other("the reader has died"))) {
-            Ok(end) => door.put(to, end).await,
+        let found = spawn_blocking(move || seek_end(file, granted)).await;
+        let sent = match found.unwrap_or_else(|_| Err(io::Error::other("the reader has died"))) {
+            Ok(file) => door.put(to, end(file, granted)).await,
             Err(e) => Err(e.to_string()),
         };
         match sent {
@@ -109,13 +115,17 @@ fn find(diag: &host::Diag) -> io::Result<Vec<Log>> {
     Ok(logs)
 }
 
-/// The last so many bytes of a file, exactly. It may have grown.
-fn tail(mut file: File, bytes: u64) -> io::Result<Vec<u8>> {
+/// The file, before its last so many bytes. It may have grown.
+fn seek_end(mut file: File, bytes: u64) -> io::Result<File> {
     let from = file.metadata()?.len().checked_sub(bytes);
     file.seek(SeekFrom::Start(from.ok_or_else(|| io::Error::other("it has become shorter"))?))?;
-    let mut end = Vec::new();
-    file.take(bytes).read_to_end(&mut end)?;
-    if end.len() as u64 == bytes { Ok(end) } else { Err(io::Error::other("it has become shorter")) }
+    Ok(file)
+}
+
+/// So many bytes of a file from where it stands. A file that turns out to be shorter breaks the put off, since its length is
+/// among the headers that the door has signed.
+fn end(file: File, bytes: u64) -> Body {
+    Body::wrap_stream(ReaderStream::with_capacity(tokio::fs::File::from_std(file).take(bytes), PIECE))
 }
 
 #[cfg(test)]

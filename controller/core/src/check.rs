@@ -3,7 +3,7 @@
 //! Every step is judged against the world before the plan, with the launches of the earlier steps added. What is struck
 //! out is not committed, and each is an alarm: the planner should never have said it.
 //!
-//! Invariant: a plan that passes ends no machine that has a job (but for `max_job_hours`), launches within every cap, and
+//! Invariant: a plan that passes ends no machine that has a job (but for `max_job_hours`, and if GitHub says that it is over), launches within every cap, and
 //! removes no registration without the agent's key, or GitHub's word that nobody listens.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ use crate::job::JobPhase;
 use crate::launch::{LAUNCH_MAX, Launch, Offering};
 use crate::machine::{Machine, MachinePhase, Removal};
 use crate::money::HourlyPrice;
-use crate::plan::{Action, DRAIN_ANSWER_MAX, Plan, REMOVE_WITHIN};
+use crate::plan::{Action, DRAIN_ANSWER_MAX, OVERSTAY_MAX, Plan, REMOVE_WITHIN};
 use crate::ports::Switch;
 use crate::time::Timestamp;
 use crate::world::World;
@@ -212,7 +212,10 @@ impl<'a> Judge<'a> {
             | MachinePhase::Ended(_)
             | MachinePhase::Ending(_) => Ok(()),
             MachinePhase::Registering(since) => must(removed.is_some() || over(since), "it holds a registration"),
-            MachinePhase::Busy(since) => must(over(since), "it has a job"),
+            MachinePhase::Busy(since) => {
+                let overstays = machine.job_over_at.is_some_and(|at| self.now.since(at) > OVERSTAY_MAX);
+                must(over(since) || overstays, "it has a job")
+            }
             MachinePhase::Idle(_) => Err("it may be getting a job: an idle runner is drained first"),
             MachinePhase::Draining(_) | MachinePhase::Frozen(_) => {
                 must(machine.job.is_none(), "GitHub has named a job for it")?;

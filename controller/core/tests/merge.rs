@@ -344,7 +344,7 @@ proptest! {
         let (mut once, mut parted) = (tick(&facts, usize::MAX), tick(&shuffled, in_a_tick));
         for machine in once.machines.iter_mut().chain(&mut parted.machines) {
             // A job that is over and gone from the world is not looked up again when its runner turns up in a later tick.
-            machine.job = None;
+            (machine.job, machine.job_over_at) = (None, None);
         }
         prop_assert_eq!(once, parted);
     }
@@ -371,6 +371,36 @@ fn a_job_finds_its_machine_whichever_is_heard_of_first() {
         for in_a_tick in [1, 2] {
             assert_eq!(tick(&facts, in_a_tick).machines[0].job, Some(key(1)));
         }
+    }
+}
+
+/// What its agent says of that job then is not asked.
+#[test]
+fn a_machine_is_told_when_github_says_that_its_job_is_over() {
+    let about = about("acme/api", "linux");
+    let registered = registration(&machine_number(1), 1);
+    let runner = Some(RunnerRef { id: Some(registered.id), name: registered.name.clone() });
+    let job = |evidence| {
+        let event = JobEvent { key: key(1), about: about.clone(), evidence };
+        Fact { received_at: at(4), body: FactBody::Job(event) }
+    };
+    let started = job(JobEvidence::InProgress(Started { started_at: at(1), runner }));
+    // A completion may name no runner.
+    let over = Completed { completed_at: at(3), conclusion: Conclusion::Success, started_at: None, runner: None };
+    let completed = job(JobEvidence::Completed(over));
+    let report = |report| {
+        let event = MachineEvent { instance: instance(1), session: 1, at: at(2), report };
+        Fact { received_at: at(2), body: FactBody::Machine(event) }
+    };
+    let (minted, busy) = (report(Report::Registered(registered)), report(Report::Busy));
+    for in_a_tick in 1..=4 {
+        let facts = [minted.clone(), started.clone(), busy.clone(), completed.clone()];
+        let machine = &tick(&facts, in_a_tick).machines[0];
+        assert_eq!(machine.overstays_since(), Some(at(3)));
+        assert_eq!(tick(&facts[..3], in_a_tick).machines[0].overstays_since(), None);
+        let done = report(Report::Done { ran_job: true });
+        let facts = [minted.clone(), started.clone(), completed.clone(), done];
+        assert_eq!(tick(&facts, in_a_tick).machines[0].overstays_since(), None);
     }
 }
 

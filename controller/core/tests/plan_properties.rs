@@ -134,6 +134,7 @@ impl Situation {
                 .map(|(n, (class, phase, zone, since, warned))| {
                     let mut machine = machine(n, &purpose_of(*class, *zone), PHASES[*phase], at(*since));
                     machine.interrupted_at = warned.then_some(at(-1));
+                    machine.job_over_at = machine.job.and(warned.then_some(at(*since)));
                     machine
                 })
                 .collect(),
@@ -222,7 +223,8 @@ proptest! {
             let machine = world.machine(&instance).unwrap();
             prop_assert!(!matches!(machine.phase(), MachinePhase::Idle(_)), "{instance} is idle: {reason}");
             if let MachinePhase::Busy(since) = machine.phase() {
-                prop_assert!(at(0).since(since).as_secs() > 6 * 3_600, "{instance} is busy: {reason}");
+                let over = machine.job_over_at.is_some_and(|over| at(0).since(over).as_secs() > 600);
+                prop_assert!(over || at(0).since(since).as_secs() > 6 * 3_600, "{instance} is busy: {reason}");
             }
         }
     }
@@ -290,7 +292,7 @@ proptest! {
         // one's to replace.
         let gives_up = |step: &Step| matches!(
             step.reason,
-            Reason::Stalled { .. } | Reason::NoAnswer | Reason::JobTooLong { .. } | Reason::NeverClaimed | Reason::NeverListened | Reason::ClassRemoved
+            Reason::Stalled { .. } | Reason::NoAnswer | Reason::JobTooLong { .. } | Reason::Overstays { .. } | Reason::NeverClaimed | Reason::NeverListened | Reason::ClassRemoved
         );
         // Money that is put aside for one is the other's if the turns come in another order, now that some have machines.
         let saves = plan.waits.iter().any(|(_, _, wait)| matches!(wait, Wait::Budget));

@@ -163,10 +163,10 @@ async fn an_address_is_never_less_safe_than_the_door_and_never_told() {
     let to =
         |url: &str| serde_json::from_value(json!({ "url": url, "headers": {}, "bytes": 1, "expires_s": 60 })).unwrap();
     let door = Door::new(crate::http::metadata().unwrap(), "https://door.acme.example");
-    let refused = door.put(to("http://127.0.0.1:1/logs?secret=1"), vec![1]).await.unwrap_err();
+    let refused = door.put(to("http://127.0.0.1:1/logs?secret=1"), Body::from("1")).await.unwrap_err();
     assert_eq!(refused, "the address is not https");
     let door = Door::new(crate::http::metadata().unwrap(), "http://127.0.0.1:1");
-    let silent = door.put(to("http://127.0.0.1:1/logs?secret=1"), vec![1]).await.unwrap_err();
+    let silent = door.put(to("http://127.0.0.1:1/logs?secret=1"), Body::from("1")).await.unwrap_err();
     assert!(!silent.contains("secret") && !silent.contains("127.0.0.1"), "{silent}");
 }
 

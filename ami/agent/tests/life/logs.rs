@@ -1,10 +1,17 @@
 //! What is kept of a machine that ends: its runner's logs, and nothing that its job has planted.
 
 use std::fs;
-use std::os::unix::fs::{chown, symlink};
+use std::os::unix::fs::{MetadataExt as _, chown, symlink};
+
+use muster_core::machine::Report;
 
 use crate::world::github::Job;
 use crate::world::{DONE, World, privileged};
+
+/// The largest that a door grants.
+const LARGE: usize = 16 << 20;
+/// What sending logs may add to the agent's memory, whatever their size.
+const GROWS_KB_MAX: u64 = 4_000;
 
 #[test]
 fn the_runners_logs_are_kept_after_its_job_and_nothing_of_roots() {
@@ -30,6 +37,31 @@ fn the_runners_logs_are_kept_after_its_job_and_nothing_of_roots() {
         }
         let names: Vec<String> = shelf.of(&instance).into_keys().collect();
         assert_eq!(names, ["1-runner-1.log", "1-worker-1.log"], "{}", agent.log());
+    });
+}
+
+#[test]
+fn a_large_log_is_kept_whole_and_never_in_memory_as_a_whole() {
+    privileged(|| async {
+        let world = World::new().await;
+        let mut agent = world.machine().await;
+        world.listens(&mut agent).await;
+        let runner = fs::metadata(agent.path("runner/_diag")).unwrap();
+        let path = agent.path("runner/_diag/Worker_20261125-100000-utc.log");
+        let log: Vec<u8> = (0..LARGE).map(|at| b' ' + (at % 93) as u8).collect();
+        fs::write(&path, &log).unwrap();
+        chown(&path, Some(runner.uid()), Some(runner.gid())).unwrap();
+
+        world.github.queue(Job { takes: 200, ..Job::default() });
+        world.hears(&mut agent, &Report::Busy).await;
+        let before_kb = agent.resident_kb();
+        let (shelf, instance) = (world.door.shelf.clone(), agent.instance.clone());
+        agent.until("its logs", || shelf.of(&instance).contains_key("1-runner-1.log")).await;
+        let after_kb = agent.resident_kb();
+        agent.ends().await;
+        assert!(shelf.of(&agent.instance)["1-worker-1.log"] == log, "{}", agent.log());
+        eprintln!("agent: {before_kb} kB resident at most before it sent logs, {after_kb} kB with them");
+        assert!(after_kb - before_kb < GROWS_KB_MAX, "{before_kb} kB, then {after_kb} kB");
     });
 }
 

@@ -33,7 +33,7 @@ pub const INSTANCE_TYPES_MAX: usize = 40;
 pub const JOB_HOURS_MAX: u32 = 120;
 /// Default of `max_job_hours`: GitHub's default `timeout-minutes`, 360.
 pub const JOB_HOURS_DEFAULT: u32 = 6;
-/// The most that `logs.max_mib` may be: an agent sends a file from memory.
+/// The most that `logs.max_mib` may be: an agent has 20 s for all that it sends.
 pub const LOG_MIB_MAX: u32 = 16;
 /// Default of `logs.max_mib`: a worker's log of hours stays below, as a rule.
 pub const LOG_MIB_DEFAULT: u32 = 4;

@@ -133,6 +133,9 @@ pub struct Machine {
     /// The job that GitHub has named for it.
     #[serde(default)]
     pub job: Option<JobKey>,
+    /// When that job ended, says GitHub. The agent's own word follows within seconds.
+    #[serde(default)]
+    pub job_over_at: Option<Timestamp>,
     /// Intent: the last of its sessions that may register; in a later one it waits unregistered (*ready*). The right is for
     /// one session: when its listener ends without a job, the plan gives it again if the machine is wanted hot. Rows of before
     /// say `may_register`, which was for good.
@@ -210,6 +213,7 @@ impl Machine {
             rebalance_at: None,
             failed: None,
             job: None,
+            job_over_at: None,
             registers: u32::from(launch.may_register),
             drain: None,
             terminate_at: None,
@@ -235,6 +239,7 @@ impl Machine {
             self.session = event.session;
             self.told = Session::default();
             self.job = None;
+            self.job_over_at = None;
             // A drain and its answer were about the listener and the registration of the session before.
             if let Some(drain) = &mut self.drain {
                 drain.closed_at = drain.closed_at.or(Some(drain.ordered_at));
@@ -347,6 +352,11 @@ impl Machine {
     pub fn unmatched_since(&self) -> Option<Timestamp> {
         let ran = self.told.done.and_then(|(at, ran)| ran.then_some(at));
         if self.job.is_some() { None } else { self.told.busy_at.or(ran) }
+    }
+
+    /// When its job ended, says GitHub, if it goes on as if it had one.
+    pub fn overstays_since(&self) -> Option<Timestamp> {
+        if matches!(self.phase(), MachinePhase::Busy(_)) { self.job_over_at } else { None }
     }
 
     /// Whether the cloud took it from under its runner: it is gone, by nothing of ours, and its agent has told of no end.

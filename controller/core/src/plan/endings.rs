@@ -1,6 +1,6 @@
 //! Endings: machines that are over, drains under way, and deadlines that have passed.
 //!
-//! Invariant: a machine with a job ends by nothing here but its pool's `max_job_hours`.
+//! Invariant: a machine with a job ends by nothing here but its pool's `max_job_hours`, or GitHub's word that the job is over.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Action, Plan, Reason};
 use crate::config::limits::JOB_HOURS_MAX;
 use crate::config::{FleetConfig, Os};
-use crate::machine::{Machine, Removal};
+use crate::machine::{Machine, MachinePhase, Removal};
 use crate::time::Timestamp;
 use crate::world::{Since, UNMATCHED_MAX, World};
 
@@ -20,6 +20,9 @@ pub const OTHER_BOOT_MAX: Duration = Duration::from_secs(2400);
 pub const REGISTER_MAX: Duration = Duration::from_secs(360);
 /// How long after its listener ended without a job an agent may take to claim again: seconds, as a rule.
 pub const CLAIM_AGAIN_MAX: Duration = Duration::from_secs(60);
+/// How long after the end of its job, as GitHub has it, a machine is left alone. Its agent tells the end itself within seconds, or
+/// minutes while the door is away; one that does not is broken, or is no longer its own master.
+pub const OVERSTAY_MAX: Duration = Duration::from_secs(600);
 /// How long a drain may go unanswered: longer than the agent's own 20 s, so that it has thawed by then.
 pub const DRAIN_ANSWER_MAX: Duration = Duration::from_secs(60);
 /// After this long without an answer a frozen agent thaws by itself, and its listener may get a job.
@@ -167,6 +170,12 @@ pub(super) fn overdue(plan: &mut Plan, world: &World, config: &FleetConfig, now:
             plan.wake(now + AGAIN);
         });
         due(&state.busy, always, job_max, &mut end(Reason::JobTooLong { hours }));
+        due(&state.overstaying, heard, OVERSTAY_MAX, &mut |plan, machine| {
+            // One that is over its job's own limit has been ended just now.
+            if matches!(machine.phase(), MachinePhase::Busy(since) if now.since(since) <= job_max) {
+                end(Reason::Overstays { minutes: OVERSTAY_MAX.as_secs() / 60 })(plan, machine);
+            }
+        });
         due(&state.registering, heard, REGISTER_MAX, &mut |plan, machine| {
             write_off(plan, machine, Reason::NeverListened, now)
         });

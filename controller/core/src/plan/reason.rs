@@ -46,6 +46,11 @@ pub enum Reason {
         /// The limit.
         hours: u32,
     },
+    /// GitHub has said for long that its job is over, and its agent has not.
+    Overstays {
+        /// The limit, minutes.
+        minutes: u64,
+    },
     /// More idle than wanted.
     Surplus {
         /// Idle now.
@@ -106,6 +111,7 @@ impl Reason {
             Reason::NeverClaimed => "never_claimed",
             Reason::NeverListened => "never_listened",
             Reason::JobTooLong { .. } => "job_too_long",
+            Reason::Overstays { .. } => "overstays",
             Reason::Surplus { .. } => "surplus",
             Reason::Stalled { .. } => "stalled",
             Reason::TriedAgain => "tried_again",
@@ -141,6 +147,9 @@ impl fmt::Display for Reason {
             Reason::NeverClaimed => f.write_str("it never claimed"),
             Reason::NeverListened => f.write_str("its runner never listened"),
             Reason::JobTooLong { hours } => write!(f, "its job has run for more than {hours} h"),
+            Reason::Overstays { minutes } => {
+                write!(f, "GitHub says that its job ended more than {minutes} min ago, and its agent says nothing")
+            }
             Reason::Surplus { idle, wanted } => write!(f, "{idle} idle, {wanted} wanted"),
             Reason::Stalled { for_s } => {
                 write!(f, "a job is queued for {for_s} s beside idle runners of its class, and GitHub gives it to none")

@@ -1,8 +1,8 @@
 //! One class's part of the world: its queue and its machines, by phase and age.
 //!
 //! Invariant: a machine stands in exactly one of the sets `booting`, `ready`, `registering`, `idle`, `draining`, `busy`,
-//! `between`, `doomed`, or in none (ended, ending, gone); `unmatched` and
-//! `granted` are beside them.
+//! `between`, `doomed`, or in none (ended, ending, gone); `unmatched`,
+//! `granted` and `overstaying` are beside them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -42,6 +42,8 @@ pub struct ClassWorld {
     pub granted: u32,
     /// Runners that reported a job which GitHub has not named yet.
     pub unmatched: BTreeSet<Since>,
+    /// Of those that are busy: whose job ended, says GitHub, and when.
+    pub overstaying: BTreeSet<Since>,
 }
 
 impl ClassWorld {

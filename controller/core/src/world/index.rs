@@ -175,6 +175,10 @@ impl World {
             let unmatched = &mut self.class_mut(&machine.purpose.class).unmatched;
             change.apply(unmatched, (at, machine.instance.clone()));
         }
+        if let Some(at) = machine.overstays_since() {
+            let overstaying = &mut self.class_mut(&machine.purpose.class).overstaying;
+            change.apply(overstaying, (at, machine.instance.clone()));
+        }
         if machine.is_live() {
             self.count_machines(&machine.purpose, 1, change);
         }

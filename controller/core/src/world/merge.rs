@@ -9,7 +9,7 @@ use super::World;
 use crate::config::FleetConfig;
 use crate::fact::{CloudEventKind, Fact, FactBody, GroupEvent, Prewarmed, ReleaseEvent};
 use crate::ids::{InstanceId, JobId, JobKey, RunnerName};
-use crate::job::{JobEvent, JobPhase, JobRecord, RunnerRef};
+use crate::job::{JobEvent, JobPhase, JobRecord};
 use crate::launch::Hold;
 use crate::machine::{Machine, MachineEvent, MachinePhase, Report, instance_of};
 use crate::protocol::RUNNER_OUTDATED;
@@ -37,6 +37,8 @@ pub struct Merged {
     pub news: Vec<News>,
     /// Runners that the jobs among these name, finished jobs too.
     runners: BTreeSet<(RunnerName, JobKey)>,
+    /// The same by job. Of two that name a runner each, the record keeps one.
+    named: BTreeMap<JobKey, BTreeSet<RunnerName>>,
 }
 
 /// Something that has happened for the first time.
@@ -58,7 +60,10 @@ impl World {
     /// Merges one fact.
     pub fn merge(&mut self, fact: &Fact, config: &FleetConfig, merged: &mut Merged) {
         match &fact.body {
-            FactBody::Job(event) => self.merge_job(event, fact.received_at, config, merged),
+            FactBody::Job(event) => {
+                self.merge_job(event, fact.received_at, config, merged);
+                self.end_of_job(event.key, merged);
+            }
             FactBody::Machine(event) => self.merge_machine(event, merged),
             FactBody::Group(event) => merged.groups.push(event.clone()),
             FactBody::Prewarmed(event) => merged.prewarmed.push(event.clone()),
@@ -83,7 +88,8 @@ impl World {
         let told = JobRecord::from_event(event, received_at);
         for runner in told.runners() {
             merged.runners.insert((runner.name.clone(), key));
-            if let Some(instance) = self.machine_of(runner)
+            merged.named.entry(key).or_default().insert(runner.name.clone());
+            if let Some(instance) = self.machine_of(&runner.name)
                 && self.match_job(&instance, key)
             {
                 merged.machines.insert(instance);
@@ -121,10 +127,10 @@ impl World {
     }
 
     /// The machine of ours that carries the runner's name now.
-    fn machine_of(&self, runner: &RunnerRef) -> Option<InstanceId> {
-        let instance = instance_of(&runner.name)?;
+    fn machine_of(&self, runner: &RunnerName) -> Option<InstanceId> {
+        let instance = instance_of(runner)?;
         let registered = self.machine(&instance)?.told.registered.as_ref();
-        registered.is_some_and(|(_, registration)| registration.name == runner.name).then_some(instance)
+        registered.is_some_and(|(_, registration)| registration.name == *runner).then_some(instance)
     }
 
     fn merge_machine(&mut self, event: &MachineEvent, merged: &mut Merged) {
@@ -150,6 +156,31 @@ impl World {
         };
         let job = [&merged.runners, &self.runners].into_iter().filter_map(|set| job_on(set, &registration.name)).min();
         self.change_machine(instance, |machine| machine.job = job);
+        self.end_of_job_on(instance, merged);
+    }
+
+    /// Tells the machines that a job names when it ended.
+    fn end_of_job(&mut self, key: JobKey, merged: &mut Merged) {
+        let Some(record) = merged.jobs.get(&key) else { return };
+        let names = record.runners().map(|runner| &runner.name).chain(merged.named.get(&key).into_iter().flatten());
+        let machines: BTreeSet<InstanceId> = names.filter_map(|name| self.machine_of(name)).collect();
+        for instance in machines {
+            if self.end_of_job_on(&instance, merged) {
+                merged.machines.insert(instance);
+            }
+        }
+    }
+
+    /// Tells a machine when its job ended, if this tick knows of that job; `true` if that is news.
+    fn end_of_job_on(&mut self, instance: &InstanceId, merged: &Merged) -> bool {
+        let told = self.change_machine(instance, |machine| {
+            let known = machine.job_over_at;
+            if let Some(record) = machine.job.and_then(|job| merged.jobs.get(&job)) {
+                machine.job_over_at = record.completed.as_ref().map(|completed| completed.completed_at);
+            }
+            machine.job_over_at != known
+        });
+        told.unwrap_or_default()
     }
 
     /// Changes a machine by something told of it; `true` if that is news.

@@ -18,7 +18,7 @@ use super::time::Skewed;
 
 /// The door's tests have the same. What is added goes on with the pool of the machines here.
 const CONFIG: &str = include_str!("../../../../../tests/configs/door.toml");
-const LOGS: &str = "[logs]\nbucket = \"acme-logs\"\nprefix = \"logs\"\n";
+const LOGS: &str = "[logs]\nbucket = \"acme-logs\"\nprefix = \"logs\"\nmax_mib = 16\n";
 
 /// What stands in front of the door.
 #[derive(Default)]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
 use axum::routing::put;
 use muster_core::log_shelf::{LogPut, LogShelf, PresignedPut, Signing};
@@ -24,7 +24,7 @@ impl Shelf {
     }
 
     pub(crate) fn routes(self: Arc<Shelf>) -> Router {
-        Router::new().route("/kept/{*key}", put(keep)).with_state(self)
+        Router::new().route("/kept/{*key}", put(keep)).layer(DefaultBodyLimit::disable()).with_state(self)
     }
 
     /// What is kept of this machine, by the last part of its key.
