@@ -13,6 +13,8 @@ mod commands;
 #[cfg(test)]
 mod cut_points;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod idle_removal;
 #[cfg(test)]
 mod lost_webhooks;
@@ -23,6 +25,8 @@ mod overheard;
 mod planted_bug;
 #[cfg(test)]
 mod registrations;
+#[cfg(test)]
+mod requests;
 #[cfg(test)]
 mod reruns;
 #[cfg(test)]
