@@ -366,10 +366,11 @@ impl Work {
         open.filter_map(|job| job.class)
     }
 
-    /// How many jobs wait for a runner.
-    pub(crate) fn waiting(&self) -> u64 {
-        let jobs = self.runs.values().flat_map(|run| &run.jobs);
-        jobs.filter(|job| job.state == State::Queued && job.class.is_some()).count() as u64
+    /// Since when the job waits for a runner that has waited longest.
+    pub(crate) fn waiting_since(&self) -> Option<Timestamp> {
+        let jobs = self.runs.values().filter(|run| run.is_open()).flat_map(|run| &run.jobs);
+        let waiting = jobs.filter(|job| job.state == State::Queued && job.class.is_some());
+        waiting.filter_map(|job| job.queued_at).min()
     }
 
     /// How many runs are in memory.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use muster::drivers::simulate::faults::{Planted, Trial, run, run_planted};
 use muster::drivers::simulate::{Faulty, Healing, Scenario};
 use muster_core::plan::Policy;
-use muster_sim::{Cut, Fault};
+use muster_sim::{Cut, Fault, WebhookFaults};
 
 use super::scenario::{hours, scenario, shipped};
 
@@ -88,28 +88,31 @@ fn a_fact_that_is_acknowledged_and_not_stored_is_found() {
 }
 
 #[test]
-fn machines_that_the_ledger_forgets_are_found() {
-    let trial = run_planted(&morning(1, []), false, Some(Planted::KeepsNoMachines)).unwrap();
-    assert!(broken(&trial).contains("unknown_machine"), "{:?}", trial.summary.violations);
+fn what_nobody_heals_is_found() {
+    let faults = [Fault::WebhookLost, Fault::HangsIdle, Fault::DiesIdle];
+    let never = Scenario { healing: Healing::Never, ..under(1, faults, hours(24, 48)) };
+    let trial = run(&never, false).unwrap();
+    let found = broken(&trial);
+    for rule in ["not_healed", "empty_registration"] {
+        assert!(found.contains(rule), "{rule} is not among {found:?}");
+    }
+    assert_eq!(trial.faults.healed_after_s, None);
+    // With every webhook lost there is not even a machine that was launched for another job.
+    let webhooks = WebhookFaults { lost: 1.0, ..WebhookFaults::default() };
+    let deaf = run(&Scenario { healing: Healing::Never, webhooks, ..morning(1, []) }, false).unwrap();
+    assert!(broken(&deaf).contains("not_served"), "{:?}", deaf.summary.violations);
 }
 
 #[test]
-fn what_nobody_heals_is_found() {
-    let never = Scenario {
-        healing: Healing::Never,
-        ..under(1, [Fault::WebhookLost, Fault::HangsIdle, Fault::DiesIdle], hours(24, 48))
-    };
-    let trial = run(&never, false).unwrap();
-    let broken = broken(&trial);
-    for rule in ["not_served", "not_healed", "empty_registration"] {
-        assert!(broken.contains(rule), "{rule} is not among {broken:?}");
-    }
-    assert_eq!(trial.faults.healed_after_s, None);
+fn idle_machines_that_are_kept_are_at_rest() {
+    let kept = Scenario { policy: Policy::Fixed(1), ..morning(1, [Fault::HangsIdle, Fault::CloudReplyLost]) };
+    assert_survived(&run(&kept, false).unwrap());
 }
 
 #[test]
 fn requests_beyond_githubs_limit_are_found() {
-    let mut hasty = under(1, [Fault::GithubError], Cut { scale: 60, ..hours(32, 33) });
+    // Six hundred machines at once, and no bucket for their registrations.
+    let mut hasty = Scenario { policy: Policy::Fixed(100), ..under(1, [], hours(32, 33)) };
     hasty.profile.mint_bucket = None;
     let trial = run(&hasty, false).unwrap();
     assert!(broken(&trial).contains("over_limit"), "{:?}", trial.summary.violations);

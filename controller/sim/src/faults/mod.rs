@@ -181,7 +181,7 @@ mod tests {
         let alone = whom(&[Fault::NeverBoots]);
         assert!(!alone.is_empty());
         assert_eq!(whom(&Fault::ALL), alone);
-        assert_eq!(whom(&[Fault::CloudError]), []);
+        assert!(whom(&[Fault::CloudError]).is_empty());
     }
 
     #[test]

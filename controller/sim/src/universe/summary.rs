@@ -15,8 +15,8 @@ use super::Universe;
 pub struct Census {
     /// Jobs that have arrived and are not over.
     pub jobs: u64,
-    /// Of these, the ones that wait for a runner.
-    pub waiting: u64,
+    /// Since when the one waits for a runner that has waited longest.
+    pub waiting_since: Option<Timestamp>,
     /// Runs in memory.
     pub runs: usize,
     /// Instances, standby excluded.
@@ -30,7 +30,7 @@ impl Universe {
     pub fn census(&self) -> Census {
         Census {
             jobs: self.work.open,
-            waiting: self.work.waiting(),
+            waiting_since: self.work.waiting_since(),
             runs: self.work.len(),
             instances: self.fleet.instances.len(),
             registrations: self.hub.len(),

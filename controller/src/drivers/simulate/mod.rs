@@ -375,7 +375,7 @@ impl<S: Store + 'static> Simulation<S> {
         if self.tick_at.is_none_or(|at| at > now) {
             return Ok(());
         }
-        self.tick_at = None;
+        self.tick_at = self.next_by_schedule(now);
         self.ticked_at = Some(now);
         self.bells.scaler.take();
         let mut witness = Witness::new(self.universe.clone(), probe);

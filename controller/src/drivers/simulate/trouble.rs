@@ -10,6 +10,7 @@ use muster_core::time::Timestamp;
 use muster_sim::Fault;
 
 use super::{RETRY, Scenario, SimulateError, Simulation};
+use crate::drivers::service::TICK_AT_LEAST;
 
 impl<S: Store + 'static> Simulation<S> {
     /// Whether a ledger that fails does not end the process: it goes on, as production does.
@@ -24,6 +25,12 @@ impl<S: Store + 'static> Simulation<S> {
             Err(SimulateError::Store(_)) if self.ledger_may_fail() => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The schedule that production ticks by when nothing else wakes it. Where nothing fails nothing waits for it, and it would
+    /// only make simulations slower.
+    pub(super) fn next_by_schedule(&self, now: Timestamp) -> Option<Timestamp> {
+        (!self.scenario.faults.on.is_empty()).then_some(now + TICK_AT_LEAST)
     }
 
     pub(super) fn poll_later(&mut self, now: Timestamp) {

@@ -20,6 +20,7 @@ use muster_sim::{Census, SharedUniverse};
 
 use super::chronicle::Chronicle;
 use super::ledger::FaultyLedger;
+use super::rest::Rest;
 
 /// How often both sides are held against each other.
 const EVERY: Duration = Duration::from_secs(60);
@@ -86,6 +87,7 @@ impl fmt::Display for Violation {
 /// Holds both sides against each other.
 pub(super) struct Audit {
     ledger: Arc<FaultyLedger>,
+    rest: Rest,
     chronicle: Chronicle,
     /// When faults end.
     until: Timestamp,
@@ -100,9 +102,10 @@ pub(super) struct Audit {
 }
 
 impl Audit {
-    pub(super) fn new(ledger: Arc<FaultyLedger>, chronicle: Chronicle, until: Timestamp) -> Audit {
+    pub(super) fn new(ledger: Arc<FaultyLedger>, rest: Rest, chronicle: Chronicle, until: Timestamp) -> Audit {
         Audit {
             ledger,
+            rest,
             chronicle,
             until,
             next_at: Timestamp::EPOCH,
@@ -225,40 +228,35 @@ impl Audit {
         self.look_at_queue(now, census);
     }
 
+    /// After the faults nothing waits for long, whenever it was queued.
     fn look_at_queue(&mut self, now: Timestamp, census: Census) {
-        if now < self.until || self.served_at.is_some() {
+        if now < self.until {
             return;
         }
-        if census.waiting == 0 {
-            self.served_at = Some(now);
-        } else if now.since(self.until) > SERVED_MAX {
-            let detail = format!(
-                "{} jobs wait, {} s after the end of all faults",
-                census.waiting,
-                now.since(self.until).as_secs()
-            );
-            self.broken(now, Broken::NotServed, String::new(), detail);
+        let Some(since) = census.waiting_since.filter(|since| *since <= self.until || now.since(*since) > SERVED_MAX)
+        else {
+            // Whatever waits has come since the end of faults, and not long ago.
+            self.served_at = self.served_at.or(Some(now));
+            return;
+        };
+        if now.since(self.until.max(since)) > SERVED_MAX {
+            let detail = format!("a job waits since {since}, and faults ended at {}", self.until);
+            self.broken(now, Broken::NotServed, since.to_string(), detail);
         }
     }
 
-    /// The end: when everything had healed, and from when on nothing waited.
+    /// The end: when everything had healed, and from when on nothing waited that had waited at the end of faults.
     pub(super) fn finish(&mut self, universe: &SharedUniverse) -> (Option<Timestamp>, Option<Timestamp>) {
-        let (now, empty, census) = {
+        let (now, census, rests) = {
             let universe = universe.lock();
-            (universe.now(), universe.is_empty(), universe.census())
+            (universe.now(), universe.census(), self.rest.has_come(&universe))
         };
         self.next_at = now;
         self.look(now, universe);
-        if empty && self.ledger.is_at_rest() {
+        if rests {
             return (Some(now), self.served_at);
         }
-        let rest = self.ledger.inner().load().now_or_never().and_then(Result::ok).unwrap_or_default();
-        let detail = format!(
-            "left at GitHub and in the cloud: {census:?}; in the ledger: {} jobs, {} machines, {} launches",
-            rest.jobs.len(),
-            rest.machines.iter().filter(|machine| machine.gone_at.is_none()).count(),
-            rest.launches.len()
-        );
+        let detail = format!("left at GitHub and in the cloud: {census:?}; in the ledger: {}", self.rest.left());
         self.broken(now, Broken::NotHealed, String::new(), detail);
         (None, self.served_at)
     }

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use futures_util::FutureExt;
 use muster_core::claim::ClaimRow;
 use muster_core::fact::{Fact, FactBody};
 use muster_core::ids::{Generation, InstanceId, JobId, JobKey};
@@ -26,8 +25,6 @@ use super::chronicle::Chronicle;
 pub enum Planted {
     /// Every so manieth fact is acknowledged and not written.
     SwallowsFacts(u64),
-    /// It keeps no machines.
-    KeepsNoMachines,
 }
 
 /// A ledger in memory that fails now and then.
@@ -70,15 +67,6 @@ impl FaultyLedger {
     /// What was acknowledged since the last such question.
     pub(super) fn take_acknowledged(&self) -> BTreeMap<JobKey, Vec<JobEvidence>> {
         std::mem::take(&mut *self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Whether nothing is left to do: no job that is not over, no machine, no launch without an outcome.
-    pub(super) fn is_at_rest(&self) -> bool {
-        let loaded = self.inner.load().now_or_never().and_then(Result::ok);
-        loaded.is_some_and(|snapshot| {
-            let Snapshot { jobs, machines, launches, .. } = snapshot;
-            jobs.is_empty() && launches.is_empty() && machines.iter().all(|machine| machine.gone_at.is_some())
-        })
     }
 
     fn strikes(&self) -> Option<Stroke> {
@@ -158,13 +146,7 @@ impl Store for FaultyLedger {
         if let Some((false, error)) = struck {
             return Err(error);
         }
-        let generation = match self.planted {
-            Some(Planted::KeepsNoMachines) => {
-                let kept = Batch { machines: Vec::new(), ..batch.clone() };
-                self.inner.commit(&kept, expected).await?
-            }
-            Some(Planted::SwallowsFacts(_)) | None => self.inner.commit(batch, expected).await?,
-        };
+        let generation = self.inner.commit(batch, expected).await?;
         if let Some(universe) = self.universe.get() {
             // What was written is committed, whoever hears of it.
             let mut universe = universe.lock();

@@ -10,11 +10,15 @@
 mod audit;
 mod chronicle;
 mod ledger;
+mod rest;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_core::plan::Policy;
 use muster_core::time::Timestamp;
 use muster_sim::{Fault, SharedUniverse, Summary, Universe};
 use muster_store::{MemoryOptions, MemoryStore};
@@ -25,6 +29,7 @@ pub use chronicle::Chronicle;
 pub use ledger::{FaultyLedger, Planted};
 
 use self::audit::Audit;
+use self::rest::Rest;
 use super::{Scenario, SimulateError, Simulation, Watcher};
 use crate::reconcile::{Probe, Step, TickError};
 
@@ -51,8 +56,7 @@ pub struct Faults {
     pub injected: BTreeMap<&'static str, u64>,
     /// How often the process died.
     pub deaths: u64,
-    /// From the end of faults to the instant from which no job waited that had waited then; `None`: it did not come within the
-    /// bound.
+    /// From the end of faults to the look at which no job waited any more that had waited then; `None`: there was none.
     pub served_after_s: Option<f64>,
     /// From the end of faults, or of the last job, to the instant at which no job, machine, registration or intent was left;
     /// `None`: it did not come within the bound.
@@ -74,6 +78,7 @@ pub fn run(scenario: &Scenario, write_down: bool) -> Result<Trial, SimulateError
 pub fn run_planted(scenario: &Scenario, write_down: bool, planted: Option<Planted>) -> Result<Trial, SimulateError> {
     let mut scenario = scenario.clone();
     scenario.profile.github_requests_per_hour = Some(REQUESTS_PER_HOUR);
+    let keeps_idle = !matches!(scenario.policy, Policy::Cold | Policy::Fixed(0));
     let chronicle = Chronicle::new(write_down);
     let store = MemoryStore::new(MemoryOptions::default());
     let ledger = Arc::new(FaultyLedger::new(store, chronicle.clone()).with(planted));
@@ -81,11 +86,11 @@ pub fn run_planted(scenario: &Scenario, write_down: bool, planted: Option<Plante
     let universe = simulation.universe().clone();
     ledger.belongs_to(universe.clone());
     let until = relax(&mut universe.lock());
-    let mut audit = Audit::new(ledger.clone(), chronicle.clone(), until);
+    let rest = Rest::new(ledger.clone(), keeps_idle);
+    let mut audit = Audit::new(ledger.clone(), rest.clone(), chronicle.clone(), until);
     let mut deaths = 0;
     loop {
         let mut probe = Killer(universe.clone());
-        let rest = ledger.clone();
         let done = |universe: &Universe| is_over(universe, &rest, until);
         match simulation.run_until(&mut probe, &mut audit, done) {
             Ok(()) => break,
@@ -125,12 +130,12 @@ fn relax(universe: &mut Universe) -> Timestamp {
 }
 
 /// Whether a seed is over: all of it healed, or the time for that is.
-fn is_over(universe: &Universe, ledger: &FaultyLedger, until: Timestamp) -> bool {
+fn is_over(universe: &Universe, rest: &Rest, until: Timestamp) -> bool {
     let now = universe.now();
     if !universe.finished() || now < until {
         return false;
     }
-    now.since(until.max(universe.last_job_ended_at())) > REST_MAX || (universe.is_empty() && ledger.is_at_rest())
+    now.since(until.max(universe.last_job_ended_at())) > REST_MAX || rest.has_come(universe)
 }
 
 /// Ends the process between two steps of a tick.
