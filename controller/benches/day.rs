@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use muster::clock::VirtualClock;
-use muster::drivers::simulate::{Asked, Echo, Faulty, Healing, Scenario, Simulation};
+use muster::drivers::simulate::{Asked, Echo, Healing, Scenario, Simulation};
 use muster::reconcile::{Probe, Reconciler, Step, TickError};
 use muster_aws::{AwsCloud, DynamoLedger, SdkConfig, Stack};
 use muster_core::claim::ClaimRow;
@@ -314,7 +314,6 @@ fn main() {
         listeners: ListenerFaults::default(),
         healing: Healing::default(),
         forget_tokens: false,
-        faults: Faulty::default(),
     };
     let store = ledger(&sdk, &runtime, &variable("MUSTER_BENCH_TABLE"));
     let mut simulation = Simulation::heard_by(scenario, store.clone(), Some(aws.clone())).unwrap();

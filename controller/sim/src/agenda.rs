@@ -38,8 +38,6 @@ pub(crate) enum Event {
     Drained(InstanceNo, u32),
     /// A standby machine is warm and stopped.
     Stocked(InstanceNo),
-    /// The cloud warns of taking a machine.
-    Warned(InstanceNo),
     /// The cloud takes a machine.
     Taken(InstanceNo),
     /// The cloud takes a machine if its listener waits.

@@ -49,11 +49,6 @@ impl Chance {
         Stream::seed_from_u64(self.word(purpose, owner, ordinal))
     }
 
-    /// A word of a stream that has a name instead of a number.
-    pub(crate) const fn named(self, name: u64, owner: u64, ordinal: u64) -> u64 {
-        mix(mix(mix(mix(self.seed).rotate_left(32) ^ name) ^ owner) ^ ordinal)
-    }
-
     /// A single word: the cheapest draw.
     pub const fn word(self, purpose: Purpose, owner: u64, ordinal: u64) -> u64 {
         mix(mix(mix(mix(self.seed) ^ purpose as u64) ^ owner) ^ ordinal)

@@ -90,8 +90,6 @@ pub(crate) struct Instance {
     pub(crate) agent: Agent,
     /// Which of its claims this is, from 1.
     pub(crate) session: u32,
-    /// The latest session in which a listener has connected.
-    pub(crate) connected_in: u32,
     /// The registration that its runner uses.
     pub(crate) runner: Option<RunnerId>,
     pub(crate) freeze: Option<Freeze>,

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::future::{Future, ready};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use muster_core::ids::{InstanceId, JobId, RunId, RunnerId, ShapeId, Zone};
 use muster_core::job::{JobAbout, JobEvent};
@@ -17,7 +16,7 @@ use muster_core::release::{Release, Retirement};
 use muster_core::rerun::{JobNow, RunNow};
 use muster_core::time::Timestamp;
 
-use crate::universe::{CallFate, Universe};
+use crate::universe::Universe;
 
 /// A clock for universes that run in real time: every call first lets time pass to it.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -64,29 +63,13 @@ impl SharedUniverse {
 #[derive(Clone)]
 pub struct SimCloud(SharedUniverse);
 
-impl SimCloud {
-    /// Lets a call have its effect and its answer, unless one of them gets lost.
-    fn call<T>(&self, act: impl FnOnce(&mut Universe) -> Result<T, CloudError>) -> Result<T, CloudError> {
-        let mut universe = self.0.lock();
-        match universe.cloud_call() {
-            CallFate::Sound => act(&mut universe),
-            CallFate::Fails => Err(CloudError::Unknown("a fault: nothing has happened".to_owned())),
-            CallFate::TooMany => Err(CloudError::Throttled("a fault: RequestLimitExceeded".to_owned())),
-            CallFate::ReplyLost => {
-                let _ = act(&mut universe);
-                Err(CloudError::Unknown("a fault: it has happened".to_owned()))
-            }
-        }
-    }
-}
-
 impl Cloud for SimCloud {
     fn launch(
         &self,
         launch: &Launch,
         _known: &[InstanceId],
     ) -> impl Future<Output = Result<LaunchReply, CloudError>> + Send {
-        ready(self.call(|universe| universe.launch(launch)))
+        ready(self.0.lock().launch(launch))
     }
 
     /// Nothing waits: simulated machines come out of their stock by themselves.
@@ -99,40 +82,35 @@ impl Cloud for SimCloud {
 
     fn terminate(&self, instances: &[(InstanceId, ShapeId)]) -> impl Future<Output = Result<Ended, CloudError>> + Send {
         let instances: Vec<InstanceId> = instances.iter().map(|(instance, _)| instance.clone()).collect();
-        ready(self.call(|universe| Ok(Ended { gone: universe.terminate(&instances), failed: Vec::new() })))
+        ready(Ok(Ended { gone: self.0.lock().terminate(&instances), failed: Vec::new() }))
     }
 
     fn silence(
         &self,
         instances: &[(InstanceId, ShapeId)],
     ) -> impl Future<Output = Result<Vec<(InstanceId, CloudError)>, CloudError>> + Send {
-        let silenced = self.call(|universe| {
-            universe.silence(instances.len());
-            Ok(Vec::new())
-        });
-        ready(silenced)
+        self.0.lock().silence(instances.len());
+        ready(Ok(Vec::new()))
     }
 
     fn instances(&self, known: &[(InstanceId, ShapeId)]) -> impl Future<Output = Result<Sighting, CloudError>> + Send {
-        let sighting = self.call(|universe| Ok(universe.instances())).map(|seen| {
-            let there: BTreeSet<&InstanceId> = seen.iter().map(|(instance, _)| instance).collect();
-            let absent = known.iter().map(|(instance, _)| instance).filter(|instance| !there.contains(instance));
-            let absent = absent.cloned().collect();
-            Sighting { seen, absent, troubles: Vec::new() }
-        });
-        ready(sighting)
+        let seen = self.0.lock().instances();
+        let there: BTreeSet<&InstanceId> = seen.iter().map(|(instance, _)| instance).collect();
+        let absent = known.iter().map(|(instance, _)| instance).filter(|instance| !there.contains(instance));
+        let absent = absent.cloned().collect();
+        ready(Ok(Sighting { seen, absent, troubles: Vec::new() }))
     }
 
     fn set_standby(&self, shape: &ShapeId, size: u32) -> impl Future<Output = Result<(), CloudError>> + Send {
-        ready(self.call(|universe| universe.set_standby(shape, size)))
+        ready(self.0.lock().set_standby(shape, size))
     }
 
     fn zones(&self) -> impl Future<Output = Result<Vec<Zone>, CloudError>> + Send {
-        ready(self.call(|universe| Ok(universe.zones())))
+        ready(Ok(self.0.lock().zones()))
     }
 
     fn standby(&self) -> impl Future<Output = Result<Vec<Stock>, CloudError>> + Send {
-        ready(self.call(|universe| Ok(universe.standby())))
+        ready(Ok(self.0.lock().standby()))
     }
 
     /// What the configuration says: nothing moves.
@@ -145,51 +123,21 @@ impl Cloud for SimCloud {
 #[derive(Clone)]
 pub struct SimGithub(SharedUniverse);
 
-/// When GitHub wants to be asked again.
-const LEFT_ALONE: Duration = Duration::from_secs(60);
-
-impl SimGithub {
-    /// Lets a request have its effect and its answer, unless one of them gets lost.
-    fn call<T>(&self, act: impl FnOnce(&mut Universe) -> Result<T, GithubError>) -> Result<T, GithubError> {
-        self.call_and_look(act, |_, _| {})
-    }
-
-    /// The same; what comes of an effect whose answer is lost is looked at afterwards.
-    fn call_and_look<T>(
-        &self,
-        act: impl FnOnce(&mut Universe) -> Result<T, GithubError>,
-        look: impl FnOnce(&mut Universe, T),
-    ) -> Result<T, GithubError> {
-        let mut universe = self.0.lock();
-        match universe.github_call() {
-            CallFate::Sound => act(&mut universe),
-            CallFate::Fails => Err(GithubError::Unknown("a fault: nothing has happened".to_owned())),
-            CallFate::TooMany => Err(GithubError::Limited { until: universe.now() + LEFT_ALONE }),
-            CallFate::ReplyLost => {
-                if let Ok(done) = act(&mut universe) {
-                    look(&mut universe, done);
-                }
-                Err(GithubError::Unknown("a fault: it has happened".to_owned()))
-            }
-        }
-    }
-}
-
 impl Records for SimGithub {
     fn failed_since(&self, since: Timestamp) -> impl Future<Output = Result<Vec<FailedDelivery>, GithubError>> + Send {
-        ready(self.call(|universe| Ok(universe.failed_since(since))))
+        ready(Ok(self.0.lock().failed_since(since)))
     }
 
     fn payload(&self, of: &FailedDelivery) -> impl Future<Output = Result<Option<Vec<u8>>, GithubError>> + Send {
-        ready(self.call(|universe| Ok(universe.payload(&of.place))))
+        ready(Ok(self.0.lock().payload(&of.place)))
     }
 
     fn job(&self, _about: &JobAbout, job: JobId) -> impl Future<Output = Result<Option<JobEvent>, GithubError>> + Send {
-        ready(self.call(|universe| Ok(universe.job_now(job))))
+        ready(Ok(self.0.lock().job_now(job)))
     }
 
-    fn pushed_since(&self, since: Timestamp) -> impl Future<Output = Result<Vec<Arc<str>>, GithubError>> + Send {
-        ready(self.call(|universe| Ok(universe.pushed_since(since))))
+    fn pushed_since(&self, _since: Timestamp) -> impl Future<Output = Result<Vec<Arc<str>>, GithubError>> + Send {
+        ready(Ok(self.0.lock().repositories()))
     }
 
     fn waiting(
@@ -197,15 +145,15 @@ impl Records for SimGithub {
         repository: &str,
         let_be: &BTreeSet<RunId>,
     ) -> impl Future<Output = Result<Option<Vec<JobEvent>>, GithubError>> + Send {
-        ready(self.call(|universe| Ok(Some(universe.waiting_jobs(repository, let_be)))))
+        ready(Ok(Some(self.0.lock().waiting_jobs(repository, let_be))))
     }
 
     fn registrations(&self) -> impl Future<Output = Result<Vec<Listed>, GithubError>> + Send {
-        ready(self.call(|universe| Ok(universe.registrations())))
+        ready(Ok(self.0.lock().registrations()))
     }
 
     fn offered(&self) -> impl Future<Output = Result<Vec<Release>, GithubError>> + Send {
-        ready(self.call(|universe| Ok(universe.offered())))
+        ready(Ok(self.0.lock().offered()))
     }
 
     /// As of github.com: it does not tell.
@@ -216,7 +164,7 @@ impl Records for SimGithub {
 
 impl Reruns for SimGithub {
     fn run(&self, _repository: &str, run: RunId) -> impl Future<Output = Result<Option<RunNow>, GithubError>> + Send {
-        ready(self.call(|universe| Ok(universe.run_now(run))))
+        ready(Ok(self.0.lock().run_now(run)))
     }
 
     fn run_jobs(
@@ -225,7 +173,7 @@ impl Reruns for SimGithub {
         run: RunId,
         attempt: u32,
     ) -> impl Future<Output = Result<Vec<JobNow>, GithubError>> + Send {
-        ready(self.call(|universe| Ok(universe.run_jobs(run, attempt))))
+        ready(Ok(self.0.lock().run_jobs(run, attempt)))
     }
 
     /// Each run is on a branch of its own.
@@ -234,7 +182,7 @@ impl Reruns for SimGithub {
     }
 
     fn rerun_failed(&self, _repository: &str, run: RunId) -> impl Future<Output = Result<(), GithubError>> + Send {
-        ready(self.call(|universe| universe.rerun_failed(run)))
+        ready(self.0.lock().rerun_failed(run))
     }
 
     fn cancel(
@@ -243,20 +191,16 @@ impl Reruns for SimGithub {
         run: RunId,
         _force: bool,
     ) -> impl Future<Output = Result<(), GithubError>> + Send {
-        ready(self.call(|universe| universe.cancel_run(run)))
+        ready(self.0.lock().cancel_run(run))
     }
 }
 
 impl Github for SimGithub {
     fn mint(&self, request: &MintRequest) -> impl Future<Output = Result<Minted, GithubError>> + Send {
-        // As the adapter does it: after a lost answer it looks for the name, and removes what it finds.
-        let look = |universe: &mut Universe, minted: Minted| {
-            let _ = universe.remove(minted.id);
-        };
-        ready(self.call_and_look(|universe| universe.mint(request), look))
+        ready(self.0.lock().mint(request))
     }
 
     fn remove(&self, runner: RunnerId) -> impl Future<Output = Result<Removal, GithubError>> + Send {
-        ready(self.call(|universe| universe.remove(runner)))
+        ready(self.0.lock().remove(runner))
     }
 }

@@ -6,14 +6,12 @@
 //! that comes, the longest waiting first, and to any of the idle ones, at random.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use muster_core::ids::{RunnerId, RunnerName};
 use muster_core::ports::Listed;
 use muster_core::time::Timestamp;
 
-use crate::asked::{Ask, Asked};
 use crate::cloud::InstanceNo;
 use crate::labels::{Labels, LabelsNo};
 use crate::work::JobRef;
@@ -26,8 +24,6 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 /// GitHub removes registrations whose runner has been away for so long.
 const AWAY_MAX: Duration = Duration::from_secs(24 * 3_600);
-/// Registrations in one page of their list (GitHub REST API).
-const PAGE: usize = 100;
 /// Runner ids start somewhere.
 const FIRST_RUNNER_ID: i64 = 1_000;
 
@@ -63,9 +59,7 @@ pub(crate) struct Hub {
     minute: Option<(Timestamp, u32)>,
     /// Since when, and how many requests there had been.
     hour: Option<(Timestamp, u64)>,
-    pub(crate) asked: Asked,
-    /// The pages of the last list of registrations, by what they said.
-    pages: Vec<u64>,
+    pub(crate) requests: u64,
     /// Requests over a limit.
     pub(crate) refused: u64,
 }
@@ -82,20 +76,19 @@ impl Hub {
     /// The instant from which there is room again.
     pub(crate) fn spend(
         &mut self,
-        ask: Ask,
         points_per_minute: Option<u32>,
         requests_per_hour: Option<u32>,
         now: Timestamp,
     ) -> Result<(), Timestamp> {
-        let hour = self.hour.filter(|(from, _)| now.since(*from) < HOUR).unwrap_or((now, self.asked.total()));
+        let hour = self.hour.filter(|(from, _)| now.since(*from) < HOUR).unwrap_or((now, self.requests));
         self.hour = Some(hour);
-        self.asked.add(ask, 1);
+        self.requests += 1;
         let (from, spent) = self.minute.filter(|(from, _)| now.since(*from) < MINUTE).unwrap_or((now, 0));
         if points_per_minute.is_some_and(|limit| spent + POINTS > limit) {
             self.refused += 1;
             return Err(from + MINUTE);
         }
-        if requests_per_hour.is_some_and(|limit| self.asked.total() - hour.1 > u64::from(limit)) {
+        if requests_per_hour.is_some_and(|limit| self.requests - hour.1 > u64::from(limit)) {
             self.refused += 1;
             return Err(hour.0 + HOUR);
         }
@@ -238,41 +231,21 @@ impl Hub {
         while queue.pop_front_if(|(_, job)| !waits(*job)).is_some() {}
     }
 
-    /// The registrations, as GitHub lists them. A page that says what it said the last time costs nothing.
-    pub(crate) fn list(&mut self) -> Vec<Listed> {
-        let listed: Vec<Listed> = self.runners.iter().map(listed).collect();
-        let pages = listed.chunks(PAGE).map(|page| said(listed.len(), page));
-        let pages: Vec<u64> = if listed.is_empty() { vec![said(0, &[])] } else { pages.collect() };
-        let changed = pages.iter().enumerate().filter(|(number, page)| self.pages.get(*number) != Some(*page));
-        self.asked.add(Ask::Registrations, changed.count() as u64);
-        self.pages = pages;
-        listed
+    /// The registrations, as GitHub lists them.
+    pub(crate) fn list(&self) -> impl Iterator<Item = Listed> {
+        self.runners.iter().map(|(id, runner)| Listed {
+            id: *id,
+            name: runner.name.clone(),
+            online: runner.presence != Presence::Offline,
+            busy: matches!(runner.presence, Presence::Taken(_)),
+            release: None,
+        })
     }
 
     /// How many registrations there are.
     pub(crate) fn len(&self) -> usize {
         self.runners.len()
     }
-}
-
-fn listed((id, runner): (&RunnerId, &Runner)) -> Listed {
-    Listed {
-        id: *id,
-        name: runner.name.clone(),
-        online: runner.presence != Presence::Offline,
-        busy: matches!(runner.presence, Presence::Taken(_)),
-        release: None,
-    }
-}
-
-/// A number for what a page says: it names how many registrations there are, too.
-fn said(total: usize, page: &[Listed]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    total.hash(&mut hasher);
-    for Listed { id, online, busy, .. } in page {
-        (id.0, online, busy).hash(&mut hasher);
-    }
-    hasher.finish()
 }
 
 /// The entry of a label set, made if it is new.

@@ -9,13 +9,11 @@
 pub mod trace;
 
 mod agenda;
-mod asked;
 mod books;
 pub mod catalog;
 pub mod chance;
 mod classes;
 mod cloud;
-mod faults;
 mod handles;
 mod hub;
 mod identity;
@@ -34,7 +32,6 @@ mod work;
 pub use books::BILLED_MIN;
 pub use catalog::{Catalog, ClassInfo, PriceList, Service, ShapeInfo};
 pub use cloud::ZONES;
-pub use faults::{Fault, Faults, Stroke, day_of};
 pub use handles::{Clock, SharedUniverse, SimCloud, SimGithub};
 pub use identity::{PROOF_AGE_MAX, SimIdentity};
 pub use listeners::ListenerFaults;

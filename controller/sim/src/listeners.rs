@@ -10,7 +10,7 @@ use muster_core::ids::RunnerId;
 use crate::chance::{Chance, Purpose};
 
 /// The longest that a machine waits before the cloud takes it.
-pub(crate) const WAITS_MAX: Duration = Duration::from_secs(1_800);
+const WAITS_MAX: Duration = Duration::from_secs(1_800);
 
 /// What goes wrong with listeners. Shares are of all that connect, from 0 to 1.
 #[derive(Clone, Debug, Default, PartialEq)]

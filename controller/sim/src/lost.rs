@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use muster_core::ids::JobId;
-use muster_core::job::{JobEvent, JobEvidence};
+use muster_core::job::JobEvent;
 use muster_core::time::Timestamp;
 
 use crate::chance::{Chance, Purpose};
@@ -82,23 +82,12 @@ impl WebhookFaults {
     }
 }
 
-/// The number of what a delivery tells: part of the results.
-pub(crate) fn action_number(webhook: &Webhook) -> u64 {
-    match webhook.event.evidence {
-        JobEvidence::Queued { .. } => 0,
-        JobEvidence::Waiting => 1,
-        JobEvidence::InProgress(_) => 2,
-        JobEvidence::Completed(_) => 3,
-    }
-}
-
-/// How far a job has come.
-fn rank(evidence: &JobEvidence) -> u8 {
-    match evidence {
-        JobEvidence::Waiting => 0,
-        JobEvidence::Queued { .. } => 1,
-        JobEvidence::InProgress(_) => 2,
-        JobEvidence::Completed(_) => 3,
+fn action_number(webhook: &Webhook) -> u64 {
+    match webhook.action() {
+        "queued" => 0,
+        "waiting" => 1,
+        "in_progress" => 2,
+        _ => 3,
     }
 }
 
@@ -121,12 +110,9 @@ impl Lost {
         self.failed.push_back((now, webhook));
     }
 
-    /// What was told last of a job whose delivery was lost. One that was late may say less than another before it.
+    /// What was told last of a job whose delivery was lost.
     pub(crate) fn remember(&mut self, event: &JobEvent) {
-        let further = |known: &JobEvent| rank(&event.evidence) >= rank(&known.evidence);
-        if self.last.get(&event.key.job).is_none_or(further) {
-            self.last.insert(event.key.job, event.clone());
-        }
+        self.last.insert(event.key.job, event.clone());
     }
 
     pub(crate) fn last(&self, job: JobId) -> Option<&JobEvent> {

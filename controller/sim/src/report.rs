@@ -3,7 +3,6 @@
 //! Invariant: it holds no wall-clock value, and its numbers are rounded once, here: seconds to three decimals, dollars
 //! to six.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -27,8 +26,6 @@ pub struct Summary {
     pub launches: Launches,
     /// Calls to GitHub's interface.
     pub github_requests: u64,
-    /// The same by what was asked for.
-    pub github_requests_by: BTreeMap<&'static str, u64>,
     /// Calls to the cloud's interface.
     pub aws_requests: u64,
     /// Rules that were broken, each with its time; the first so many of them.

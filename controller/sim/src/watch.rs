@@ -40,9 +40,6 @@ pub struct Limits {
     pub surplus: Option<u32>,
     /// A job that waits for so long is looked at. `None`: not checked.
     pub starved_after: Option<Duration>,
-    /// A registration whose record was lost between GitHub and the ledger is let be: nobody has its configuration, so that
-    /// no listener connects with it. Of those that one has connected with, there may be one at a time, and one a session.
-    pub orphans: bool,
 }
 
 struct Intent {

@@ -162,8 +162,6 @@ pub(crate) struct Work {
     jobs_arrived: i64,
     /// Jobs that are not over.
     pub(crate) open: u64,
-    /// When the latest run of each repository was triggered.
-    pushed: BTreeMap<Arc<str>, Timestamp>,
 }
 
 /// GitHub's job ids start somewhere; a number of today's size shows whoever keeps them in 32 bits.
@@ -174,12 +172,10 @@ impl Work {
     pub(crate) fn arrive(
         &mut self,
         run: crate::trace::Run,
-        now: Timestamp,
         mut place: impl FnMut(&Arc<[Arc<str>]>) -> (LabelsNo, Option<ClassNo>),
     ) -> RunNo {
         let no = RunNo(self.arrived);
         self.arrived += 1;
-        self.pushed.insert(run.repository.clone(), now);
         let mut groups: Vec<Group> = (0..run.groups).map(|_| Group { open: 0, failed: false }).collect();
         let first_job = FIRST_JOB_ID + self.jobs_arrived;
         let jobs: Vec<Job> = (first_job..)
@@ -229,11 +225,6 @@ impl Work {
             self.runs.insert(no, active);
         }
         no
-    }
-
-    /// When the latest run of each repository was triggered.
-    pub(crate) fn pushed(&self) -> impl Iterator<Item = (Timestamp, &Arc<str>)> {
-        self.pushed.iter().map(|(repository, at)| (*at, repository))
     }
 
     pub(crate) fn runs(&self) -> impl Iterator<Item = &ActiveRun> {
@@ -364,13 +355,6 @@ impl Work {
         let jobs = self.runs.values().flat_map(|run| &run.jobs);
         let open = jobs.filter(|job| matches!(job.state, State::Queued | State::Assigned | State::Running));
         open.filter_map(|job| job.class)
-    }
-
-    /// Since when the job waits for a runner that has waited longest.
-    pub(crate) fn waiting_since(&self) -> Option<Timestamp> {
-        let jobs = self.runs.values().filter(|run| run.is_open()).flat_map(|run| &run.jobs);
-        let waiting = jobs.filter(|job| job.state == State::Queued && job.class.is_some());
-        waiting.filter_map(|job| job.queued_at).min()
     }
 
     /// How many runs are in memory.

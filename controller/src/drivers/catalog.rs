@@ -94,7 +94,6 @@ pub fn limits(config: &FleetConfig) -> Limits {
         max_runners: config.fleet.max_runners,
         budget: config.fleet.budget_usd_per_hour.map(HourlyPrice::from_usd),
         pools: pools.collect(),
-        orphans: false,
         surplus: Some(SURPLUS_SLACK),
         starved_after: Some(std::time::Duration::from_secs(600)),
     }

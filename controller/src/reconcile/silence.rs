@@ -95,29 +95,14 @@ impl Once {
         most: usize,
         now: Timestamp,
     ) -> Vec<(InstanceId, ShapeId)> {
+        self.done.retain(|instance| world.machine(instance).is_some());
         self.tried.retain(|instance, _| world.machine(instance).is_some());
-        let mut due = self.not_done(world, is_due);
+        let mut due: Vec<&'a Machine> =
+            world.machines().filter(|machine| is_due(machine) && !self.done.contains(&machine.instance)).collect();
         due.sort_by_key(|machine| self.tried.get(&machine.instance));
         due.truncate(most);
         self.tried.extend(due.iter().map(|machine| (machine.instance.clone(), now)));
         due.into_iter().map(|machine| (machine.instance.clone(), machine.purpose.shape.clone())).collect()
-    }
-
-    /// Who is due and not done; forgets who is gone. Both sides are in the order of the ids, so that one walk along them does,
-    /// at every tick, however many there are.
-    fn not_done<'a>(&mut self, world: &'a World, is_due: impl Fn(&Machine) -> bool) -> Vec<&'a Machine> {
-        let (mut kept, mut due) = (Vec::with_capacity(self.done.len()), Vec::new());
-        let mut done = std::mem::take(&mut self.done).into_iter().peekable();
-        for machine in world.machines() {
-            while done.next_if(|instance| *instance < machine.instance).is_some() {}
-            match done.next_if(|instance| *instance == machine.instance) {
-                Some(instance) => kept.push(instance),
-                None if is_due(machine) => due.push(machine),
-                None => {}
-            }
-        }
-        self.done = kept.into_iter().collect();
-        due
     }
 
     /// Takes in for whom it failed; says so in words.

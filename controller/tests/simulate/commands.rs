@@ -44,25 +44,6 @@ fn seeds_print_the_same_whatever_the_threads() {
 }
 
 #[test]
-fn seeds_under_faults_print_the_same_whatever_the_threads() {
-    let of = |threads| good(&["--faults", "all", "--hours", "6", "--seeds", "1..4", "--threads", threads, "--json"]);
-    let alone = of("1");
-    assert_eq!(of("4"), alone);
-    let lines: Vec<Value> = alone.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.len(), 5);
-    for (seed, line) in (1..=4).zip(&lines) {
-        assert_eq!(line["seed"], Value::from(seed));
-        assert!(line["faults"]["injected"].as_object().unwrap().len() > 3, "{line}");
-    }
-    let one: Value =
-        serde_json::from_str(&good(&["--faults", "all", "--hours", "6", "--seed", "3", "--json"])).unwrap();
-    assert_eq!(one, lines[2], "a seed alone is the same seed");
-    let total = &lines[4];
-    assert_eq!((&total["seeds"], &total["failed"]), (&Value::from(4), &Value::Array(Vec::new())));
-    assert!(total["worst"]["healed_after"]["s"].is_number() && total["bounds"]["healed_s"].is_number(), "{total}");
-}
-
-#[test]
 fn the_json_has_every_key_and_no_time_of_the_wall() {
     let printed = good(&["--hours", "12", "--json"]);
     let summary: Value = serde_json::from_str(&printed).unwrap();
@@ -97,7 +78,6 @@ fn what_cannot_be_read_is_a_matter_of_usage() {
         &["--hours", "0"],
         &["--scale", "0"],
         &["--config", "/no/such/file.toml"],
-        &["--faults", "webhook-lost,earthquake"],
     ] {
         let output = simulate(options);
         assert_eq!(output.status.code(), Some(2), "{options:?}: {}", String::from_utf8_lossy(&output.stderr));

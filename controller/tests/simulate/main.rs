@@ -13,8 +13,6 @@ mod commands;
 #[cfg(test)]
 mod cut_points;
 #[cfg(test)]
-mod faults;
-#[cfg(test)]
 mod idle_removal;
 #[cfg(test)]
 mod lost_webhooks;
@@ -25,8 +23,6 @@ mod overheard;
 mod planted_bug;
 #[cfg(test)]
 mod registrations;
-#[cfg(test)]
-mod requests;
 #[cfg(test)]
 mod reruns;
 #[cfg(test)]

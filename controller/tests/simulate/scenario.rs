@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster::drivers::simulate::{Faulty, Healing, Scenario, Simulation};
+use muster::drivers::simulate::{Healing, Scenario, Simulation};
 use muster_core::config::FleetConfig;
 use muster_core::plan::Policy;
 use muster_sim::{Cut, ListenerFaults, Profile, Summary, Trace, WebhookFaults};
@@ -48,7 +48,6 @@ pub(crate) fn scenario(trace: Trace, cut: Cut, policy: Policy) -> Scenario {
         listeners: ListenerFaults::default(),
         healing: Healing::default(),
         forget_tokens: false,
-        faults: Faulty::default(),
     }
 }
 

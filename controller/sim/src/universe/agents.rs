@@ -112,28 +112,15 @@ impl Universe {
             return;
         };
         instance.agent = Agent::Listening;
-        let former = instance.runner.replace(runner).filter(|former| *former != runner);
-        let (machine, session) = (instance.id.clone(), instance.session);
-        let again = std::mem::replace(&mut instance.connected_in, session) == session;
+        instance.runner = Some(runner);
         let thawed = instance.freeze.take();
-        if again {
-            let detail = format_args!("{machine}: a second listener in session {session}");
-            self.watch.broken(Rule::MintedTwice, self.now, detail);
-        }
-        if let Some(former) = former.filter(|former| self.hub.runner(*former).is_some()) {
-            let detail = format_args!("{machine} connects as {runner}, and is registered as {former}");
-            self.watch.broken(Rule::TwoRegistrations, self.now, detail);
-        }
         self.hub.attach(runner, no);
         if let Some(freeze) = thawed {
             self.report(no, AgentState::Thawed { number: freeze.number });
             self.set_spare(no, true);
         }
         self.report(no, AgentState::Listening);
-        let lot = match self.settings.listeners.lot(self.chance, runner) {
-            Lot::Sound => self.faulty_lot(runner),
-            other => other,
-        };
+        let lot = self.settings.listeners.lot(self.chance, runner);
         if let Lot::Taken(after) = lot {
             self.agenda.at(self.now + after, Event::TakenIdle(no, runner));
         }

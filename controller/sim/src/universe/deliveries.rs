@@ -60,11 +60,7 @@ impl Universe {
 
     /// Lets a delivery arrive, or not.
     fn send(&mut self, webhook: Webhook) {
-        let fate = match self.settings.webhooks.fate(self.chance, &webhook) {
-            Fate::Arrives => self.faulty_fate(&webhook),
-            other => other,
-        };
-        match fate {
+        match self.settings.webhooks.fate(self.chance, &webhook) {
             Fate::Arrives => self.reach_door(webhook),
             Fate::Fails => self.lost.fail(webhook, self.now),
             Fate::Vanishes => self.lost.remember(&webhook.event),
@@ -87,15 +83,10 @@ impl Universe {
     }
 
     fn reach_door(&mut self, webhook: Webhook) {
-        if self.door_down_until(self.now).is_some() {
-            self.not_taken(webhook);
+        if self.settings.webhooks.down_until(self.settings.start, self.now).is_some() {
+            self.lost.fail(webhook, self.now);
         } else {
             self.say(Output::Webhook(webhook));
         }
-    }
-
-    /// The door did not take a delivery: GitHub's log has it.
-    pub fn not_taken(&mut self, webhook: Webhook) {
-        self.lost.fail(webhook, self.now);
     }
 }

@@ -13,9 +13,8 @@ impl Universe {
     pub(super) fn arrive(&mut self) {
         let Some(run) = self.next_run.take() else { return };
         let (repository, public, cancel_after) = (run.repository.clone(), run.public, run.cancel_after);
-        let now = self.now;
         let Universe { work, labels, classes, .. } = self;
-        let no = work.arrive(run, now, |set| {
+        let no = work.arrive(run, |set| {
             let number = labels.number(set);
             (number, classes.of_job(number, set, &repository, public))
         });
@@ -68,9 +67,6 @@ impl Universe {
         if let Some(duration) = self.begin(at) {
             self.deliver_later(at, Action::InProgress);
             self.agenda.at(self.now + duration, Event::Finished(at));
-            if let Some(no) = no {
-                self.may_die_busy(no, at, duration);
-            }
         }
     }
 

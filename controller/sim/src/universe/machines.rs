@@ -22,8 +22,6 @@ use crate::work::Outcome;
 
 /// How many instances one call of `DescribeInstances` lists.
 const PAGE: usize = 1_000;
-/// How long before it takes a spot machine EC2 warns (EC2, "Spot Instance interruption notices").
-const SPOT_NOTICE: Duration = Duration::from_secs(120);
 
 impl Universe {
     /// Launches. A repeat under the same id returns the same instances.
@@ -45,7 +43,7 @@ impl Universe {
             return Ok(token.reply.clone());
         }
         let class = self.classes.of_id(&purpose.class);
-        let hopeless = self.is_without_capacity(&purpose.shape, &purpose.zone);
+        let hopeless = self.fleet.outages.contains_key(&(purpose.shape.clone(), purpose.zone.clone()));
         let started = match purpose.origin {
             Origin::Cold if hopeless => Vec::new(),
             Origin::Cold => self.start_cold(launch, class, &shape),
@@ -127,7 +125,6 @@ impl Universe {
             spell,
             agent: Agent::Booting,
             session: 0,
-            connected_in: 0,
             runner: None,
             freeze: None,
             mints: 0,
@@ -136,7 +133,7 @@ impl Universe {
             hung: false,
         };
         self.fleet.instances.insert(no, instance);
-        self.set_out(no, launch.purpose.market, boot);
+        self.agenda.at(self.now + boot, Event::Claim(no));
     }
 
     /// Ends instances at once and returns those that are gone: all but those that the cloud knows nothing of.
@@ -166,12 +163,6 @@ impl Universe {
             self.report(no, AgentState::Interrupted);
         }
         self.agenda.at(self.now + notice, Event::Taken(no));
-    }
-
-    pub(super) fn warned(&mut self, no: InstanceNo) {
-        if self.fleet.get(no).is_some() {
-            self.interrupt(&no.id(), SPOT_NOTICE);
-        }
     }
 
     pub(super) fn taken(&mut self, no: InstanceNo) {

@@ -7,7 +7,6 @@
 
 mod agents;
 mod deliveries;
-mod failing;
 mod handout;
 mod jobs;
 mod machines;
@@ -26,7 +25,6 @@ use muster_core::protocol::AgentState;
 use muster_core::time::Timestamp;
 
 pub use agents::Claimed;
-pub(crate) use failing::CallFate;
 pub use summary::Census;
 
 use crate::agenda::{Agenda, Event};
@@ -35,7 +33,6 @@ use crate::catalog::Catalog;
 use crate::chance::Chance;
 use crate::classes::Classes;
 use crate::cloud::Fleet;
-use crate::faults::Faults;
 use crate::hub::Hub;
 use crate::labels::Labels;
 use crate::listeners::ListenerFaults;
@@ -79,8 +76,6 @@ pub struct Settings {
     pub webhooks: WebhookFaults,
     /// What goes wrong with listeners.
     pub listeners: ListenerFaults,
-    /// What else goes wrong.
-    pub faults: Faults,
 }
 
 impl Default for Settings {
@@ -94,7 +89,6 @@ impl Default for Settings {
             forget_tokens: false,
             webhooks: WebhookFaults::default(),
             listeners: ListenerFaults::default(),
-            faults: Faults::default(),
         }
     }
 }
@@ -197,16 +191,6 @@ impl Universe {
     /// How long things take here.
     pub fn profile(&self) -> &Profile {
         &self.settings.profile
-    }
-
-    /// What goes wrong here. Whoever drives the universe asks for what goes wrong with itself.
-    pub fn faults(&mut self) -> &mut Faults {
-        &mut self.settings.faults
-    }
-
-    /// Whether nothing of a fleet is left: no job, no machine, no registration.
-    pub fn is_empty(&self) -> bool {
-        self.finished() && self.fleet.instances.is_empty() && self.hub.len() == 0
     }
 
     /// How many requests GitHub has refused so far for being over a limit.
@@ -339,7 +323,6 @@ impl Universe {
             Event::ThawSelf(no, number) => self.thaw_self(no, number),
             Event::Drained(no, number) => self.end_frozen(no, number),
             Event::Stocked(no) => self.stocked(no),
-            Event::Warned(no) => self.warned(no),
             Event::Taken(no) => self.taken(no),
             Event::TakenIdle(no, runner) => self.taken_idle(no, runner),
             Event::RemovedIdle(runner) => self.removed_idle(runner),

@@ -13,7 +13,6 @@ use muster_core::rerun::{JobNow, RunNow};
 use muster_core::time::Timestamp;
 
 use super::Universe;
-use crate::asked::Ask;
 use crate::webhook::{Installation, Webhook};
 use crate::work::{ActiveRun, JobRef, State};
 
@@ -28,13 +27,13 @@ impl Universe {
         let failed = self.lost.latest_failed().take_while(|(at, _)| *at >= since);
         let mut failed: Vec<FailedDelivery> = failed.map(|(at, webhook)| told(*at, webhook)).collect();
         failed.reverse();
-        self.hub.asked.add(Ask::Deliveries, failed.len().div_ceil(PAGE).max(1) as u64);
+        self.hub.requests += failed.len().div_ceil(PAGE).max(1) as u64;
         failed
     }
 
     /// The payload of a delivery, as GitHub has it.
     pub fn payload(&mut self, place: &str) -> Option<Vec<u8>> {
-        self.hub.asked.add(Ask::Payload, 1);
+        self.hub.requests += 1;
         let guid: u128 = place.parse().ok()?;
         let (_, webhook) = self.lost.latest_failed().find(|(_, webhook)| webhook.guid == guid)?;
         Some(webhook.to_delivery(&Installation::default()).body)
@@ -42,18 +41,16 @@ impl Universe {
 
     /// What a job is now.
     pub fn job_now(&mut self, job: JobId) -> Option<JobEvent> {
-        self.hub.asked.add(Ask::Job, 1);
+        self.hub.requests += 1;
         let now = self.work.runs().find_map(|run| event(run, run.place_of(job)?));
         now.or_else(|| self.lost.last(job).cloned())
     }
 
-    /// Repositories in which something was pushed since then, the latest first, as far as one page goes. Every run of a trace
-    /// is taken for the work of a push.
-    pub fn pushed_since(&mut self, since: Timestamp) -> Vec<Arc<str>> {
-        self.hub.asked.add(Ask::Repositories, 1);
-        let mut pushed: Vec<(Timestamp, &Arc<str>)> = self.work.pushed().filter(|(at, _)| *at >= since).collect();
-        pushed.sort_by(|a, b| b.cmp(a));
-        pushed.into_iter().take(PAGE).map(|(_, repository)| repository.clone()).collect()
+    /// Repositories whose runs are not over.
+    pub fn repositories(&mut self) -> Vec<Arc<str>> {
+        self.hub.requests += 1;
+        let all: BTreeSet<&Arc<str>> = self.work.runs().map(|run| &run.repository).collect();
+        all.into_iter().cloned().collect()
     }
 
     /// Jobs of a repository that wait for a runner, but for those of the runs that are to be let be.
@@ -61,7 +58,7 @@ impl Universe {
         let wanted = |run: &&ActiveRun| *run.repository == *repository && !let_be.contains(&run.id);
         let runs: Vec<&ActiveRun> = self.work.runs().filter(wanted).collect();
         // The lists of runs, and each run's jobs. Lists that have not changed cost nothing.
-        self.hub.asked.add(Ask::Sweep, if runs.is_empty() { 0 } else { LISTS + runs.len() as u64 });
+        self.hub.requests += if runs.is_empty() { 0 } else { LISTS + runs.len() as u64 };
         let jobs = runs.into_iter().flat_map(|run| (0_u16..).zip(&run.jobs).map(move |(place, job)| (run, place, job)));
         let waiting = jobs.filter(|(_, _, job)| matches!(job.state, State::Queued));
         waiting.filter_map(|(run, place, _)| event(run, place)).collect()
@@ -69,7 +66,7 @@ impl Universe {
 
     /// A run as it is now.
     pub fn run_now(&mut self, run: RunId) -> Option<RunNow> {
-        self.hub.asked.add(Ask::Run, 1);
+        self.hub.requests += 1;
         let run = self.work.run(self.work.no_of(run)?)?;
         let outcomes = || run.jobs.iter().map(|job| job.state);
         let over = outcomes().all(|state| matches!(state, State::Over(_)));
@@ -81,7 +78,7 @@ impl Universe {
     /// The jobs of an attempt of a run that were queued, and how they ended. Of an earlier attempt than the latest the universe
     /// remembers nothing.
     pub fn run_jobs(&mut self, run: RunId, attempt: u32) -> Vec<JobNow> {
-        self.hub.asked.add(Ask::Run, 1);
+        self.hub.requests += 1;
         let Some(run) = self.work.no_of(run).and_then(|no| self.work.run(no)) else { return Vec::new() };
         let of_attempt = run.jobs.iter().filter(|job| job.key.attempt == attempt);
         let told = of_attempt.filter_map(|job| {
@@ -106,7 +103,7 @@ impl Universe {
     /// # Errors
     /// [`GithubError::Limited`] over the secondary limit; [`GithubError::Rejected`] if the run is not over.
     pub fn rerun_failed(&mut self, run: RunId) -> Result<(), GithubError> {
-        self.spend(Ask::Rerun)?;
+        self.spend()?;
         let no = self.work.no_of(run);
         let Some((no, ready)) = no.and_then(|no| Some((no, self.work.run_again(no)?))) else {
             return Err(GithubError::Rejected(format!("403: run {run} is running")));
@@ -122,7 +119,7 @@ impl Universe {
     /// # Errors
     /// [`GithubError::Limited`] over the secondary limit; [`GithubError::Rejected`] if the run is over.
     pub fn cancel_run(&mut self, run: RunId) -> Result<(), GithubError> {
-        self.spend(Ask::Rerun)?;
+        self.spend()?;
         match self.work.no_of(run).filter(|no| self.work.run(*no).is_some_and(ActiveRun::is_open)) {
             Some(no) => {
                 self.cancel(no);
@@ -134,14 +131,16 @@ impl Universe {
 
     /// The runner releases that are offered: the one that every simulated image has, which has no number.
     pub fn offered(&mut self) -> Vec<Release> {
-        self.hub.asked.add(Ask::Releases, 1);
+        self.hub.requests += 1;
         Vec::new()
     }
 
     /// All registrations.
     pub fn registrations(&mut self) -> Vec<Listed> {
         self.hub.clear_away(self.now);
-        self.hub.list()
+        let listed: Vec<Listed> = self.hub.list().collect();
+        self.hub.requests += listed.len().div_ceil(PAGE).max(1) as u64;
+        listed
     }
 }
 

@@ -7,7 +7,6 @@ use muster_core::machine::{RUNNER_NAME_MAX, Removal, instance_of};
 use muster_core::ports::{GithubError, MintRequest, Minted};
 
 use super::{Universe, agents};
-use crate::asked::Ask;
 use crate::chance::Purpose;
 use crate::cloud::{Agent, InstanceNo};
 use crate::hub::Presence;
@@ -23,7 +22,7 @@ impl Universe {
     /// [`GithubError::Limited`] over the secondary limit; [`GithubError::Rejected`] for a name that is taken or too long,
     /// or without labels.
     pub fn mint(&mut self, request: &MintRequest) -> Result<Minted, GithubError> {
-        self.spend(Ask::Mint)?;
+        self.spend()?;
         self.hub.clear_away(self.now);
         if request.name.as_str().len() > RUNNER_NAME_MAX || request.name.as_str().is_empty() {
             return Err(GithubError::Rejected(format!("422: a name has 1 to {RUNNER_NAME_MAX} characters")));
@@ -42,12 +41,11 @@ impl Universe {
             instance.mints += 1;
             let (registrations, mints, session) = (instance.registrations, instance.mints, instance.session);
             let machine = &instance.id;
-            let orphans = self.watch.limits().orphans;
-            if registrations > 1 && !orphans {
+            if registrations > 1 {
                 let detail = format_args!("{machine} has {registrations} registrations");
                 self.watch.broken(Rule::TwoRegistrations, self.now, detail);
             }
-            if mints > 1 && !orphans {
+            if mints > 1 {
                 let detail = format_args!("{machine}: {mints} configurations in session {session}");
                 self.watch.broken(Rule::MintedTwice, self.now, detail);
             }
@@ -60,7 +58,7 @@ impl Universe {
     /// # Errors
     /// [`GithubError::Limited`] over the secondary limit.
     pub fn remove(&mut self, id: RunnerId) -> Result<Removal, GithubError> {
-        self.spend(Ask::Remove)?;
+        self.spend()?;
         let Some(runner) = self.hub.runner(id) else {
             return Ok(Removal::Gone);
         };
@@ -100,9 +98,9 @@ impl Universe {
         }
     }
 
-    pub(super) fn spend(&mut self, ask: Ask) -> Result<(), GithubError> {
+    pub(super) fn spend(&mut self) -> Result<(), GithubError> {
         let profile = &self.settings.profile;
         let (points, requests) = (profile.github_points_per_minute, profile.github_requests_per_hour);
-        self.hub.spend(ask, points, requests, self.now).map_err(|until| GithubError::Limited { until })
+        self.hub.spend(points, requests, self.now).map_err(|until| GithubError::Limited { until })
     }
 }

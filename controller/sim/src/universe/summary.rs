@@ -1,6 +1,5 @@
 //! The universe's account of itself: the summary, and a count of what is there now.
 
-use muster_core::ids::InstanceId;
 use muster_core::time::Timestamp;
 
 use crate::books::{Book, Books};
@@ -15,8 +14,6 @@ use super::Universe;
 pub struct Census {
     /// Jobs that have arrived and are not over.
     pub jobs: u64,
-    /// Since when the one waits for a runner that has waited longest.
-    pub waiting_since: Option<Timestamp>,
     /// Runs in memory.
     pub runs: usize,
     /// Instances, standby excluded.
@@ -30,21 +27,10 @@ impl Universe {
     pub fn census(&self) -> Census {
         Census {
             jobs: self.work.open,
-            waiting_since: self.work.waiting_since(),
             runs: self.work.len(),
             instances: self.fleet.instances.len(),
             registrations: self.hub.len(),
         }
-    }
-
-    /// The instances that there are, standby excluded. Asking costs nothing, as nobody of the fleet can.
-    pub fn machines(&self) -> impl Iterator<Item = &InstanceId> {
-        self.fleet.instances.values().map(|instance| &instance.id)
-    }
-
-    /// When the latest job ended.
-    pub fn last_job_ended_at(&self) -> Timestamp {
-        self.job_ended_at
     }
 
     /// Since when registrations that have lost their listener, or never had one that GitHub saw, are there.
@@ -92,8 +78,7 @@ impl Universe {
             queue_time_s: total.queue_time_s,
             cost_usd: total.cost_usd,
             launches: total.launches,
-            github_requests: self.hub.asked.total(),
-            github_requests_by: self.hub.asked.by_word(),
+            github_requests: self.hub.requests,
             aws_requests: self.fleet.requests,
             violations,
             classes,

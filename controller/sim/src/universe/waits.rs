@@ -59,16 +59,13 @@ impl Universe {
             let (Some(class), Some(queued_at)) = (job.class, job.queued_at) else {
                 continue;
             };
-            let id = run.job_id(at.job);
             self.look.push_back((self.now + after, at));
             let info = self.classes.info(class);
-            let shapes = info.shapes.clone();
-            if shapes.is_empty() || shapes.iter().any(|shape| self.lacks_capacity(shape)) {
+            if info.shapes.is_empty() || !self.fleet.outages.is_empty() {
                 continue;
             }
-            let info = self.classes.info(class);
             if self.watch.is_starved(class, &info.pool, info.price, self.now) {
-                let waited = self.now.since(queued_at).as_secs();
+                let (id, waited) = (run.job_id(at.job), self.now.since(queued_at).as_secs());
                 let detail = format_args!("job {id} of {} waits for {waited} s, nothing is on its way", info.id);
                 self.watch.broken(Rule::Starved, self.now, detail);
             }

@@ -72,7 +72,6 @@ fn the_watch_sees_every_bound() {
         pools: [(pool, 5)].into(),
         surplus: Some(1),
         starved_after: None,
-        orphans: false,
     };
     world.universe.set_limits(limits);
     world.universe.set_target_of_all(0);

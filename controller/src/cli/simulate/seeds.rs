@@ -14,51 +14,38 @@ use crate::cli::Found;
 use crate::cli::output::{self, Failure};
 use crate::drivers::simulate::{Scenario, SimulateError};
 
-/// Does `work` for each seed from `from` to `to`, on all cores or as many threads as are asked for. The results are in the order
-/// of the seeds.
-pub(super) fn for_each<T: Send>(
-    (from, to): (u64, u64),
-    threads: Option<u16>,
-    work: impl Fn(u64) -> Result<T, SimulateError> + Sync,
-) -> Result<Vec<T>, Failure> {
+/// Runs the seeds from `from` to `to` on all cores.
+pub(super) fn run(scenario: &Scenario, from: u64, to: u64, args: &Args) -> Result<Found, Failure> {
+    let began = Instant::now();
     let count = usize::try_from(to - from + 1)?;
     let (next, finished) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let threads = threads.map_or_else(cores, usize::from).min(count);
-    let mut results: Vec<(usize, Result<T, SimulateError>)> = std::thread::scope(|scope| {
-        let some = || {
+    let threads = args.threads.map_or_else(cores, usize::from).min(count);
+    let mut results: Vec<(usize, Result<Summary, SimulateError>)> = std::thread::scope(|scope| {
+        let work = || {
             let mut done = Vec::new();
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 if index >= count {
                     return done;
                 }
-                let seed = from + index as u64;
-                done.push((index, work(seed)));
+                let scenario = Scenario { seed: from + index as u64, ..scenario.clone() };
+                let mut days = Days::of(format!("seed {} ", scenario.seed), began);
+                done.push((index, simulate(&scenario, &mut days)));
                 let over = finished.fetch_add(1, Ordering::Relaxed) + 1;
-                output::note(format_args!("seed {seed} done ({over} of {count})"));
+                output::note(format_args!("seed {} done ({over} of {count})", scenario.seed));
             }
         };
-        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(some)).collect();
+        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         handles.into_iter().flat_map(|handle| handle.join().unwrap_or_default()).collect()
     });
     results.sort_by_key(|(index, _)| *index);
     if results.len() != count {
         bail_usage("a simulation thread died; run the seeds one by one to see which")?;
     }
-    Ok(results.into_iter().map(|(_, result)| result).collect::<Result<_, _>>()?)
-}
-
-/// Runs the seeds from `from` to `to` on all cores.
-pub(super) fn run(scenario: &Scenario, from: u64, to: u64, args: &Args) -> Result<Found, Failure> {
-    let began = Instant::now();
-    let results = for_each((from, to), args.threads, |seed| {
-        let mut days = Days::of(format!("seed {seed} "), began);
-        simulate(&Scenario { seed, ..scenario.clone() }, &mut days)
-    })?;
-    let count = results.len();
     let (mut failed, mut jobs, mut worst): (Vec<u64>, u64, Option<Badness>) = (Vec::new(), 0, None);
-    for summary in results {
+    for (_, result) in results {
+        let summary = result?;
         jobs += summary.jobs.queued;
         let badness = Badness::of(&summary);
         if badness.failed {

@@ -7,12 +7,10 @@
 //! Invariant: one thread, no wall clock, no order that depends on addresses: a seed run twice gives the same bytes.
 
 mod agents;
-pub mod faults;
 mod plain;
 mod process;
 mod restart;
 mod scenario;
-mod trouble;
 mod wire;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -25,13 +23,11 @@ use muster_core::ids::InstanceId;
 use muster_core::plan::Policy;
 use muster_core::ports::{Put, Store, StoreError};
 use muster_core::time::Timestamp;
-use muster_sim::{
-    Claimed, Faults, Output, Settings, SharedUniverse, SimGithub, Summary, Universe, VIOLATIONS_MAX, Webhook,
-};
+use muster_sim::{Claimed, Output, Settings, SharedUniverse, SimGithub, Summary, Universe, VIOLATIONS_MAX, Webhook};
 use muster_webhook::bell::Bell;
 
 pub use restart::Outside;
-pub use scenario::{Faulty, Healing, Scenario, SimulateError, Watcher};
+pub use scenario::{Healing, Scenario, SimulateError, Watcher};
 pub use wire::{Asked, Echo};
 
 use crate::clock::VirtualClock;
@@ -53,6 +49,8 @@ const SAME_INSTANT_MAX: u32 = 2_000_000;
 /// One simulation, from event to event.
 pub struct Simulation<S> {
     scenario: Scenario,
+    /// When the world began.
+    started_at: Timestamp,
     store: Arc<S>,
     clock: VirtualClock,
     universe: SharedUniverse,
@@ -103,11 +101,8 @@ impl<S: Store + 'static> Simulation<S> {
         store: Arc<S>,
         echo: Option<Arc<dyn Echo>>,
     ) -> Result<Simulation<S>, SimulateError> {
-        let start = Settings::default().start;
-        let Faulty { on, lasts } = &scenario.faults;
         let settings = Settings {
             seed: scenario.seed,
-            faults: Faults::new(scenario.seed, on.iter().copied(), start, start + *lasts),
             profile: scenario.profile.clone(),
             limits: limits(&scenario.config),
             forget_tokens: scenario.forget_tokens,
@@ -115,6 +110,7 @@ impl<S: Store + 'static> Simulation<S> {
             listeners: scenario.listeners.clone(),
             ..Settings::default()
         };
+        let start = settings.start;
         let load = scenario.trace.load(scenario.cut)?;
         let mut universe = Universe::new(settings, load, ConfigCatalog(scenario.config.clone()));
         match scenario.policy {
@@ -143,27 +139,6 @@ impl<S: Store + 'static> Simulation<S> {
     /// [`SimulateError`]. After [`SimulateError::Stopped`] and [`SimulateError::Store`] the process is as good as dead:
     /// [`Simulation::crash`] it and start another one.
     pub fn run(&mut self, probe: &mut impl Probe, watcher: &mut impl Watcher) -> Result<Summary, SimulateError> {
-        self.run_until(probe, watcher, |universe| universe.finished())?;
-        Ok(self.summary())
-    }
-
-    /// What has come of it so far.
-    pub fn summary(&mut self) -> Summary {
-        let mut summary = self.universe.lock().summary(&self.scenario.policy_word);
-        summary.violations.append(&mut self.struck_out);
-        summary
-    }
-
-    /// Runs until `done` says so.
-    ///
-    /// # Errors
-    /// As of [`Simulation::run`].
-    pub fn run_until(
-        &mut self,
-        probe: &mut impl Probe,
-        watcher: &mut impl Watcher,
-        mut done: impl FnMut(&Universe) -> bool,
-    ) -> Result<(), SimulateError> {
         let start = self.universe.lock().now();
         let day = Duration::from_secs(86_400);
         let mut midnight = start + day;
@@ -171,13 +146,10 @@ impl<S: Store + 'static> Simulation<S> {
         let mut last = start;
         let mut here = 0;
         loop {
-            if done(&self.universe.lock()) {
-                return Ok(());
+            if self.universe.lock().finished() {
+                break;
             }
             let Some(next) = self.next_at() else { return Err(SimulateError::Stuck(last)) };
-            if next > last {
-                watcher.moment(last, &self.universe);
-            }
             here = if next > last { 0 } else { here + 1 };
             if here > SAME_INSTANT_MAX {
                 return Err(SimulateError::Stuck(last));
@@ -201,6 +173,9 @@ impl<S: Store + 'static> Simulation<S> {
             self.heal(last)?;
             self.tick(last, probe)?;
         }
+        let mut summary = self.universe.lock().summary(&self.scenario.policy_word);
+        summary.violations.append(&mut self.struck_out);
+        Ok(summary)
     }
 
     /// The clock that everything here goes by.
@@ -259,24 +234,17 @@ impl<S: Store + 'static> Simulation<S> {
                     Ok(Put::Duplicate) => {}
                     Err(error) => {
                         let FactBody::Job(event) = fact.body else { return Ok(()) };
-                        let webhook = Webhook { guid, event, created_at };
-                        if !self.ledger_may_fail() {
-                            return Err((Output::Webhook(webhook), error));
-                        }
-                        // The door answers 503, and GitHub does not try again.
-                        self.universe.lock().not_taken(webhook);
+                        return Err((Output::Webhook(Webhook { guid, event, created_at }), error));
                     }
                 }
             }
             Output::Claim { instance, session } => match self.agents.claim(&instance, session, at) {
                 Ok(answer) => self.universe.lock().claimed(&instance, answer),
-                Err(_) if self.ledger_may_fail() => self.universe.lock().claimed(&instance, Claimed::Retry(RETRY)),
                 Err(error) => return Err((Output::Claim { instance, session }, error)),
             },
             Output::Report { instance, session, state } => {
                 match self.agents.report(&instance, session, state.clone()) {
                     Ok(heard) => self.tell(&instance, heard, at),
-                    Err(_) if self.ledger_may_fail() => self.poll_later(at),
                     Err(error) => return Err((Output::Report { instance, session, state }, error)),
                 }
             }
@@ -327,7 +295,8 @@ impl<S: Store + 'static> Simulation<S> {
             match at_once("the registrar", self.registrar.step(&self.scenario.config))? {
                 Ok(Minting::Minted(instances)) => {
                     for instance in instances {
-                        self.ask(&instance, now)?;
+                        let heard = self.agents.ask(&instance)?;
+                        self.tell(&instance, heard, now);
                     }
                     self.bells.scaler.ring();
                 }
@@ -336,11 +305,7 @@ impl<S: Store + 'static> Simulation<S> {
                     self.mint_at = Some(until.max(now + Duration::from_millis(1)));
                     break;
                 }
-                Err(MintError::Store(error)) => {
-                    self.pass_over::<()>(Err(error.into()))?;
-                    self.mint_at = Some(now + RETRY);
-                    break;
-                }
+                Err(MintError::Store(error)) => return Err(error.into()),
                 Err(MintError::Github(_) | MintError::Seal(..) | MintError::FormerBusy(_)) => {
                     self.mint_at = Some(now + RETRY);
                     break;
@@ -349,6 +314,35 @@ impl<S: Store + 'static> Simulation<S> {
         }
         self.heed_bells(now);
         self.answer(now);
+        Ok(())
+    }
+
+    /// Until when the process is down: door, scaler and all.
+    fn down_until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.scenario.webhooks.down_until(self.started_at, now)
+    }
+
+    /// Nothing of ours happens before the door is back.
+    fn wait_for_door(&mut self, back: Timestamp) {
+        for at in [&mut self.tick_at, &mut self.mint_at, &mut self.heal_at] {
+            *at = at.map(|at| at.max(back));
+        }
+        // Whatever is held wakes us then.
+        self.tick_no_later_than(back);
+    }
+
+    /// Agents repeat what they could not say.
+    fn say_what_was_held(&mut self, now: Timestamp) -> Result<(), SimulateError> {
+        if self.down_until(now).is_some() {
+            return Ok(());
+        }
+        while let Some(output) = self.held.pop_front() {
+            if let Err((output, error)) = self.carry(now, output) {
+                self.unanswered = Some((now, output));
+                return Err(error);
+            }
+            self.heed_bells(now);
+        }
         Ok(())
     }
 
@@ -375,7 +369,7 @@ impl<S: Store + 'static> Simulation<S> {
         if self.tick_at.is_none_or(|at| at > now) {
             return Ok(());
         }
-        self.tick_at = self.next_by_schedule(now);
+        self.tick_at = None;
         self.ticked_at = Some(now);
         self.bells.scaler.take();
         let mut witness = Witness::new(self.universe.clone(), probe);
@@ -386,11 +380,7 @@ impl<S: Store + 'static> Simulation<S> {
                 self.tick_no_later_than(now + RETRY);
                 Ok(())
             }
-            Err(TickError::Store(error)) => {
-                self.pass_over::<()>(Err(error.into()))?;
-                self.tick_no_later_than(now + RETRY);
-                Ok(())
-            }
+            Err(TickError::Store(error)) => Err(error.into()),
         }
     }
 
@@ -399,7 +389,8 @@ impl<S: Store + 'static> Simulation<S> {
         let struck_out = report.violations.iter().take(room);
         self.struck_out.extend(struck_out.map(|violation| format!("{now} struck_out: {violation}")));
         for instance in &report.orders {
-            self.ask(instance, now)?;
+            let heard = self.agents.ask(instance)?;
+            self.tell(instance, heard, now);
         }
         if let Some(wake_at) = report.wake_at {
             let gap = self.scenario.profile.tick_gap.max(Duration::from_millis(1));

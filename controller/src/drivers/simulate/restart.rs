@@ -49,8 +49,8 @@ impl Outside {
         let Process { store, scaler, registrar, door, bells, healer } =
             Process::new(&self.scenario, store, &self.clock, &self.universe, &self.wire);
         let now = self.universe.lock().now();
-        let Scenario { webhooks, listeners, faults, .. } = &self.scenario;
-        let fails = !(webhooks.is_none() && listeners.is_none() && faults.on.is_empty());
+        let started_at = self.universe.lock().started_at();
+        let fails = !(self.scenario.webhooks.is_none() && self.scenario.listeners.is_none());
         let heals = match self.scenario.healing {
             Healing::WhereSomethingFails => fails,
             Healing::Always => true,
@@ -58,6 +58,7 @@ impl Outside {
         };
         let heal_at = heals.then_some(now + HEAL_EVERY);
         Simulation {
+            started_at,
             healer,
             healed: Healed::default(),
             heal_at,
@@ -86,13 +87,14 @@ impl Outside {
 impl<S: Store + 'static> Simulation<S> {
     /// Every agent polls anew, if the process has just started.
     pub(super) fn poll(&mut self, now: Timestamp) -> Result<(), SimulateError> {
-        if self.poll_at.is_none_or(|at| at > now) {
+        if self.poll_at.is_none() {
             return Ok(());
         }
-        self.poll_at = None;
         for instance in self.agents.all() {
-            self.ask(&instance, now)?;
+            let heard = self.agents.ask(&instance)?;
+            self.tell(&instance, heard, now);
         }
+        self.poll_at = None;
         Ok(())
     }
 }

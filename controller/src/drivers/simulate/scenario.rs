@@ -1,15 +1,13 @@
 //! What to simulate, and why it can fail.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use muster_core::config::FleetConfig;
 use muster_core::plan::Policy;
 use muster_core::ports::StoreError;
 use muster_core::time::Timestamp;
 use muster_sim::trace::{Cut, Trace, TraceError};
-use muster_sim::{Fault, ListenerFaults, Profile, SharedUniverse, Universe, WebhookFaults};
+use muster_sim::{ListenerFaults, Profile, Universe, WebhookFaults};
 use thiserror::Error;
 
 use crate::reconcile::Step;
@@ -24,15 +22,6 @@ pub enum Healing {
     Always,
     /// A planted bug: never.
     Never,
-}
-
-/// What goes wrong beside webhooks and listeners, and for how long.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Faulty {
-    /// What.
-    pub on: BTreeSet<Fault>,
-    /// From the start on. Afterwards nothing goes wrong any more, and everything must heal.
-    pub lasts: Duration,
 }
 
 /// What to simulate.
@@ -58,8 +47,6 @@ pub struct Scenario {
     pub webhooks: WebhookFaults,
     /// What goes wrong with listeners.
     pub listeners: ListenerFaults,
-    /// What else goes wrong.
-    pub faults: Faulty,
     /// Whether the healer is at work.
     pub healing: Healing,
     /// A planted bug: the cloud forgets client tokens, so that what is asked for twice happens twice.
@@ -90,8 +77,6 @@ pub enum SimulateError {
 pub trait Watcher {
     /// A simulated day is over: which one, from 1, and what the fleet looks like.
     fn day(&mut self, day: u64, universe: &Universe);
-    /// Everything that was to happen up to an instant has happened.
-    fn moment(&mut self, _now: Timestamp, _universe: &SharedUniverse) {}
 }
 
 /// Nobody watches.
