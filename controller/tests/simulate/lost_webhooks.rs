@@ -41,12 +41,18 @@ fn a_week_of_lost_webhooks_runs_every_job() {
     assert!(dearer < 1.2, "{dearer}");
     // A run that is cancelled while a job of it waits longer queues fewer of them.
     assert!(summary.jobs.queued.abs_diff(expected.jobs.queued) * 100 < expected.jobs.queued);
-    assert_eq!(healed.troubles, [""; 0]);
+    // Thirty deliveries are read in a look, and more failed while the door was down.
+    let in_parts = u32::try_from(healed.troubles.len()).unwrap();
+    assert!(
+        in_parts < 6 && healed.troubles.iter().all(|why| why.contains("for the next look")),
+        "{:?}",
+        healed.troubles
+    );
     let share = |found: usize| found as f64 / summary.jobs.queued as f64;
     assert!(share(healed.deliveries.len()) > 0.15, "{} of {:?}", healed.deliveries.len(), summary.jobs);
     assert!(share(healed.swept.len()) > 0.01, "{} of {:?}", healed.swept.len(), summary.jobs);
     // The added time is bounded by the cadence; for what failed while the door was down, from its return on.
-    let down = DOOR_DOWN.1 + HEAL_EVERY + SLACK;
+    let down = DOOR_DOWN.1 + HEAL_EVERY * (1 + in_parts) + SLACK;
     let (logged, unlogged) = (HEAL_EVERY + SLACK, SWEEP_EVERY + HEAL_EVERY + SLACK);
     let late = |found: &[(muster_core::ids::JobKey, Duration)], bound: Duration| {
         let beyond: Vec<Duration> = found.iter().map(|(_, late)| *late).filter(|late| *late > bound).collect();
