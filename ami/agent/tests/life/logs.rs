@@ -49,7 +49,7 @@ fn a_large_log_is_kept_whole_and_never_in_memory_as_a_whole() {
         world.listens(&mut agent).await;
         let runner = fs::metadata(agent.path("runner/_diag")).unwrap();
         let path = agent.path("runner/_diag/Worker_20261125-100000-utc.log");
-        let log: Vec<u8> = (0..LARGE).map(|at| b' ' + (at % 93) as u8).collect();
+        let log: Vec<u8> = (0..93_u8).cycle().map(|at| b' ' + at).take(LARGE).collect();
         fs::write(&path, &log).unwrap();
         chown(&path, Some(runner.uid()), Some(runner.gid())).unwrap();
 
