@@ -517,7 +517,7 @@ class Build(unittest.TestCase):
         for archs, built in (({}, {"x64", "arm64"}), ({"MUSTER_IMAGE_ARCHS": "arm64"}, {"arm64"})):
             self.build(**self.tools(), **archs)
             with tarfile.open(self.folder / "files/image.tar.gz") as archive:
-                agents = {name.removeprefix("agent/muster-agent-") for name in archive.getnames() if "muster-agent-" in name}
+                agents = {name.removeprefix("agent/muster-agent-") for name in archive.getnames() if name.startswith("agent/muster-agent-")}
                 self.assertEqual(agents, built)
 
     def test_an_agent_that_is_built_for_too_few_systems_or_too_large(self):
